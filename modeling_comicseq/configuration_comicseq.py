@@ -1,0 +1,158 @@
+# Copyright 2026 The ComicSeq authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""ComicSeq model configuration"""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+from transformers.utils import auto_docstring
+
+
+# How often each task is drawn in pretraining, among those that a page can serve.
+DEFAULT_TASK_WEIGHTS = {
+    "panel_picking": 1.0,
+    "character_coherence": 0.5,
+    "visual_closure": 0.8,
+    "text_closure": 0.8,
+    "caption_relevance": 0.5,
+    "text_cloze": 1.0,
+    "reading_order": 0.7,
+}
+
+
+@auto_docstring(checkpoint="org/comicseq")
+@strict
+class ComicSeqConfig(PreTrainedConfig):
+    r"""
+    panel_embedding_dim (`int`, *optional*, defaults to 512):
+        Width P of the fused panel vectors. A projection to `hidden_size` exists only where the two differ.
+    text_embedding_dim (`int`, *optional*):
+        Width T of text-only panel vectors. Defaults to `panel_embedding_dim`.
+    visual_embedding_dim (`int`, *optional*):
+        Width V of picture-only panel vectors. Defaults to `panel_embedding_dim`.
+    caption_embedding_dim (`int`, *optional*):
+        Width C of caption vectors. Defaults to `panel_embedding_dim`.
+    input_scale (`float`, *optional*):
+        Factor on every input vector. By default each vector is normalised to a root mean square of 1, which keeps
+        panels and sinusoidal positions at the same magnitude whatever the norm of the stored vectors is. 1.0 is the
+        identity.
+    candidate_encoding (`str`, *optional*, defaults to `"joint"`):
+        `"joint"` encodes candidates together with the sequence: each attends to the context and to itself, the context
+        attends to no candidate. `"independent"` scores projected candidates that the encoder has not read.
+    similarity_term (`bool`, *optional*, defaults to `True`):
+        Whether to add a learned, scaled cosine of context and candidate to the scores of the multiple-choice heads.
+    contrastive_objective (`str`, *optional*, defaults to `"views"`):
+        `"views"`: InfoNCE between the strip vectors of two disjoint halves of a page that are encoded apart.
+        `"nt_xent"`: panels of one page against panels of the other pages. `"cohesion"`: cosine of the panels of a page.
+    contrastive_temperature (`float`, *optional*, defaults to 0.07):
+        Temperature of the contrastive objective.
+    contrastive_weight (`float`, *optional*, defaults to 0.5):
+        Weight of the contrastive loss beside the mean loss of the tasks.
+    reading_order_weight (`float`, *optional*, defaults to 0.3):
+        Factor on the loss of a reading-order example. Every other example counts 1.
+    reading_order_target (`str`, *optional*, defaults to `"adjacency"`):
+        What entry (i, j) of the reading-order matrix says: `"adjacency"`, panel j is the next after panel i;
+        `"precedence"`, panel j comes anywhere after panel i.
+    task_weights (`dict[str, float]`, *optional*):
+        Sampling weight of each task in pretraining; 0 switches a task off.
+
+    Example:
+
+    ```python
+    >>> from modeling_comicseq import ComicSeqConfig, ComicSeqModel
+
+    >>> configuration = ComicSeqConfig()
+    >>> model = ComicSeqModel(configuration)
+    >>> configuration = model.config
+    ```"""
+
+    model_type = "comicseq"
+
+    hidden_size: int = 512
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 8
+    intermediate_size: int = 2048
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.1
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    max_position_embeddings: int = 32
+    panel_embedding_dim: int = 512
+    text_embedding_dim: int | None = None
+    visual_embedding_dim: int | None = None
+    caption_embedding_dim: int | None = None
+    input_scale: float | int | None = None
+    candidate_encoding: str = "joint"
+    similarity_term: bool = True
+    contrastive_objective: str = "views"
+    contrastive_temperature: float | int = 0.07
+    contrastive_weight: float | int = 0.5
+    reading_order_weight: float | int = 0.3
+    reading_order_target: str = "adjacency"
+    task_weights: dict[str, float | int] | None = None
+
+    def __post_init__(self, **kwargs):
+        for field in ("text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim"):
+            if getattr(self, field) is None:
+                setattr(self, field, self.panel_embedding_dim)
+        if self.task_weights is None:
+            self.task_weights = dict(DEFAULT_TASK_WEIGHTS)
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Checks every field against what the model can be built with."""
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim")
+        for field in (*sizes, *dims, "max_position_embeddings"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`hidden_size` is {self.hidden_size} but must be a multiple of `num_attention_heads`, which is"
+                f" {self.num_attention_heads}."
+            )
+        if self.hidden_size % 2:
+            raise ValueError(
+                f"`hidden_size` is {self.hidden_size} but must be even: half of it are sines, half cosines of positions."
+            )
+        for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 0 and below 1.")
+        for field in ("input_scale", "contrastive_temperature", "layer_norm_eps"):
+            if getattr(self, field) is not None and not getattr(self, field) > 0:
+                raise ValueError(f"`{field}` is {getattr(self, field)} but must be above 0.")
+        for field in ("contrastive_weight", "reading_order_weight", "initializer_range"):
+            if not getattr(self, field) >= 0:
+                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 0.")
+        choices = {
+            "candidate_encoding": ("joint", "independent"),
+            "contrastive_objective": ("views", "nt_xent", "cohesion"),
+            "reading_order_target": ("adjacency", "precedence"),
+        }
+        for field, allowed in choices.items():
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"`{field}` is {getattr(self, field)!r} but must be one of {', '.join(allowed)}.")
+        for task, weight in self.task_weights.items():
+            if task not in DEFAULT_TASK_WEIGHTS:
+                raise ValueError(
+                    f"`task_weights` names the task {task!r} but tasks are {', '.join(DEFAULT_TASK_WEIGHTS)}."
+                )
+            if not weight >= 0:
+                raise ValueError(f"`task_weights[{task!r}]` is {weight} but must be at least 0.")
+
+
+# Saved checkpoints carry this file and name it in their `auto_map`.
+ComicSeqConfig.register_for_auto_class()
+
+__all__ = ["DEFAULT_TASK_WEIGHTS", "ComicSeqConfig"]

@@ -1,0 +1,190 @@
+"""The Stage 3 metadata file: a JSON list with one object a page, read as a stream.
+
+A million pages with their texts do not fit comfortably in memory, so the entries are decoded one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TextIO
+
+import fsspec
+
+from .errors import ComicSeqDataError
+
+__all__ = ["PageEntry", "PageProblem", "iter_entries", "parse_entry"]
+
+_BLOCK = 1 << 22  # characters a read
+_LONGEST_ENTRY = 1 << 26  # an entry that is not closed after so many characters is an error, not a long page
+_SPACE = re.compile(r"[ \t\r\n]*")
+_IDENTITY = frozenset({"sequence_index", "num_panels", "book_id", "page_name", "canonical_id"})
+_dump = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class PageEntry(NamedTuple):
+    """One page of the metadata.
+
+    Attributes:
+        row: Row of the store (`sequence_index`).
+        num_panels: Panels of the page.
+        book_id: The book's id.
+        page_name: The page's name in its book.
+        canonical_id: Path of the page, `…/book/page`.
+        metadata: JSON of everything else that the entry carried.
+    """
+
+    row: int
+    num_panels: int
+    book_id: str
+    page_name: str
+    canonical_id: str
+    metadata: str
+
+
+class PageProblem(ValueError):
+    """A reason why one page cannot be used: what was found, and what to do about it."""
+
+    def __init__(self, found: str, remedy: str):
+        super().__init__(f"{found}; {remedy}")
+        self.found, self.remedy = found, remedy
+
+
+def iter_entries(path: str) -> Iterator[dict[str, Any]]:
+    """Yields the objects of a JSON list without holding the file in memory.
+
+    Args:
+        path: Local path or fsspec URL; `.gz` and other compressions that fsspec knows are opened.
+
+    Raises:
+        ComicSeqDataError: The file is absent, empty, truncated, not JSON, or not a list of objects.
+    """
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8-sig", compression="infer") as stream:
+            yield from _decode_list(stream, path)
+    except UnicodeDecodeError as error:
+        raise ComicSeqDataError(
+            f"{path} is not JSON in UTF-8 ({error}); give the metadata file of the store"
+        ) from error
+    except (OSError, ImportError) as error:
+        raise ComicSeqDataError(
+            f"{path} cannot be read ({_describe(error)}); check the path of the metadata"
+        ) from error
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
+    decode = json.JSONDecoder().raw_decode
+    buffer, position, count = stream.read(_BLOCK), 0, 0
+    expected = "list"  # then "first" (an entry or the end), "comma" (a comma or the end), "entry"
+    while True:
+        position = _SPACE.match(buffer, position).end()  # type: ignore[union-attr]
+        if position == len(buffer):
+            buffer, position = stream.read(_BLOCK), 0
+            if buffer:
+                continue
+            if expected == "list":
+                raise ComicSeqDataError(f"{path} is empty; give a JSON list with one object a page")
+            raise ComicSeqDataError(f"{path} is truncated after entry {count - 1}; write the file again")
+        sign = buffer[position]
+        if expected == "list":
+            if sign != "[":
+                raise ComicSeqDataError(
+                    f"{path} is not a JSON list (it begins with {buffer[position : position + 20]!r}); "
+                    "give a list with one object a page"
+                )
+            position, expected = position + 1, "first"
+        elif sign == "]" and expected in ("first", "comma"):
+            rest = (buffer[position + 1 :] + stream.read(_BLOCK)).strip()
+            if rest:
+                raise ComicSeqDataError(
+                    f"{path} is not JSON: {rest[:20]!r} follows the end of the list; write the file again"
+                )
+            if not count:
+                raise ComicSeqDataError(f"{path} is an empty list; give a JSON list with one object a page")
+            return
+        elif expected == "comma":
+            if sign != ",":
+                raise ComicSeqDataError(f"{path} is not JSON: no comma after entry {count - 1}; write the file again")
+            position, expected = position + 1, "entry"
+        elif sign != "{":
+            raise ComicSeqDataError(
+                f"{path}: entry {count} begins with {buffer[position : position + 20]!r} and is no JSON object; "
+                "give one object a page"
+            )
+        else:
+            try:
+                entry, position = decode(buffer, position)
+            except json.JSONDecodeError as error:
+                more = stream.read(_BLOCK) if len(buffer) - position < _LONGEST_ENTRY else ""
+                if more:
+                    buffer, position = buffer[position:] + more, 0
+                    continue
+                cut = error.pos >= len(buffer.rstrip()) - 1 or error.msg.startswith("Unterminated")
+                found = f"is truncated inside entry {count}" if cut else f"is not JSON at entry {count} ({error.msg})"
+                raise ComicSeqDataError(f"{path} {found}; write the file again") from None
+            yield entry
+            count, expected = count + 1, "comma"
+
+
+def parse_entry(entry: dict[str, Any]) -> PageEntry:
+    """Reads one entry; the book and the page's name come from their own fields or from `canonical_id`.
+
+    Raises:
+        PageProblem: A field is absent or is not what it should be.
+    """
+    row = _whole_number(entry, "sequence_index")
+    num_panels = _whole_number(entry, "num_panels")
+    book, name, canonical = (_text(entry, field) for field in ("book_id", "page_name", "canonical_id"))
+    if canonical:
+        folder, _, file_name = canonical.replace("\\", "/").rpartition("/")
+        book = book or folder.rpartition("/")[2]
+        name = name or file_name
+    if not book or not name:
+        field = "book_id" if not book else "page_name"
+        raise PageProblem(
+            f"field {field!r} is missing and canonical_id {canonical!r} does not tell it",
+            "give canonical_id as '…/book/page', or book_id and page_name",
+        )
+    rest = {key: value for key, value in entry.items() if key not in _IDENTITY}
+    metadata = _dump(rest) if rest else "{}"
+    if not metadata.isascii() and not _is_unicode(metadata):
+        metadata = json.dumps(rest)  # half a surrogate pair, as text recognition sometimes leaves: keep it escaped
+    return PageEntry(row, num_panels, book, name, canonical or f"{book}/{name}", metadata)
+
+
+def _whole_number(entry: dict[str, Any], field: str) -> int:
+    value = entry.get(field)
+    if type(value) is int:
+        if value < 0:
+            raise PageProblem(f"{field} is {value}", "give a number from 0 on")
+        return value
+    if value is None:
+        raise PageProblem(f"field {field!r} is missing", "add it to the entry")
+    if isinstance(value, float) and value.is_integer() and value >= 0:
+        return int(value)
+    raise PageProblem(f"{field} is {value!r}", "give a whole number from 0 on")
+
+
+def _text(entry: dict[str, Any], field: str) -> str:
+    value = entry.get(field)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise PageProblem(f"{field} is {value!r}", "give a string")
+    text = str(value)
+    if not text.isascii() and not _is_unicode(text):
+        raise PageProblem(f"{field} {text!r} is not valid Unicode", "write it in UTF-8")
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

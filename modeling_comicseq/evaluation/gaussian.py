@@ -1,0 +1,103 @@
+"""Likelihoods of vectors of the synthetic world at given places of given pages and books."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from modeling_comicseq.data.synthetic import Channel, SyntheticWorld
+
+_WORKING_SET = 2**26  # bytes of the table of pairs that one block of questions may take
+
+
+class Place(NamedTuple):
+    """Where a vector stands in the world: its kind, and the panel it belongs to.
+
+    Books and pages are numbered within one question; only equality counts. Positions count only as differences.
+    """
+
+    channel: Channel
+    book: int
+    page: int
+    position: int
+
+
+def covariance(world: SyntheticWorld, places: Sequence[Place]) -> np.ndarray:
+    """Covariance (D, D) of the stacked low-dimensional observations at `places`, all different."""
+    steps = [
+        world.action_step(t) for t in range(1 + max(p.position for p in places) - min(p.position for p in places))
+    ]
+    blocks = [[_block(world, steps, a, b) for b in places] for a in places]
+    return np.block(blocks)
+
+
+def _block(world: SyntheticWorld, steps: list[np.ndarray], a: Place, b: Place) -> np.ndarray:
+    latent = np.zeros((world.latent_dim, world.latent_dim))
+    scene, action = world.style_dim, world.style_dim + world.scene_dim
+    if a.book == b.book:
+        latent[:scene, :scene] = np.eye(world.style_dim)
+        if a.page == b.page:
+            latent[scene:action, scene:action] = np.eye(world.scene_dim)
+            # E[x_s x_t'] = (rho R)^(s-t) for s >= t, and the transpose of that the other way round.
+            lag = a.position - b.position
+            latent[action:, action:] = steps[lag] if lag >= 0 else steps[-lag].T
+    block = world.loading(a.channel) @ latent @ world.loading(b.channel).T
+    return block + np.diag(world.noise(a.channel)) if a == b else block
+
+
+@lru_cache(maxsize=4096)
+def _precision(world: SyntheticWorld, places: tuple[Place, ...]) -> tuple[np.ndarray, float]:
+    """Inverse covariance, and the log density at zero."""
+    factor = cho_factor(covariance(world, places), lower=True)
+    size = len(factor[0])
+    log_determinant = 2 * np.log(np.diag(factor[0])).sum()
+    return cho_solve(factor, np.eye(size)), -0.5 * (log_determinant + size * np.log(2 * np.pi))
+
+
+def assignment_log_likelihood(
+    world: SyntheticWorld,
+    fixed: Sequence[Place],
+    slots: Sequence[Place],
+    given: np.ndarray,
+    items: np.ndarray,
+    assignments: np.ndarray,
+) -> np.ndarray:
+    """Log density of known vectors together with items that are put into slots in several ways.
+
+    The quadratic form is tabulated once for every pair of slots and pair of items; an assignment is then a sum over
+    table entries. That is what makes the enumeration of thousands of orders affordable.
+
+    Args:
+        world: The generative model.
+        fixed: Places of the known vectors.
+        slots: Places to fill, all of one kind of vector; none of them among `fixed`.
+        given: Observations (B, D) at the fixed places, stacked in their order.
+        items: Observations (B, k, d) to put into the k slots.
+        assignments: (A, k) integers; the item in each slot.
+
+    Returns:
+        (B, A) log densities.
+    """
+    precision, log_constant = _precision(world, (*fixed, *slots))
+    size, (batch, k, d) = given.shape[1], items.shape
+    first, cross = precision[:size, :size], precision[:size, size:].reshape(size, k, d)
+    among = precision[size:, size:].reshape(k, d, k, d)
+    result = np.empty((batch, len(assignments)))
+    block = max(1, _WORKING_SET // (8 * max(k**4, len(assignments))))
+    for start in range(0, batch, block):
+        rows = slice(start, start + block)
+        known, free = given[rows], items[rows]
+        total = np.repeat(((known @ first) * known).sum(1)[:, None], len(assignments), axis=1)
+        linear = np.einsum("bsd,bid->bsi", np.tensordot(known, cross, 1), free)
+        for s in range(k):
+            total += 2 * linear[:, s, assignments[:, s]]
+            for t in range(s, k):
+                pairs = (free @ among[s, :, t]) @ free.transpose(0, 2, 1)
+                weight = 1 if s == t else 2
+                total += weight * pairs.reshape(len(free), k * k)[:, assignments[:, s] * k + assignments[:, t]]
+        result[rows] = log_constant - 0.5 * total
+    return result

@@ -1,0 +1,1548 @@
+# Copyright 2026 The ComicSeq authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PyTorch ComicSeq model: a transformer over the panels of a comic page."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_comicseq import ComicSeqConfig
+
+
+@dataclass
+@auto_docstring(
+    custom_intro="""
+    Output of the encoder. `contextualized_panels` and `strip_embedding` are read-only names for the first two fields.
+    """
+)
+class ComicSeqModelOutput(ModelOutput):
+    r"""
+    last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_panels, hidden_size)`):
+        One contextualised vector per panel.
+    pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
+        One vector per strip: the strip query's attention over the contextualised panels.
+    candidate_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_candidates, hidden_size)`, *optional*):
+        One vector per candidate, where candidates were given.
+    cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
+        The strip query's weights over the panels, one tensor of shape `(batch_size, num_heads, 1, num_panels)`.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    candidate_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+    @property
+    def contextualized_panels(self) -> torch.FloatTensor:
+        return self.last_hidden_state
+
+    @property
+    def strip_embedding(self) -> torch.FloatTensor:
+        return self.pooler_output
+
+
+@dataclass
+@auto_docstring(custom_intro="Output of a task class: one score per candidate, or one per pair of panels.")
+class ComicSeqTaskOutput(ModelOutput):
+    r"""
+    loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
+        Mean loss of the examples, where labels were given.
+    logits (`torch.FloatTensor` of shape `(batch_size, num_candidates)` or `(batch_size, num_panels, num_panels)`):
+        Scores before softmax or sigmoid. Padded candidates have the lowest finite score.
+    cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
+        The strip query's weights over the panels.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+@auto_docstring(custom_intro="Output of pretraining: the weighted sum of all losses, and each task's own.")
+class ComicSeqForPreTrainingOutput(ModelOutput):
+    r"""
+    loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
+        Weighted mean over the examples of all tasks, plus the weighted contrastive loss.
+    pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`, *optional*):
+        The strip vectors of `panel_embeddings`.
+    contrastive_loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
+        The contrastive loss before its weight.
+    task_losses (`dict[str, torch.FloatTensor]`, *optional*):
+        The loss of every example of each task.
+    task_logits (`dict[str, torch.FloatTensor]`, *optional*):
+        The logits of each task, as its own class returns them.
+    cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
+        The strip query's weights over the panels.
+    """
+
+    loss: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    contrastive_loss: torch.FloatTensor | None = None
+    task_losses: dict[str, torch.FloatTensor] | None = None
+    task_logits: dict[str, torch.FloatTensor] | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+def check_shape(name: str, tensor: torch.Tensor, *shape: int | None) -> None:
+    """Raises a `ValueError` that names the argument unless `tensor` has `shape` (`None`: any size)."""
+    if tensor.dim() != len(shape) or any(
+        want is not None and have != want for have, want in zip(tensor.shape, shape, strict=False)
+    ):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"`{name}` has the shape {tuple(tensor.shape)} but ({wanted}) is expected.")
+
+
+def check_values(valid: torch.Tensor, message: str) -> None:
+    """Raises a `ValueError` naming the first row that is not `valid`. Compiled and exported code does not look at values."""
+    if not torch.compiler.is_compiling() and not valid.all():
+        row = (
+            int(valid.logical_not().flatten(1).any(1).nonzero()[0]) if valid.dim() > 1 else int((~valid).nonzero()[0])
+        )
+        raise ValueError(f"{message} (first at row {row}).")
+
+
+def pad_and_concatenate(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Concatenates tensors `(B, L, ...)` of several lengths along the batch, padded with zeros to the longest."""
+    length = max(tensor.shape[1] for tensor in tensors)
+    padded = [
+        torch.cat((t, t.new_zeros(t.shape[0], length - t.shape[1], *t.shape[2:])), dim=1) if t.shape[1] < length else t
+        for t in tensors
+    ]
+    return padded[0] if len(padded) == 1 else torch.cat(padded)
+
+
+def masked_mean(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean `(B, D)` of the rows of `hidden_states` (B, N, D) where `mask` (B, N) is true; zeros where it never is."""
+    total = torch.where(mask[..., None], hidden_states, torch.zeros_like(hidden_states)).sum(1)
+    return total / mask.sum(1, keepdim=True).clamp(min=1)
+
+
+def take_slot(hidden_states: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
+    """Row `slot` (B,) of each of `hidden_states` (B, N, ...)."""
+    return hidden_states[torch.arange(hidden_states.shape[0], device=slot.device), slot]
+
+
+def sinusoidal_positions(num_positions: int, hidden_size: int) -> torch.Tensor:
+    """Sines at even and cosines at odd dimensions (Vaswani et al., 2017, section 3.5), `(num_positions, hidden_size)`."""
+    positions = torch.arange(num_positions, dtype=torch.float32)[:, None]
+    frequencies = torch.exp(torch.arange(0, hidden_size, 2, dtype=torch.float32) * (-math.log(10000.0) / hidden_size))
+    angles = positions * frequencies
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
+
+
+class ComicSeqInputProjection(nn.Module):
+    """
+    Brings the vectors of one modality to the magnitude and width of the hidden states. Fused panels of the right width
+    need no projection; every further modality has its own, and a type embedding.
+    """
+
+    def __init__(self, config: ComicSeqConfig, input_dim: int, is_fused_panel: bool = False):
+        super().__init__()
+        self.input_scale = config.input_scale
+        needs_projection = not is_fused_panel or input_dim != config.hidden_size
+        self.projection = nn.Linear(input_dim, config.hidden_size) if needs_projection else None
+        self.type_embedding = None if is_fused_panel else nn.Parameter(torch.zeros(config.hidden_size))
+
+    def forward(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        vectors = vectors.float()  # squares of half-precision vectors of norm 1 are near the smallest normal number
+        if self.input_scale is None:
+            vectors = vectors * torch.rsqrt(vectors.pow(2).mean(-1, keepdim=True) + 1e-12)
+        else:
+            vectors = vectors * self.input_scale
+        hidden_states = vectors.to(dtype)
+        if self.projection is not None:
+            hidden_states = self.projection(hidden_states)
+        if self.type_embedding is not None:
+            hidden_states = hidden_states + self.type_embedding
+        return hidden_states
+
+
+class ComicSeqEmbeddings(nn.Module):
+    """Turns vectors of any modality into tokens: projection, type, and sinusoidal position."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.config = config
+        self.panel_projection = ComicSeqInputProjection(config, config.panel_embedding_dim, is_fused_panel=True)
+        self.text_projection = ComicSeqInputProjection(config, config.text_embedding_dim)
+        self.visual_projection = ComicSeqInputProjection(config, config.visual_embedding_dim)
+        self.caption_projection = ComicSeqInputProjection(config, config.caption_embedding_dim)
+        self.mask_embedding = nn.Parameter(torch.zeros(config.hidden_size))
+        table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
+        self.register_buffer("position_embeddings", table, persistent=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def project(self, vectors: torch.Tensor, mask: torch.Tensor, modality: str) -> torch.Tensor:
+        """Projects `vectors` (B, N, P), reading only where `mask` (B, N) is true: garbage elsewhere has no effect."""
+        vectors = torch.where(mask[..., None], vectors, torch.zeros((), dtype=vectors.dtype, device=vectors.device))
+        return getattr(self, f"{modality}_projection")(vectors, self.mask_embedding.dtype)
+
+    def add_positions(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        """Adds the sinusoid of each of `position_ids` (B, N); -1 adds nothing."""
+        positions = self.position_embeddings.to(hidden_states.dtype)[position_ids.clamp(min=0)]
+        positions = torch.where(position_ids[..., None] >= 0, positions, torch.zeros_like(positions))
+        return self.dropout(hidden_states + positions)
+
+    def forward(
+        self,
+        panel_embeddings: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        mask_position: torch.Tensor | None = None,
+        visual_embedding: torch.Tensor | None = None,
+        modality: str = "panel",
+    ) -> torch.Tensor:
+        if mask_position is None:
+            return self.add_positions(self.project(panel_embeddings, attention_mask, modality), position_ids)
+
+        slots = torch.arange(panel_embeddings.shape[1], device=panel_embeddings.device)
+        is_asked = slots == mask_position[:, None]
+        asked = self.mask_embedding.expand(panel_embeddings.shape[0], 1, -1)
+        if visual_embedding is not None:
+            given = torch.ones_like(mask_position, dtype=torch.bool)[:, None]
+            asked = asked + self.project(visual_embedding[:, None], given, "visual")
+        hidden_states = self.project(panel_embeddings, attention_mask & ~is_asked, modality)
+        return self.add_positions(torch.where(is_asked[..., None], asked, hidden_states), position_ids)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+):
+    if scaling is None:
+        scaling = query.size(-1) ** -0.5
+
+    attn_weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+
+    attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
+
+    attn_output = torch.matmul(attn_weights, value)
+    return attn_output.transpose(1, 2).contiguous(), attn_weights
+
+
+class ComicSeqAttention(nn.Module):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        input_shape = hidden_states.shape[:-1]
+        hidden_shape = (*input_shape, -1, self.head_dim)
+
+        query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attn_output, attn_weights = attention_interface(
+            self,
+            query_states,
+            key_states,
+            value_states,
+            attention_mask,
+            dropout=0.0 if not self.training else self.attention_dropout,
+            scaling=self.scaling,
+            **kwargs,
+        )
+
+        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
+        return self.o_proj(attn_output), attn_weights
+
+
+class ComicSeqMLP(nn.Module):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.activation_fn = ACT2FN[config.hidden_act]
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.dropout(self.activation_fn(self.fc1(hidden_states))))
+
+
+class ComicSeqLayer(GradientCheckpointingLayer):
+    """Pre-norm transformer layer."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.attention = ComicSeqAttention(config)
+        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = ComicSeqMLP(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        attention_output, _ = self.attention(self.layernorm_before(hidden_states), attention_mask, **kwargs)
+        hidden_states = hidden_states + self.dropout(attention_output)
+        return hidden_states + self.dropout(self.mlp(self.layernorm_after(hidden_states)))
+
+
+class ComicSeqStripPooler(nn.Module):
+    """
+    A learned query attends to the contextualised panels. With one query a row there is nothing for a fused kernel to
+    win, so the weights are always computed openly and can be returned whatever `attn_implementation` the layers use.
+    """
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.dropout = config.attention_probs_dropout_prob
+        self.strip_query = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batch_size, num_panels, hidden_size = hidden_states.shape
+        query = self.q_proj(self.strip_query).view(1, 1, self.num_heads, self.head_dim).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(batch_size, num_panels, self.num_heads, self.head_dim).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(batch_size, num_panels, self.num_heads, self.head_dim).transpose(1, 2)
+        bias = torch.where(mask, 0.0, torch.finfo(hidden_states.dtype).min).to(hidden_states.dtype)[:, None, None]
+        output, weights = eager_attention_forward(
+            self,
+            query.expand(batch_size, -1, -1, -1),
+            key,
+            value,
+            bias,
+            dropout=self.dropout if self.training else 0.0,
+        )
+        return self.o_proj(output.reshape(batch_size, hidden_size)), weights
+
+
+@dataclass
+class ComicSeqView:
+    """
+    Rows of tokens on their way through the encoder: the panels of the context, then the candidates.
+
+    Attributes:
+        tokens: Embedded tokens `(B, N + K, D)`.
+        visible: Which of them other tokens attend to `(B, N + K)`. Every token attends to itself besides.
+        panel_mask: Which of the panels are real `(B, N)`.
+        candidates: Embedded candidates `(B, K, D)` that stay outside the encoder (`candidate_encoding="independent"`).
+    """
+
+    tokens: torch.Tensor
+    visible: torch.Tensor
+    panel_mask: torch.Tensor
+    candidates: torch.Tensor | None = None
+
+    def split(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Splits encoded rows (at least N + K wide) into contextualised panels and candidates."""
+        num_panels, num_tokens = self.num_panels, self.tokens.shape[1]
+        candidates = hidden_states[:, num_panels:num_tokens] if num_tokens > num_panels else self.candidates
+        return hidden_states[:, :num_panels], candidates
+
+    @property
+    def num_panels(self) -> int:
+        return self.panel_mask.shape[1]
+
+
+@auto_docstring
+class ComicSeqPreTrainedModel(PreTrainedModel):
+    config: ComicSeqConfig
+    base_model_prefix = "comicseq"
+    main_input_name = "panel_embeddings"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    # Losses are means over examples: gradient accumulation has nothing to rescale.
+    accepts_loss_kwargs = False
+    _no_split_modules = ["ComicSeqEmbeddings", "ComicSeqLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {
+        "hidden_states": ComicSeqLayer,
+        "attentions": ComicSeqAttention,
+        "cross_attentions": ComicSeqStripPooler,
+    }
+    _input_embed_layer = "panel_projection"
+    # One pretraining checkpoint serves the encoder and every task class: each takes its part.
+    _keys_to_ignore_on_load_unexpected = [r"_head\."]
+    _auto_class = "AutoModel"
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, ComicSeqEmbeddings):
+            init.normal_(module.mask_embedding, std=self.config.initializer_range)
+            init.copy_(
+                module.position_embeddings,
+                sinusoidal_positions(self.config.max_position_embeddings, self.config.hidden_size),
+            )
+        elif isinstance(module, ComicSeqInputProjection):
+            if module.projection is not None:
+                # Likeness survives a projection that keeps angles, and modalities of one width start in one space.
+                square = module.projection.in_features == module.projection.out_features
+                (init.eye_ if square else init.orthogonal_)(module.projection.weight)
+            if module.type_embedding is not None:
+                init.normal_(module.type_embedding, std=self.config.initializer_range)
+        elif isinstance(module, ComicSeqStripPooler):
+            init.normal_(module.strip_query, std=self.config.initializer_range)
+        elif isinstance(module, ComicSeqBilinear):
+            init.normal_(module.weight, std=1 / self.config.hidden_size)  # normalised states then score about 1
+            init.zeros_(module.bias)
+        elif isinstance(module, ComicSeqSimilarity):
+            init.eye_(module.projection.weight)
+            init.constant_(module.log_scale, math.log(10.0))
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Saves weights, configuration and modelling files, so that the folder loads without this package."""
+        name = "modeling_comicseq."
+        multiple_choice = (
+            self.__class__ if self._auto_class == "AutoModelForMultipleChoice" else ComicSeqForPanelPicking
+        )
+        self.config.auto_map = {
+            "AutoConfig": "configuration_comicseq.ComicSeqConfig",
+            "AutoModel": name + "ComicSeqModel",
+            "AutoModelForPreTraining": name + "ComicSeqForPreTraining",
+            "AutoModelForMultipleChoice": name + multiple_choice.__name__,
+        }
+        super().save_pretrained(save_directory, **kwargs)
+
+
+@auto_docstring(
+    custom_intro="""
+    The encoder: reads the panels of a page (or of any strip) in order and returns one contextualised vector per panel
+    and one vector for the whole strip.
+    """
+)
+class ComicSeqModel(ComicSeqPreTrainedModel):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.embeddings = ComicSeqEmbeddings(config)
+        self.layers = nn.ModuleList([ComicSeqLayer(config) for _ in range(config.num_hidden_layers)])
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.pooler = ComicSeqStripPooler(config)
+        self.post_init()
+
+    def embed(
+        self,
+        panel_embeddings: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        mask_position: torch.Tensor | None = None,
+        visual_embedding: torch.Tensor | None = None,
+        candidate_embeddings: torch.Tensor | None = None,
+        candidate_mask: torch.Tensor | None = None,
+        candidate_position: torch.Tensor | None = None,
+        modality: str = "panel",
+        candidate_modality: str = "panel",
+        candidates_read_context: bool = True,
+    ) -> ComicSeqView:
+        """
+        Checks the inputs and embeds panels and candidates. Arguments are those of `forward`; in addition,
+        `candidates_read_context=False` lets each candidate attend to itself alone.
+        """
+        if modality not in (modalities := ("panel", "visual", "text", "caption")):
+            raise ValueError(f"`modality` is {modality!r} but must be one of {', '.join(modalities)}.")
+        check_shape(
+            "panel_embeddings", panel_embeddings, None, None, getattr(self.config, f"{modality}_embedding_dim")
+        )
+        batch_size, num_panels, _ = panel_embeddings.shape
+        limit = self.config.max_position_embeddings
+        if attention_mask is None:
+            attention_mask = panel_embeddings.new_ones(batch_size, num_panels, dtype=torch.bool)
+        check_shape("attention_mask", attention_mask, batch_size, num_panels)
+        attention_mask = attention_mask.bool()
+        check_values(attention_mask.any(1), "`attention_mask` must mark at least one real panel in every row")
+        if position_ids is None:
+            if num_panels > limit:
+                raise ValueError(
+                    f"`panel_embeddings` has {num_panels} panels a row but `max_position_embeddings` is {limit}: split"
+                    " longer pages into windows."
+                )
+            position_ids = torch.arange(num_panels, device=panel_embeddings.device).expand(batch_size, -1)
+        check_shape("position_ids", position_ids, batch_size, num_panels)
+        check_values(
+            ((position_ids >= -1) & (position_ids < limit)) | ~attention_mask,
+            f"`position_ids` must be -1 (no position) or below `max_position_embeddings`, which is {limit}",
+        )
+        position_ids = torch.where(attention_mask, position_ids, -1)
+        if mask_position is not None:
+            check_shape("mask_position", mask_position, batch_size)
+            slots = torch.arange(num_panels, device=mask_position.device)
+            check_values(
+                (attention_mask & (slots == mask_position[:, None])).any(1), "`mask_position` must be a real panel"
+            )
+        if visual_embedding is not None:
+            check_shape("visual_embedding", visual_embedding, batch_size, self.config.visual_embedding_dim)
+
+        tokens = self.embeddings(
+            panel_embeddings, attention_mask, position_ids, mask_position, visual_embedding, modality
+        )
+        if candidate_embeddings is None:
+            return ComicSeqView(tokens, attention_mask, attention_mask)
+
+        width = getattr(self.config, f"{candidate_modality}_embedding_dim")
+        check_shape("candidate_embeddings", candidate_embeddings, batch_size, None, width)
+        if candidate_mask is None:
+            candidate_mask = candidate_embeddings.new_ones(candidate_embeddings.shape[:2], dtype=torch.bool)
+        check_shape("candidate_mask", candidate_mask, *candidate_embeddings.shape[:2])
+        candidate_mask = candidate_mask.bool()
+        check_values(candidate_mask.any(1), "`candidate_mask` must mark at least one real candidate in every row")
+        candidates = self.embeddings.project(candidate_embeddings, candidate_mask, candidate_modality)
+        if self.config.candidate_encoding == "independent":
+            return ComicSeqView(tokens, attention_mask, attention_mask, candidates)
+
+        if candidate_position is None:
+            candidate_position = torch.full((batch_size,), -1, device=tokens.device)
+        check_values(
+            candidate_position < limit,
+            f"A candidate after the last panel needs a position below `max_position_embeddings`, which is {limit}",
+        )
+        candidates = self.embeddings.add_positions(candidates, candidate_position[:, None].expand_as(candidate_mask))
+        visible = attention_mask if candidates_read_context else torch.zeros_like(attention_mask)
+        visible = torch.cat((visible, torch.zeros_like(candidate_mask)), dim=1)
+        return ComicSeqView(torch.cat((tokens, candidates), dim=1), visible, attention_mask)
+
+    def encode(self, views: list[ComicSeqView], **kwargs: Unpack[TransformersKwargs]) -> list[torch.Tensor]:
+        """Runs the rows of all views through the layers in one pass; returns each view's encoded rows `(B, L, D)`."""
+        tokens = pad_and_concatenate([view.tokens for view in views])
+        visible = pad_and_concatenate([view.visible for view in views])
+        is_plain = len(views) == 1 and views[0].num_panels == tokens.shape[1]
+        attention_mask = self.create_attention_mask(tokens, visible, is_plain)
+        hidden_states = tokens
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, attention_mask, **kwargs)
+        return list(self.layernorm(hidden_states).split([view.tokens.shape[0] for view in views]))
+
+    def create_attention_mask(self, tokens: torch.Tensor, visible: torch.Tensor, is_plain: bool):
+        if is_plain:
+            return create_bidirectional_mask(self.config, inputs_embeds=tokens, attention_mask=visible)
+        if "flash" in self.config._attn_implementation:
+            raise ValueError(
+                f"`attn_implementation` is {self.config._attn_implementation!r}, which cannot mask candidates from each"
+                ' other: use "sdpa" or "flex_attention", or `candidate_encoding="independent"`.'
+            )
+
+        def reads(batch_idx, head_idx, q_idx, kv_idx):
+            return visible[batch_idx, kv_idx] | (q_idx == kv_idx)
+
+        return create_bidirectional_mask(
+            self.config, inputs_embeds=tokens, attention_mask=None, and_mask_function=reads
+        )
+
+    @merge_with_config_defaults
+    @capture_outputs
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        mask_position: torch.LongTensor | None = None,
+        visual_embedding: torch.FloatTensor | None = None,
+        candidate_embeddings: torch.FloatTensor | None = None,
+        candidate_mask: torch.Tensor | None = None,
+        candidate_position: torch.LongTensor | None = None,
+        modality: str = "panel",
+        candidate_modality: str = "panel",
+        candidates_read_context: bool = True,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqModelOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
+            Stage 3 panel vectors in reading order. Padded slots are never read.
+        attention_mask (`torch.Tensor` of shape `(batch_size, num_panels)`, *optional*):
+            1 for a real panel, 0 for a padded slot.
+        position_ids (`torch.LongTensor` of shape `(batch_size, num_panels)`, *optional*):
+            Place of each panel in the reading order, -1 for none. Defaults to the order given.
+        mask_position (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            A slot whose panel was taken out: it is not read but filled with the mask embedding.
+        visual_embedding (`torch.FloatTensor` of shape `(batch_size, visual_embedding_dim)`, *optional*):
+            Picture-only vector of the panel at `mask_position`.
+        candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`, *optional*):
+            Candidates to encode together with the panels, which do not see them.
+        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a real candidate, 0 for padding.
+        candidate_position (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The position that all candidates of a row are asked for, -1 (the default) for none.
+        modality (`str`, *optional*, defaults to `"panel"`):
+            What `panel_embeddings` are: `"panel"` (fused), `"visual"`, `"text"` or `"caption"`.
+        candidate_modality (`str`, *optional*, defaults to `"panel"`):
+            What `candidate_embeddings` are.
+        candidates_read_context (`bool`, *optional*, defaults to `True`):
+            Whether candidates attend to the panels, or each to itself alone.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from modeling_comicseq import ComicSeqConfig, ComicSeqModel
+
+        >>> model = ComicSeqModel(ComicSeqConfig(num_hidden_layers=2)).eval()
+        >>> outputs = model(torch.randn(1, 6, 512))
+        >>> outputs.contextualized_panels.shape, outputs.strip_embedding.shape
+        (torch.Size([1, 6, 512]), torch.Size([1, 512]))
+        ```"""
+        view = self.embed(
+            panel_embeddings,
+            attention_mask,
+            position_ids,
+            mask_position,
+            visual_embedding,
+            candidate_embeddings,
+            candidate_mask,
+            candidate_position,
+            modality,
+            candidate_modality,
+            candidates_read_context,
+        )
+        (hidden_states,) = self.encode([view], **kwargs)
+        panels, candidates = view.split(hidden_states)
+        strip_embedding, _ = self.pooler(panels, view.panel_mask)
+        return ComicSeqModelOutput(
+            last_hidden_state=panels, pooler_output=strip_embedding, candidate_hidden_state=candidates
+        )
+
+    def encode_strip(self, panel_embeddings: torch.FloatTensor, panel_mask: torch.Tensor) -> torch.FloatTensor:
+        """Returns one vector per strip, `(batch_size, hidden_size)`. `panel_mask` is 1 for a real panel."""
+        return self(panel_embeddings, attention_mask=panel_mask).pooler_output
+
+
+class ComicSeqSimilarity(nn.Module):
+    """Learned, scaled cosine of context and candidates: the prior for likeness that concatenation lacks."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+
+    def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+        cosine = nn.functional.cosine_similarity(
+            self.projection(context)[:, None], self.projection(candidates), dim=-1
+        )
+        return self.log_scale.exp() * cosine
+
+
+class ComicSeqBilinear(nn.Module):
+    """Bilinear form of every pair of `left` (B, M, D) and `right` (B, K, D), `(B, M, K)`."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(config.hidden_size, config.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left @ self.weight @ right.transpose(-1, -2) + self.bias
+
+
+class ComicSeqConcatenationScorer(nn.Module):
+    """Scores each of the candidates (B, K, D) by an MLP on its concatenation with the context (B, D), `(B, K)`."""
+
+    def __init__(self, config: ComicSeqConfig, num_layers: int):
+        super().__init__()
+        hidden_size = config.hidden_size
+        layers: list[nn.Module] = [
+            nn.Linear(2 * hidden_size, hidden_size),
+            nn.GELU(),
+            nn.Dropout(config.hidden_dropout_prob),
+        ]
+        for _ in range(num_layers - 2):
+            layers += [nn.Linear(hidden_size, hidden_size), nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_size, 1))
+        self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
+
+    def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+        pairs = torch.cat((context[:, None].expand_as(candidates), candidates), dim=-1)
+        scores = self.mlp(pairs).squeeze(-1)
+        return scores if self.similarity is None else scores + self.similarity(context, candidates)
+
+
+class ComicSeqPanelPickingHead(nn.Module):
+    """Which candidate stands in the empty slot? Scores `(B, K)` from the slot's context (B, D) and candidates (B, K, D)."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
+
+    def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+        return self.scorer(context, candidates)
+
+
+class ComicSeqCharacterCoherenceHead(nn.Module):
+    """
+    Do panels and candidate show the same characters? Scores `(B, K)` from the mean of the real panels (B, N, D) and
+    candidates (B, K, D); a single candidate (B, D) scores `(B,)`.
+    """
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
+
+    def forward(
+        self, panels: torch.Tensor, candidate: torch.Tensor, panel_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        context = panels.mean(1) if panel_mask is None else masked_mean(panels, panel_mask)
+        if candidate.dim() == 2:
+            return self.scorer(context, candidate[:, None]).squeeze(1)
+        return self.scorer(context, candidate)
+
+
+class ComicSeqClosureHead(nn.Module):
+    """Which candidate comes next? Scores `(B, K)` from the last of the preceding panels (B, N, D) and candidates (B, K, D)."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.scorer = ComicSeqConcatenationScorer(config, num_layers=3)
+
+    def forward(
+        self, preceding: torch.Tensor, candidates: torch.Tensor, panel_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        last = preceding[:, -1] if panel_mask is None else take_slot(preceding, last_slot(panel_mask))
+        return self.scorer(last, candidates)
+
+
+class ComicSeqCaptionRelevanceHead(nn.Module):
+    """Does the caption belong to the panel? Scores of panels (B, D) or (B, K, D) for a caption (B, D), `(B,)` or `(B, K)`."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.scorer = ComicSeqBilinear(config)
+        self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
+
+    def forward(self, panel: torch.Tensor, caption: torch.Tensor) -> torch.Tensor:
+        panels = panel[:, None] if panel.dim() == 2 else panel
+        scores = self.scorer(panels, caption[:, None]).squeeze(-1)
+        if self.similarity is not None:
+            scores = scores + self.similarity(caption, panels)
+        return scores.squeeze(1) if panel.dim() == 2 else scores
+
+
+class ComicSeqTextClozeHead(nn.Module):
+    """Which text belongs to the panel? Scores `(B, K)` from its visual context and the surrounding text (both (B, D))."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        hidden_size = config.hidden_size
+        self.context_encoder = nn.Sequential(
+            nn.Linear(2 * hidden_size, hidden_size),
+            nn.GELU(),
+            nn.Dropout(config.hidden_dropout_prob),
+            nn.Linear(hidden_size, hidden_size),
+        )
+        self.scorer = ComicSeqBilinear(config)
+        self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
+
+    def forward(
+        self, visual_context: torch.Tensor, surrounding_text: torch.Tensor, candidate_texts: torch.Tensor
+    ) -> torch.Tensor:
+        context = self.context_encoder(torch.cat((visual_context, surrounding_text), dim=-1))
+        scores = self.scorer(context[:, None], candidate_texts).squeeze(1)
+        return scores if self.similarity is None else scores + self.similarity(visual_context, candidate_texts)
+
+
+class ComicSeqReadingOrderHead(nn.Module):
+    """How likely is it that panel i is followed by panel j? Scores `(B, N, N)` from panels (B, N, D)."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.scorer = ComicSeqBilinear(config)
+
+    def forward(self, panels: torch.Tensor) -> torch.Tensor:
+        return self.scorer(panels, panels)
+
+
+def last_slot(mask: torch.Tensor) -> torch.Tensor:
+    """Index `(B,)` of the last true entry of every row of `mask` (B, N)."""
+    return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(1)
+
+
+def position_at(slot: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
+    return slot if position_ids is None else take_slot(position_ids, slot)
+
+
+def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each question `(B,)`: one of the candidates (B, K) is right; label -100 is ignored."""
+    check_shape("labels", labels, logits.shape[0])
+    num_candidates = logits.shape[1]
+    in_range = ((labels >= 0) & (labels < num_candidates)) | (labels == -100)
+    check_values(in_range, f"`labels` must be one of the {num_candidates} candidates, or -100")
+    is_real = take_slot(logits, labels.clamp(0, num_candidates - 1)) > torch.finfo(logits.dtype).min
+    check_values(is_real | (labels == -100), "`labels` must not be a padded candidate")
+    return nn.functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-100)
+
+
+def binary_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy `(B,)` of each row's `logits` (B, ...) where its label is not -100."""
+    check_shape("labels", labels, *logits.shape)
+    check_values((labels == 0) | (labels == 1) | (labels == -100), "`labels` must be 0, 1 or -100")
+    counted = (labels != -100).flatten(1)
+    targets = torch.where(counted, labels.flatten(1), 0).float()
+    scores = torch.where(counted, logits.float().flatten(1), 0.0)
+    losses = nn.functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
+    return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp(min=1)
+
+
+class ComicSeqTaskModel(ComicSeqPreTrainedModel):
+    """What the seven task classes share: they ask the encoder (`encoder_inputs`), score (`score`), and take a loss (`losses`)."""
+
+    _auto_class = "AutoModelForMultipleChoice"
+
+    def answer(self, head: nn.Module, inputs: dict, labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
+        outputs = self.comicseq(**self.encoder_inputs(**inputs), **kwargs)
+        panels, candidates = outputs.last_hidden_state, outputs.candidate_hidden_state
+        logits = self.score(self.comicseq.embeddings, head, panels, candidates, **inputs)
+        loss = None if labels is None else self.losses(head, panels, candidates, logits, labels).mean()
+        return ComicSeqTaskOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            cross_attentions=outputs.cross_attentions,
+        )
+
+    @staticmethod
+    def losses(head, panels, candidates, logits, labels):
+        return choice_losses(logits, labels)
+
+
+def hide_padded(logits: torch.Tensor, candidate_mask: torch.Tensor | None) -> torch.Tensor:
+    """Gives padded candidates the lowest finite score."""
+    if candidate_mask is None:
+        return logits
+    return logits.masked_fill(~candidate_mask.bool(), torch.finfo(logits.dtype).min)
+
+
+@auto_docstring(
+    custom_intro="""
+    Panel picking (sequence filling): one panel of the page was taken out; which of the candidates is it?
+    """
+)
+class ComicSeqForPanelPicking(ComicSeqTaskModel):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.panel_picking_head = ComicSeqPanelPickingHead(config)
+        self.post_init()
+
+    @staticmethod
+    def encoder_inputs(mask_position, position_ids=None, **inputs):
+        position = position_at(mask_position, position_ids)
+        return {**inputs, "mask_position": mask_position, "position_ids": position_ids, "candidate_position": position}
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, mask_position, candidate_mask=None, **inputs):
+        return hide_padded(head(take_slot(panels, mask_position), candidates), candidate_mask)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        mask_position: torch.LongTensor,
+        candidate_embeddings: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        candidate_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqTaskOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
+            Stage 3 panel vectors in reading order. The one at `mask_position` is not read.
+        mask_position (`torch.LongTensor` of shape `(batch_size,)`):
+            The slot that is asked for.
+        candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`):
+            The candidates' panel vectors.
+        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a real candidate, 0 for padding.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The right candidate.
+        """
+        inputs = {
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "mask_position": mask_position,
+            "candidate_embeddings": candidate_embeddings,
+            "candidate_mask": candidate_mask,
+        }
+        return self.answer(self.panel_picking_head, inputs, labels, **kwargs)
+
+
+@auto_docstring(
+    custom_intro="""
+    Character coherence: does a candidate show the characters of the page? Candidates are judged one by one.
+    """
+)
+class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.character_coherence_head = ComicSeqCharacterCoherenceHead(config)
+        self.post_init()
+
+    @staticmethod
+    def encoder_inputs(**inputs):
+        return inputs
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, attention_mask=None, candidate_mask=None, **inputs):
+        panel_mask = None if attention_mask is None else attention_mask.bool()
+        return hide_padded(head(panels, candidates, panel_mask), candidate_mask)
+
+    @staticmethod
+    def losses(head, panels, candidates, logits, labels):
+        return binary_losses(logits, labels)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        candidate_embeddings: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        candidate_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqTaskOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
+            Stage 3 panel vectors in reading order.
+        candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`):
+            The candidates' panel vectors. One candidate is allowed.
+        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a real candidate, 0 for padding.
+        labels (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a candidate of the same characters, 0 for another, -100 to ignore.
+        """
+        inputs = {
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "candidate_embeddings": candidate_embeddings,
+            "candidate_mask": candidate_mask,
+        }
+        return self.answer(self.character_coherence_head, inputs, labels, **kwargs)
+
+
+class ComicSeqClosureModel(ComicSeqTaskModel):
+    """What visual and text closure share: they differ in the vectors they are given and in their weights."""
+
+    @staticmethod
+    def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, modality="panel", **inputs):
+        if attention_mask is None:
+            attention_mask = panel_embeddings.new_ones(panel_embeddings.shape[:2], dtype=torch.bool)
+        return {
+            **inputs,
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "candidate_position": position_at(last_slot(attention_mask.bool()), position_ids) + 1,
+            "modality": modality,
+            "candidate_modality": modality,
+        }
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, attention_mask=None, candidate_mask=None, **inputs):
+        panel_mask = None if attention_mask is None else attention_mask.bool()
+        return hide_padded(head(panels, candidates, panel_mask), candidate_mask)
+
+
+@auto_docstring(
+    custom_intro="""
+    Visual closure: which candidate's picture comes next after the given panels?
+    """
+)
+class ComicSeqForVisualClosure(ComicSeqClosureModel):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.visual_closure_head = ComicSeqClosureHead(config)
+        self.post_init()
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        candidate_embeddings: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        candidate_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        modality: str = "panel",
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqTaskOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
+            Vectors of the panels before the gap, in reading order.
+        candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`):
+            The candidates' vectors, of the same modality.
+        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a real candidate, 0 for padding.
+        modality (`str`, *optional*, defaults to `"panel"`):
+            `"visual"` where panels and candidates are picture-only vectors, `"panel"` where they are fused ones.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The right candidate.
+        """
+        inputs = {
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "modality": modality,
+            "candidate_embeddings": candidate_embeddings,
+            "candidate_mask": candidate_mask,
+        }
+        return self.answer(self.visual_closure_head, inputs, labels, **kwargs)
+
+
+@auto_docstring(
+    custom_intro="""
+    Text closure: which candidate's text comes next after the given panels?
+    """
+)
+class ComicSeqForTextClosure(ComicSeqClosureModel):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.text_closure_head = ComicSeqClosureHead(config)
+        self.post_init()
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        candidate_embeddings: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        candidate_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        modality: str = "panel",
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqTaskOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
+            Vectors of the panels before the gap, in reading order.
+        candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`):
+            The candidates' vectors, of the same modality.
+        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a real candidate, 0 for padding.
+        modality (`str`, *optional*, defaults to `"panel"`):
+            `"text"` where panels and candidates are text-only vectors, `"panel"` where they are fused ones.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The right candidate.
+        """
+        inputs = {
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "modality": modality,
+            "candidate_embeddings": candidate_embeddings,
+            "candidate_mask": candidate_mask,
+        }
+        return self.answer(self.text_closure_head, inputs, labels, **kwargs)
+
+
+@auto_docstring(
+    custom_intro="""
+    Caption relevance: which candidate panel does a caption belong to? Caption and panels are encoded apart from each
+    other, so that every caption can be compared with every panel.
+    """
+)
+class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
+    main_input_name = "caption_embeddings"
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.caption_relevance_head = ComicSeqCaptionRelevanceHead(config)
+        self.post_init()
+
+    @staticmethod
+    def encoder_inputs(caption_embeddings, **inputs):
+        if caption_embeddings.dim() != 2:
+            raise ValueError(f"`caption_embeddings` has the shape {tuple(caption_embeddings.shape)} but needs 2 axes.")
+        return {
+            **inputs,
+            "panel_embeddings": caption_embeddings[:, None],
+            "position_ids": torch.full_like(caption_embeddings[:, :1], -1, dtype=torch.long),
+            "modality": "caption",
+            "candidates_read_context": False,
+        }
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, candidate_mask=None, **inputs):
+        return hide_padded(head(candidates, panels[:, 0]), candidate_mask)
+
+    @staticmethod
+    def losses(head, panels, candidates, logits, labels):
+        losses = choice_losses(logits, labels)
+        if not head.training:
+            return losses
+        # In training the right panel must also find its caption among those of the batch.
+        right = take_slot(candidates, labels.clamp(min=0))
+        batch_size = right.shape[0]
+        panel_by_caption = head(right.expand(batch_size, -1, -1), panels[:, 0]).T.float()
+        own = torch.where(labels == -100, -100, torch.arange(batch_size, device=labels.device))
+        return (losses + nn.functional.cross_entropy(panel_by_caption, own, reduction="none", ignore_index=-100)) / 2
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        caption_embeddings: torch.FloatTensor,
+        candidate_embeddings: torch.FloatTensor,
+        candidate_mask: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqTaskOutput:
+        r"""
+        caption_embeddings (`torch.FloatTensor` of shape `(batch_size, caption_embedding_dim)`):
+            One caption per question.
+        candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`):
+            The candidates' panel vectors.
+        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a real candidate, 0 for padding.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The panel that the caption belongs to.
+        """
+        inputs = {
+            "caption_embeddings": caption_embeddings,
+            "candidate_embeddings": candidate_embeddings,
+            "candidate_mask": candidate_mask,
+        }
+        return self.answer(self.caption_relevance_head, inputs, labels, **kwargs)
+
+
+@auto_docstring(
+    custom_intro="""
+    Text-cloze: which candidate text belongs into a panel whose text was taken out?
+    """
+)
+class ComicSeqForTextCloze(ComicSeqTaskModel):
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.text_cloze_head = ComicSeqTextClozeHead(config)
+        self.post_init()
+
+    @staticmethod
+    def encoder_inputs(candidate_text_embeddings, mask_position, position_ids=None, text_embeddings=None, **inputs):
+        return {
+            **inputs,
+            "position_ids": position_ids,
+            "mask_position": mask_position,
+            "candidate_embeddings": candidate_text_embeddings,
+            "candidate_modality": "text",
+            "candidate_position": position_at(mask_position, position_ids),
+        }
+
+    @staticmethod
+    def score(
+        embeddings,
+        head,
+        panels,
+        candidates,
+        mask_position,
+        text_embeddings,
+        attention_mask=None,
+        candidate_mask=None,
+        **inputs,
+    ):
+        check_shape("text_embeddings", text_embeddings, *panels.shape[:2], embeddings.config.text_embedding_dim)
+        surrounding = torch.arange(panels.shape[1], device=panels.device) != mask_position[:, None]
+        if attention_mask is not None:
+            surrounding = surrounding & attention_mask.bool()
+        surrounding_text = masked_mean(embeddings.project(text_embeddings, surrounding, "text"), surrounding)
+        return hide_padded(head(take_slot(panels, mask_position), surrounding_text, candidates), candidate_mask)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        mask_position: torch.LongTensor,
+        text_embeddings: torch.FloatTensor,
+        candidate_text_embeddings: torch.FloatTensor,
+        visual_embedding: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        candidate_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqTaskOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
+            Stage 3 panel vectors in reading order. The one at `mask_position` holds the asked text and is not read.
+        mask_position (`torch.LongTensor` of shape `(batch_size,)`):
+            The panel whose text is asked for.
+        text_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, text_embedding_dim)`):
+            The panels' text vectors. The one at `mask_position` is not read.
+        candidate_text_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, text_embedding_dim)`):
+            The candidate texts' vectors.
+        visual_embedding (`torch.FloatTensor` of shape `(batch_size, visual_embedding_dim)`, *optional*):
+            Picture-only vector of the asked panel.
+        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
+            1 for a real candidate, 0 for padding.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The right candidate.
+        """
+        inputs = {
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "mask_position": mask_position,
+            "text_embeddings": text_embeddings,
+            "visual_embedding": visual_embedding,
+            "candidate_text_embeddings": candidate_text_embeddings,
+            "candidate_mask": candidate_mask,
+        }
+        return self.answer(self.text_cloze_head, inputs, labels, **kwargs)
+
+
+@auto_docstring(
+    custom_intro="""
+    Reading order: panels come in any order and without positions; which follows which?
+    """
+)
+class ComicSeqForReadingOrder(ComicSeqTaskModel):
+    _auto_class = "ComicSeqForReadingOrder"  # no Auto class fits (B, N, N) scores: the folder names it by its own
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.reading_order_head = ComicSeqReadingOrderHead(config)
+        self.post_init()
+
+    @staticmethod
+    def encoder_inputs(panel_embeddings, attention_mask=None):
+        position_ids = torch.full(panel_embeddings.shape[:2], -1, device=panel_embeddings.device)
+        return {"panel_embeddings": panel_embeddings, "attention_mask": attention_mask, "position_ids": position_ids}
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, **inputs):
+        return head(panels)
+
+    @staticmethod
+    def losses(head, panels, candidates, logits, labels):
+        return binary_losses(logits, labels)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqTaskOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
+            Stage 3 panel vectors in any order.
+        labels (`torch.Tensor` of shape `(batch_size, num_panels, num_panels)`, *optional*):
+            Entry (i, j) is 1 where panel j is the next after panel i (`reading_order_target="adjacency"`) or anywhere
+            after it (`"precedence"`), else 0; -100 is ignored (padding and the diagonal).
+        """
+        inputs = {"panel_embeddings": panel_embeddings, "attention_mask": attention_mask}
+        return self.answer(self.reading_order_head, inputs, labels, **kwargs)
+
+    @torch.no_grad()
+    def predict_order(
+        self, panel_embeddings: torch.FloatTensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.LongTensor:
+        """
+        Returns the slots of each row in reading order, `(batch_size, num_panels)`, -1 behind the last panel. The order
+        is the best under the scores up to 12 panels, and the best of a wide beam beyond.
+        """
+        logits = self(panel_embeddings, attention_mask).logits.float()
+        if attention_mask is None:
+            attention_mask = torch.ones(logits.shape[:2], device=logits.device)
+        orders = torch.full(logits.shape[:2], -1, device=logits.device)
+        for row, (scores, mask) in enumerate(zip(logits, attention_mask.bool(), strict=True)):
+            slots = mask.nonzero()[:, 0]
+            order = best_order(scores[slots][:, slots].tolist(), self.config.reading_order_target)
+            orders[row, : len(slots)] = slots[order]
+        return orders
+
+
+def best_order(scores: list[list[float]], target: str, beam_width: int = 6000) -> list[int]:
+    """
+    The permutation with the highest total score by dynamic programming over (panels placed, last panel), as in Held and
+    Karp (1962). No level has more than 5,544 states up to 12 panels, so the beam cuts longer pages only.
+
+    Args:
+        scores: Entry (i, j) says how well j follows i: directly (`"adjacency"`) or anywhere (`"precedence"`).
+        target: `"adjacency"` or `"precedence"`.
+        beam_width: States kept per level.
+    """
+    num_panels = len(scores)
+    level = {(1 << first, first): (0.0, (first,)) for first in range(num_panels)}
+    for _ in range(num_panels - 1):
+        following: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}
+        for (placed, last), (total, order) in level.items():
+            for panel in range(num_panels):
+                if placed >> panel & 1:
+                    continue
+                gain = scores[last][panel] if target == "adjacency" else sum(scores[before][panel] for before in order)
+                state = (placed | 1 << panel, panel)
+                if state not in following or following[state][0] < total + gain:
+                    following[state] = (total + gain, (*order, panel))
+        if len(following) > beam_width:
+            following = dict(sorted(following.items(), key=lambda item: -item[1][0])[:beam_width])
+        level = following
+    return list(max(level.values())[1])
+
+
+TASK_CLASSES: dict[str, type[ComicSeqTaskModel]] = {
+    "panel_picking": ComicSeqForPanelPicking,
+    "character_coherence": ComicSeqForCharacterCoherence,
+    "visual_closure": ComicSeqForVisualClosure,
+    "text_closure": ComicSeqForTextClosure,
+    "caption_relevance": ComicSeqForCaptionRelevance,
+    "text_cloze": ComicSeqForTextCloze,
+    "reading_order": ComicSeqForReadingOrder,
+}
+
+
+def views_loss(strips: torch.Tensor, pages: torch.Tensor, books: torch.Tensor | None, temperature: float):
+    """
+    InfoNCE between strip vectors (B, D) of views of pages: a view must find the other views of its page (equal entry of
+    `pages`) among those of other pages. Other pages of the same book (`books`) are no negatives: they are likely alike.
+    """
+    strips = nn.functional.normalize(strips.float(), dim=-1)
+    scores = strips @ strips.T / temperature
+    itself = torch.eye(len(pages), dtype=torch.bool, device=pages.device)
+    positive = (pages[:, None] == pages) & ~itself
+    ignored = itself if books is None else itself | ((books[:, None] == books) & ~positive)
+    return -positive_log_probability(scores, positive, ignored)
+
+
+def nt_xent_loss(panels: torch.Tensor, panel_mask: torch.Tensor, temperature: float) -> torch.Tensor:
+    """NT-Xent (Chen et al., 2020) on contextualised panels (B, N, D): those of a page against those of other pages."""
+    vectors = nn.functional.normalize(panels[panel_mask].float(), dim=-1)
+    pages = torch.arange(len(panels), device=panels.device)[:, None].expand_as(panel_mask)[panel_mask]
+    itself = torch.eye(len(pages), dtype=torch.bool, device=pages.device)
+    positive = (pages[:, None] == pages) & ~itself
+    return -positive_log_probability(vectors @ vectors.T / temperature, positive, itself)
+
+
+def positive_log_probability(scores: torch.Tensor, positive: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:
+    """Mean log probability of the positive pairs among all that are not ignored, over the rows that have one."""
+    scores = scores.masked_fill(ignored, torch.finfo(scores.dtype).min)
+    log_probability = torch.where(positive, scores.log_softmax(-1), 0.0).sum(-1) / positive.sum(-1).clamp(min=1)
+    has_positive = positive.any(-1)
+    return torch.where(has_positive, log_probability, 0.0).sum() / has_positive.sum().clamp(min=1)
+
+
+def cohesion_loss(panels: torch.Tensor, panel_mask: torch.Tensor) -> torch.Tensor:
+    """One minus the mean cosine of the panels (B, N, D) of a page. Without negatives it is lowest when all are equal."""
+    vectors = nn.functional.normalize(panels.float(), dim=-1)
+    pairs = panel_mask[:, :, None] & panel_mask[:, None] & ~torch.eye(panel_mask.shape[1], device=panels.device).bool()
+    return 1 - torch.where(pairs, vectors @ vectors.transpose(1, 2), 0.0).sum() / pairs.sum().clamp(min=1)
+
+
+@auto_docstring(
+    custom_intro="""
+    The encoder with all seven heads and the contrastive objective, as it is pretrained. Every task takes a dictionary
+    with the inputs and labels of its own class; all of them are encoded in one pass.
+    """
+)
+class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
+    _auto_class = "AutoModelForPreTraining"
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.panel_picking_head = ComicSeqPanelPickingHead(config)
+        self.character_coherence_head = ComicSeqCharacterCoherenceHead(config)
+        self.visual_closure_head = ComicSeqClosureHead(config)
+        self.text_closure_head = ComicSeqClosureHead(config)
+        self.caption_relevance_head = ComicSeqCaptionRelevanceHead(config)
+        self.text_cloze_head = ComicSeqTextClozeHead(config)
+        self.reading_order_head = ComicSeqReadingOrderHead(config)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    @auto_docstring
+    def forward(
+        self,
+        panel_embeddings: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        book_ids: torch.LongTensor | None = None,
+        panel_picking: dict[str, torch.Tensor] | None = None,
+        character_coherence: dict[str, torch.Tensor] | None = None,
+        visual_closure: dict[str, torch.Tensor] | None = None,
+        text_closure: dict[str, torch.Tensor] | None = None,
+        caption_relevance: dict[str, torch.Tensor] | None = None,
+        text_cloze: dict[str, torch.Tensor] | None = None,
+        reading_order: dict[str, torch.Tensor] | None = None,
+        num_examples: torch.Tensor | int | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicSeqForPreTrainingOutput:
+        r"""
+        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`, *optional*):
+            Strips for the contrastive objective: two rows per page, its disjoint halves, for `"views"`; whole pages
+            for `"nt_xent"` and `"cohesion"`.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The page of each row of `panel_embeddings`: rows with the same number are views of one page.
+        book_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            The book of each row: other pages of the same book are not taken as negatives.
+        panel_picking (`dict[str, torch.Tensor]`, *optional*):
+            Inputs and labels of [`ComicSeqForPanelPicking`].
+        character_coherence (`dict[str, torch.Tensor]`, *optional*):
+            Inputs and labels of [`ComicSeqForCharacterCoherence`].
+        visual_closure (`dict[str, torch.Tensor]`, *optional*):
+            Inputs and labels of [`ComicSeqForVisualClosure`].
+        text_closure (`dict[str, torch.Tensor]`, *optional*):
+            Inputs and labels of [`ComicSeqForTextClosure`].
+        caption_relevance (`dict[str, torch.Tensor]`, *optional*):
+            Inputs and labels of [`ComicSeqForCaptionRelevance`].
+        text_cloze (`dict[str, torch.Tensor]`, *optional*):
+            Inputs and labels of [`ComicSeqForTextCloze`].
+        reading_order (`dict[str, torch.Tensor]`, *optional*):
+            Inputs and labels of [`ComicSeqForReadingOrder`].
+        num_examples (`int`, *optional*):
+            What the summed task losses are divided by: the examples of the whole optimiser step. Defaults to those of
+            this call.
+        """
+        tasks = {
+            "panel_picking": panel_picking,
+            "character_coherence": character_coherence,
+            "visual_closure": visual_closure,
+            "text_closure": text_closure,
+            "caption_relevance": caption_relevance,
+            "text_cloze": text_cloze,
+            "reading_order": reading_order,
+        }
+        questions = {
+            task: {name: value for name, value in inputs.items() if name != "labels"}
+            for task, inputs in tasks.items()
+            if inputs is not None
+        }
+        views = [self.comicseq.embed(**TASK_CLASSES[task].encoder_inputs(**q)) for task, q in questions.items()]
+        if panel_embeddings is not None:
+            views.insert(0, self.comicseq.embed(panel_embeddings, attention_mask, position_ids))
+        if not views:
+            raise ValueError("Neither `panel_embeddings` nor the inputs of any task were given.")
+        encoded = self.comicseq.encode(views, **kwargs)
+
+        strips, contrastive_loss = None, None
+        if panel_embeddings is not None:
+            view, hidden_states = views.pop(0), encoded.pop(0)
+            panels, _ = view.split(hidden_states)
+            strips, _ = self.comicseq.pooler(panels, view.panel_mask)
+            if labels is not None:
+                check_shape("labels", labels, strips.shape[0])
+                contrastive_loss = self.contrastive_loss(strips, panels, view.panel_mask, labels, book_ids)
+
+        task_logits, task_losses = {}, {}
+        for (task, question), view, hidden_states in zip(questions.items(), views, encoded, strict=True):
+            head = getattr(self, f"{task}_head")
+            panels, candidates = view.split(hidden_states)
+            logits = TASK_CLASSES[task].score(self.comicseq.embeddings, head, panels, candidates, **question)
+            task_logits[task] = logits
+            if "labels" in tasks[task]:
+                task_losses[task] = TASK_CLASSES[task].losses(head, panels, candidates, logits, tasks[task]["labels"])
+
+        return ComicSeqForPreTrainingOutput(
+            loss=self.total_loss(task_losses, contrastive_loss, num_examples),
+            pooler_output=strips,
+            contrastive_loss=contrastive_loss,
+            task_losses=task_losses or None,
+            task_logits=task_logits or None,
+        )
+
+    def contrastive_loss(self, strips, panels, panel_mask, pages, books) -> torch.Tensor:
+        if self.config.contrastive_objective == "views":
+            return views_loss(strips, pages, books, self.config.contrastive_temperature)
+        if self.config.contrastive_objective == "nt_xent":
+            return nt_xent_loss(panels, panel_mask, self.config.contrastive_temperature)
+        return cohesion_loss(panels, panel_mask)
+
+    def total_loss(self, task_losses, contrastive_loss, num_examples) -> torch.Tensor | None:
+        """Mean over all examples of their weighted losses, plus the weighted contrastive loss."""
+        terms = []
+        if task_losses:
+            weights = {"reading_order": self.config.reading_order_weight}
+            total = sum(weights.get(task, 1.0) * losses.sum() for task, losses in task_losses.items())
+            terms.append(total / (num_examples or sum(len(losses) for losses in task_losses.values())))
+        if contrastive_loss is not None:
+            terms.append(self.config.contrastive_weight * contrastive_loss)
+        return sum(terms) if terms else None
+
+
+__all__ = [
+    "ComicSeqForCaptionRelevance",
+    "ComicSeqForCharacterCoherence",
+    "ComicSeqForPanelPicking",
+    "ComicSeqForPreTraining",
+    "ComicSeqForReadingOrder",
+    "ComicSeqForTextCloze",
+    "ComicSeqForTextClosure",
+    "ComicSeqForVisualClosure",
+    "ComicSeqModel",
+    "ComicSeqPreTrainedModel",
+]
