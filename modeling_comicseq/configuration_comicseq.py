@@ -17,7 +17,6 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.utils import auto_docstring
 
-
 # How often each task is drawn in pretraining, among those that a page can serve.
 DEFAULT_TASK_WEIGHTS = {
     "panel_picking": 1.0,

@@ -123,13 +123,14 @@ def check_shape(name: str, tensor: torch.Tensor, *shape: int | None) -> None:
         raise ValueError(f"`{name}` has the shape {tuple(tensor.shape)} but ({wanted}) is expected.")
 
 
-def check_values(valid: torch.Tensor, message: str) -> None:
-    """Raises a `ValueError` naming the first row that is not `valid`. Compiled and exported code does not look at values."""
+def check_values(valid: torch.Tensor, message: str, values: torch.Tensor) -> None:
+    """
+    Raises a `ValueError` that shows the first row of `values` (B, ...) that is not `valid` (B, ...). Compiled and
+    exported code does not look at values.
+    """
     if not torch.compiler.is_compiling() and not valid.all():
-        row = (
-            int(valid.logical_not().flatten(1).any(1).nonzero()[0]) if valid.dim() > 1 else int((~valid).nonzero()[0])
-        )
-        raise ValueError(f"{message} (first at row {row}).")
+        row = int(valid.logical_not().reshape(len(valid), -1).any(1).nonzero()[0])
+        raise ValueError(f"{message}, but row {row} has {values[row].tolist()}.")
 
 
 def pad_and_concatenate(tensors: list[torch.Tensor]) -> torch.Tensor:
@@ -140,6 +141,24 @@ def pad_and_concatenate(tensors: list[torch.Tensor]) -> torch.Tensor:
         for t in tensors
     ]
     return padded[0] if len(padded) == 1 else torch.cat(padded)
+
+
+def first_fit(lengths: list[int], row_length: int) -> tuple[list[int], int]:
+    """
+    Packs pieces into rows, longest first, each into the fullest row that has room. Returns where each piece starts in
+    the rows laid end to end, and the number of rows.
+    """
+    starts, num_rows = [0] * len(lengths), 0
+    rows_with_room: list[list[int]] = [[] for _ in range(row_length + 1)]
+    for piece in sorted(range(len(lengths)), key=lambda piece: -lengths[piece]):
+        room = next((room for room in range(lengths[piece], row_length + 1) if rows_with_room[room]), None)
+        if room is None:
+            row, room, num_rows = num_rows, row_length, num_rows + 1
+        else:
+            row = rows_with_room[room].pop()
+        starts[piece] = (row + 1) * row_length - room
+        rows_with_room[room - lengths[piece]].append(row)
+    return starts, num_rows
 
 
 def masked_mean(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -380,12 +399,14 @@ class ComicSeqView:
 
     Attributes:
         tokens: Embedded tokens `(B, N + K, D)`.
+        real: Which of them are no padding `(B, N + K)`.
         visible: Which of them other tokens attend to `(B, N + K)`. Every token attends to itself besides.
         panel_mask: Which of the panels are real `(B, N)`.
         candidates: Embedded candidates `(B, K, D)` that stay outside the encoder (`candidate_encoding="independent"`).
     """
 
     tokens: torch.Tensor
+    real: torch.Tensor
     visible: torch.Tensor
     panel_mask: torch.Tensor
     candidates: torch.Tensor | None = None
@@ -499,8 +520,10 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         Checks the inputs and embeds panels and candidates. Arguments are those of `forward`; in addition,
         `candidates_read_context=False` lets each candidate attend to itself alone.
         """
-        if modality not in (modalities := ("panel", "visual", "text", "caption")):
-            raise ValueError(f"`modality` is {modality!r} but must be one of {', '.join(modalities)}.")
+        modalities = ("panel", "visual", "text", "caption")
+        for name, value in (("modality", modality), ("candidate_modality", candidate_modality)):
+            if value not in modalities:
+                raise ValueError(f"`{name}` is {value!r} but must be one of {', '.join(modalities)}.")
         check_shape(
             "panel_embeddings", panel_embeddings, None, None, getattr(self.config, f"{modality}_embedding_dim")
         )
@@ -510,7 +533,11 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             attention_mask = panel_embeddings.new_ones(batch_size, num_panels, dtype=torch.bool)
         check_shape("attention_mask", attention_mask, batch_size, num_panels)
         attention_mask = attention_mask.bool()
-        check_values(attention_mask.any(1), "`attention_mask` must mark at least one real panel in every row")
+        check_values(
+            attention_mask.any(1),
+            "`attention_mask` must mark at least one real panel in every row",
+            attention_mask.int(),
+        )
         if position_ids is None:
             if num_panels > limit:
                 raise ValueError(
@@ -521,23 +548,30 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         check_shape("position_ids", position_ids, batch_size, num_panels)
         check_values(
             ((position_ids >= -1) & (position_ids < limit)) | ~attention_mask,
-            f"`position_ids` must be -1 (no position) or below `max_position_embeddings`, which is {limit}",
+            f"`position_ids` must be -1 (no position) or from 0 to below `max_position_embeddings`, which is {limit}",
+            position_ids,
         )
         position_ids = torch.where(attention_mask, position_ids, -1)
         if mask_position is not None:
             check_shape("mask_position", mask_position, batch_size)
             slots = torch.arange(num_panels, device=mask_position.device)
             check_values(
-                (attention_mask & (slots == mask_position[:, None])).any(1), "`mask_position` must be a real panel"
+                (attention_mask & (slots == mask_position[:, None])).any(1),
+                f"`mask_position` must be a real panel among the {num_panels} slots",
+                mask_position,
             )
         if visual_embedding is not None:
+            if mask_position is None:
+                raise ValueError(
+                    "`visual_embedding` is the picture of the panel at `mask_position`, which is not given."
+                )
             check_shape("visual_embedding", visual_embedding, batch_size, self.config.visual_embedding_dim)
 
         tokens = self.embeddings(
             panel_embeddings, attention_mask, position_ids, mask_position, visual_embedding, modality
         )
         if candidate_embeddings is None:
-            return ComicSeqView(tokens, attention_mask, attention_mask)
+            return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask)
 
         width = getattr(self.config, f"{candidate_modality}_embedding_dim")
         check_shape("candidate_embeddings", candidate_embeddings, batch_size, None, width)
@@ -545,36 +579,74 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             candidate_mask = candidate_embeddings.new_ones(candidate_embeddings.shape[:2], dtype=torch.bool)
         check_shape("candidate_mask", candidate_mask, *candidate_embeddings.shape[:2])
         candidate_mask = candidate_mask.bool()
-        check_values(candidate_mask.any(1), "`candidate_mask` must mark at least one real candidate in every row")
+        check_values(
+            candidate_mask.any(1),
+            "`candidate_mask` must mark at least one real candidate in every row",
+            candidate_mask.int(),
+        )
         candidates = self.embeddings.project(candidate_embeddings, candidate_mask, candidate_modality)
         if self.config.candidate_encoding == "independent":
-            return ComicSeqView(tokens, attention_mask, attention_mask, candidates)
+            return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask, candidates)
 
         if candidate_position is None:
             candidate_position = torch.full((batch_size,), -1, device=tokens.device)
+        check_shape("candidate_position", candidate_position, batch_size)
         check_values(
-            candidate_position < limit,
-            f"A candidate after the last panel needs a position below `max_position_embeddings`, which is {limit}",
+            (candidate_position >= -1) & (candidate_position < limit),
+            "`candidate_position` (in closure: the one after the last panel) must be -1 (no position) or from 0 to below"
+            f" `max_position_embeddings`, which is {limit}",
+            candidate_position,
         )
         candidates = self.embeddings.add_positions(candidates, candidate_position[:, None].expand_as(candidate_mask))
         visible = attention_mask if candidates_read_context else torch.zeros_like(attention_mask)
         visible = torch.cat((visible, torch.zeros_like(candidate_mask)), dim=1)
-        return ComicSeqView(torch.cat((tokens, candidates), dim=1), visible, attention_mask)
+        real = torch.cat((attention_mask, candidate_mask), dim=1)
+        return ComicSeqView(torch.cat((tokens, candidates), dim=1), real, visible, attention_mask)
 
     def encode(self, views: list[ComicSeqView], **kwargs: Unpack[TransformersKwargs]) -> list[torch.Tensor]:
         """Runs the rows of all views through the layers in one pass; returns each view's encoded rows `(B, L, D)`."""
         tokens = pad_and_concatenate([view.tokens for view in views])
         visible = pad_and_concatenate([view.visible for view in views])
-        is_plain = len(views) == 1 and views[0].num_panels == tokens.shape[1]
-        attention_mask = self.create_attention_mask(tokens, visible, is_plain)
-        hidden_states = tokens
+        is_plain = all(view.num_panels == view.tokens.shape[1] for view in views)
+        if is_plain:
+            attention_mask = create_bidirectional_mask(self.config, inputs_embeds=tokens, attention_mask=visible)
+        else:
+            attention_mask = self.create_visibility_mask(tokens, visible)
+        hidden_states = self.run_layers(tokens, attention_mask, **kwargs)
+        return list(hidden_states.split([view.tokens.shape[0] for view in views]))
+
+    def encode_packed(self, views: list[ComicSeqView], row_length: int = 64) -> list[torch.Tensor]:
+        """
+        As `encode`, but without padding: the real tokens of several rows share a row of `row_length` and are kept apart
+        by the attention mask. Padded tokens come back as zeros. Hidden states and attentions cannot be recorded.
+        """
+        tokens = pad_and_concatenate([view.tokens for view in views])
+        visible = pad_and_concatenate([view.visible for view in views])
+        real = pad_and_concatenate([view.real for view in views])
+        row_length = max(row_length, tokens.shape[1])
+        starts, num_rows = first_fit(real.sum(1).tolist(), row_length)
+        place = torch.tensor(starts, device=tokens.device)[:, None] + real.cumsum(1) - 1
+        place = place[real]
+
+        packed = tokens.new_zeros(num_rows * row_length, tokens.shape[-1]).index_put((place,), tokens[real])
+        packed_visible = visible.new_zeros(num_rows * row_length).index_put((place,), visible[real])
+        row = torch.arange(len(real), device=tokens.device)[:, None].expand_as(real)
+        packed_row = row.new_full((num_rows * row_length,), -1).index_put((place,), row[real])
+
+        shape = (num_rows, row_length)
+        packed = packed.view(*shape, -1)
+        attention_mask = self.create_visibility_mask(packed, packed_visible.view(shape), packed_row.view(shape))
+        hidden_states = self.run_layers(packed, attention_mask).flatten(0, 1)
+        encoded = torch.zeros_like(tokens, dtype=hidden_states.dtype).index_put((real,), hidden_states[place])
+        return list(encoded.split([view.tokens.shape[0] for view in views]))
+
+    def run_layers(self, hidden_states: torch.Tensor, attention_mask, **kwargs: Unpack[TransformersKwargs]):
         for layer in self.layers:
             hidden_states = layer(hidden_states, attention_mask, **kwargs)
-        return list(self.layernorm(hidden_states).split([view.tokens.shape[0] for view in views]))
+        return self.layernorm(hidden_states)
 
-    def create_attention_mask(self, tokens: torch.Tensor, visible: torch.Tensor, is_plain: bool):
-        if is_plain:
-            return create_bidirectional_mask(self.config, inputs_embeds=tokens, attention_mask=visible)
+    def create_visibility_mask(self, tokens: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor | None = None):
+        """Lets every token attend to itself and to the `visible` tokens (of its own row, where several are packed)."""
         if "flash" in self.config._attn_implementation:
             raise ValueError(
                 f"`attn_implementation` is {self.config._attn_implementation!r}, which cannot mask candidates from each"
@@ -582,7 +654,10 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             )
 
         def reads(batch_idx, head_idx, q_idx, kv_idx):
-            return visible[batch_idx, kv_idx] | (q_idx == kv_idx)
+            reads_other = visible[batch_idx, kv_idx]
+            if rows is not None:
+                reads_other = reads_other & (rows[batch_idx, q_idx] == rows[batch_idx, kv_idx])
+            return reads_other | (q_idx == kv_idx)
 
         return create_bidirectional_mask(
             self.config, inputs_embeds=tokens, attention_mask=None, and_mask_function=reads
@@ -667,7 +742,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
 
 
 class ComicSeqSimilarity(nn.Module):
-    """Learned, scaled cosine of context and candidates: the prior for likeness that concatenation lacks."""
+    """Learned, scaled cosine of context (B, D) and candidates (B, K, D): the prior for likeness that an MLP lacks."""
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
@@ -675,10 +750,8 @@ class ComicSeqSimilarity(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(()))
 
     def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        cosine = nn.functional.cosine_similarity(
-            self.projection(context)[:, None], self.projection(candidates), dim=-1
-        )
-        return self.log_scale.exp() * cosine
+        context, candidates = self.projection(context), self.projection(candidates)
+        return self.log_scale.exp() * nn.functional.cosine_similarity(context[:, None], candidates, dim=-1)
 
 
 class ComicSeqBilinear(nn.Module):
@@ -699,31 +772,35 @@ class ComicSeqConcatenationScorer(nn.Module):
     def __init__(self, config: ComicSeqConfig, num_layers: int):
         super().__init__()
         hidden_size = config.hidden_size
-        layers: list[nn.Module] = [
-            nn.Linear(2 * hidden_size, hidden_size),
-            nn.GELU(),
-            nn.Dropout(config.hidden_dropout_prob),
-        ]
+        layers = [nn.Linear(2 * hidden_size, hidden_size), nn.GELU(), nn.Dropout(config.hidden_dropout_prob)]
         for _ in range(num_layers - 2):
             layers += [nn.Linear(hidden_size, hidden_size), nn.GELU()]
         self.mlp = nn.Sequential(*layers, nn.Linear(hidden_size, 1))
         self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
 
     def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        pairs = torch.cat((context[:, None].expand_as(candidates), candidates), dim=-1)
-        scores = self.mlp(pairs).squeeze(-1)
+        scores = self.mlp(torch.cat((context[:, None].expand_as(candidates), candidates), dim=-1)).squeeze(-1)
         return scores if self.similarity is None else scores + self.similarity(context, candidates)
 
 
 class ComicSeqPanelPickingHead(nn.Module):
-    """Which candidate stands in the empty slot? Scores `(B, K)` from the slot's context (B, D) and candidates (B, K, D)."""
+    """
+    Which candidate stands in the empty slot? Scores `(B, K)` from the slot's context (B, D) and candidates (B, K, D).
+    With `similarity_term`, likeness to the mean of the other panels (B, D) is added where that is given.
+    """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
+        self.mean_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
 
-    def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        return self.scorer(context, candidates)
+    def forward(
+        self, context: torch.Tensor, candidates: torch.Tensor, panel_mean: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        scores = self.scorer(context, candidates)
+        if self.mean_similarity is not None and panel_mean is not None:
+            scores = scores + self.mean_similarity(panel_mean, candidates)
+        return scores
 
 
 class ComicSeqCharacterCoherenceHead(nn.Module):
@@ -746,17 +823,25 @@ class ComicSeqCharacterCoherenceHead(nn.Module):
 
 
 class ComicSeqClosureHead(nn.Module):
-    """Which candidate comes next? Scores `(B, K)` from the last of the preceding panels (B, N, D) and candidates (B, K, D)."""
+    """
+    Which candidate comes next? Scores `(B, K)` from the last of the preceding panels (B, N, D) and candidates (B, K, D).
+    With `similarity_term`, likeness to their mean is added.
+    """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.scorer = ComicSeqConcatenationScorer(config, num_layers=3)
+        self.mean_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
 
     def forward(
         self, preceding: torch.Tensor, candidates: torch.Tensor, panel_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        last = preceding[:, -1] if panel_mask is None else take_slot(preceding, last_slot(panel_mask))
-        return self.scorer(last, candidates)
+        if panel_mask is None:
+            panel_mask = preceding.new_ones(preceding.shape[:2], dtype=torch.bool)
+        scores = self.scorer(take_slot(preceding, last_slot(panel_mask)), candidates)
+        if self.mean_similarity is not None:
+            scores = scores + self.mean_similarity(masked_mean(preceding, panel_mask), candidates)
+        return scores
 
 
 class ComicSeqCaptionRelevanceHead(nn.Module):
@@ -788,14 +873,18 @@ class ComicSeqTextClozeHead(nn.Module):
             nn.Linear(hidden_size, hidden_size),
         )
         self.scorer = ComicSeqBilinear(config)
-        self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
+        self.context_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
+        self.text_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
 
     def forward(
         self, visual_context: torch.Tensor, surrounding_text: torch.Tensor, candidate_texts: torch.Tensor
     ) -> torch.Tensor:
         context = self.context_encoder(torch.cat((visual_context, surrounding_text), dim=-1))
         scores = self.scorer(context[:, None], candidate_texts).squeeze(1)
-        return scores if self.similarity is None else scores + self.similarity(visual_context, candidate_texts)
+        if self.context_similarity is not None:
+            scores = scores + self.context_similarity(visual_context, candidate_texts)
+            scores = scores + self.text_similarity(surrounding_text, candidate_texts)
+        return scores
 
 
 class ComicSeqReadingOrderHead(nn.Module):
@@ -814,8 +903,18 @@ def last_slot(mask: torch.Tensor) -> torch.Tensor:
     return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(1)
 
 
+def other_slots(panels: torch.Tensor, slot: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """Mask `(B, N)` of the real panels but the one at `slot` (B,)."""
+    others = torch.arange(panels.shape[1], device=panels.device) != slot[:, None]
+    return others if attention_mask is None else others & attention_mask.bool()
+
+
 def position_at(slot: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
-    return slot if position_ids is None else take_slot(position_ids, slot)
+    """Position (B,) of each row's `slot` (B,), which `ComicSeqModel.embed` has yet to check."""
+    if position_ids is None:
+        return slot
+    check_shape("position_ids", position_ids, slot.shape[0], None)
+    return take_slot(position_ids, slot.clamp(0, position_ids.shape[1] - 1))
 
 
 def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -823,16 +922,20 @@ def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     check_shape("labels", labels, logits.shape[0])
     num_candidates = logits.shape[1]
     in_range = ((labels >= 0) & (labels < num_candidates)) | (labels == -100)
-    check_values(in_range, f"`labels` must be one of the {num_candidates} candidates, or -100")
+    check_values(
+        in_range, f"`labels` must be from 0 to below {num_candidates}, the number of candidates, or -100", labels
+    )
     is_real = take_slot(logits, labels.clamp(0, num_candidates - 1)) > torch.finfo(logits.dtype).min
-    check_values(is_real | (labels == -100), "`labels` must not be a padded candidate")
+    check_values(is_real | (labels == -100), "`labels` must not be a padded candidate", labels)
     return nn.functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-100)
 
 
 def binary_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy `(B,)` of each row's `logits` (B, ...) where its label is not -100."""
     check_shape("labels", labels, *logits.shape)
-    check_values((labels == 0) | (labels == 1) | (labels == -100), "`labels` must be 0, 1 or -100")
+    check_values((labels == 0) | (labels == 1) | (labels == -100), "`labels` must be 0, 1 or -100", labels)
+    is_real = logits > torch.finfo(logits.dtype).min
+    check_values(is_real | (labels == -100), "`labels` must be -100 at padded candidates", labels)
     counted = (labels != -100).flatten(1)
     targets = torch.where(counted, labels.flatten(1), 0).float()
     scores = torch.where(counted, logits.float().flatten(1), 0.0)
@@ -888,8 +991,10 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
         return {**inputs, "mask_position": mask_position, "position_ids": position_ids, "candidate_position": position}
 
     @staticmethod
-    def score(embeddings, head, panels, candidates, mask_position, candidate_mask=None, **inputs):
-        return hide_padded(head(take_slot(panels, mask_position), candidates), candidate_mask)
+    def score(embeddings, head, panels, candidates, mask_position, attention_mask=None, candidate_mask=None, **inputs):
+        shown = other_slots(panels, mask_position, attention_mask)
+        scores = head(take_slot(panels, mask_position), candidates, masked_mean(panels, shown))
+        return hide_padded(scores, candidate_mask)
 
     @can_return_tuple
     @auto_docstring
@@ -991,12 +1096,13 @@ class ComicSeqClosureModel(ComicSeqTaskModel):
     def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, modality="panel", **inputs):
         if attention_mask is None:
             attention_mask = panel_embeddings.new_ones(panel_embeddings.shape[:2], dtype=torch.bool)
+        last_position = position_at(last_slot(attention_mask.bool()), position_ids)
         return {
             **inputs,
             "panel_embeddings": panel_embeddings,
             "attention_mask": attention_mask,
             "position_ids": position_ids,
-            "candidate_position": position_at(last_slot(attention_mask.bool()), position_ids) + 1,
+            "candidate_position": torch.where(last_position < 0, -1, last_position + 1),
             "modality": modality,
             "candidate_modality": modality,
         }
@@ -1166,6 +1272,7 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The panel that the caption belongs to.
         """
+        check_shape("caption_embeddings", caption_embeddings, None, self.config.caption_embedding_dim)
         inputs = {
             "caption_embeddings": caption_embeddings,
             "candidate_embeddings": candidate_embeddings,
@@ -1210,9 +1317,7 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
         **inputs,
     ):
         check_shape("text_embeddings", text_embeddings, *panels.shape[:2], embeddings.config.text_embedding_dim)
-        surrounding = torch.arange(panels.shape[1], device=panels.device) != mask_position[:, None]
-        if attention_mask is not None:
-            surrounding = surrounding & attention_mask.bool()
+        surrounding = other_slots(panels, mask_position, attention_mask)
         surrounding_text = masked_mean(embeddings.project(text_embeddings, surrounding, "text"), surrounding)
         return hide_padded(head(take_slot(panels, mask_position), surrounding_text, candidates), candidate_mask)
 
@@ -1247,6 +1352,7 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
         """
+        check_shape("candidate_text_embeddings", candidate_text_embeddings, None, None, self.config.text_embedding_dim)
         inputs = {
             "panel_embeddings": panel_embeddings,
             "attention_mask": attention_mask,
@@ -1336,15 +1442,19 @@ def best_order(scores: list[list[float]], target: str, beam_width: int = 6000) -
         beam_width: States kept per level.
     """
     num_panels = len(scores)
-    level = {(1 << first, first): (0.0, (first,)) for first in range(num_panels)}
-    for _ in range(num_panels - 1):
+    level: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, -1): (0.0, ())}
+    for _ in range(num_panels):
         following: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}
         for (placed, last), (total, order) in level.items():
-            for panel in range(num_panels):
-                if placed >> panel & 1:
-                    continue
-                gain = scores[last][panel] if target == "adjacency" else sum(scores[before][panel] for before in order)
-                state = (placed | 1 << panel, panel)
+            left = [panel for panel in range(num_panels) if not placed >> panel & 1]
+            for panel in left:
+                if target == "adjacency":
+                    gain, state = scores[last][panel] if order else 0.0, (placed | 1 << panel, panel)
+                else:  # counted where the earlier panel is placed: an order that begins wrong leaves the beam at once
+                    gain, state = (
+                        sum(scores[panel][later] for later in left if later != panel),
+                        (placed | 1 << panel, -1),
+                    )
                 if state not in following or following[state][0] < total + gain:
                     following[state] = (total + gain, (*order, panel))
         if len(following) > beam_width:
@@ -1487,7 +1597,13 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             views.insert(0, self.comicseq.embed(panel_embeddings, attention_mask, position_ids))
         if not views:
             raise ValueError("Neither `panel_embeddings` nor the inputs of any task were given.")
-        encoded = self.comicseq.encode(views, **kwargs)
+        # Packing drops the padding, which is most of a batch of many tasks; recorded states would come packed, too.
+        is_recorded = kwargs.get("output_attentions") or kwargs.get("output_hidden_states")
+        is_flash = "flash" in self.config._attn_implementation  # takes padding, but no mask that keeps rows apart
+        if is_recorded or is_flash or torch.compiler.is_compiling():
+            encoded = self.comicseq.encode(views, **kwargs)
+        else:
+            encoded = self.comicseq.encode_packed(views)
 
         strips, contrastive_loss = None, None
         if panel_embeddings is not None:
@@ -1528,7 +1644,9 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if task_losses:
             weights = {"reading_order": self.config.reading_order_weight}
             total = sum(weights.get(task, 1.0) * losses.sum() for task, losses in task_losses.items())
-            terms.append(total / (num_examples or sum(len(losses) for losses in task_losses.values())))
+            if num_examples is None:
+                num_examples = sum(len(losses) for losses in task_losses.values())
+            terms.append(total / num_examples)
         if contrastive_loss is not None:
             terms.append(self.config.contrastive_weight * contrastive_loss)
         return sum(terms) if terms else None

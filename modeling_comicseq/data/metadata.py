@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import fsspec
 
 from .errors import ComicSeqDataError
 
-__all__ = ["PageEntry", "PageProblem", "iter_entries", "parse_entry"]
+__all__ = ["PageEntry", "PageProblem", "dump_all", "iter_entries", "parse_entry"]
 
 _BLOCK = 1 << 22  # characters a read
 _LONGEST_ENTRY = 1 << 26  # an entry that is not closed after so many characters is an error, not a long page
 _SPACE = re.compile(r"[ \t\r\n]*")
-_IDENTITY = frozenset({"sequence_index", "num_panels", "book_id", "page_name", "canonical_id"})
-_dump = json.JSONEncoder(ensure_ascii=False).encode
+_IDENTITY = ("sequence_index", "num_panels", "book_id", "page_name", "canonical_id")
+_dump = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
 class PageEntry(NamedTuple):
@@ -32,7 +33,7 @@ class PageEntry(NamedTuple):
         book_id: The book's id.
         page_name: The page's name in its book.
         canonical_id: Path of the page, `…/book/page`.
-        metadata: JSON of everything else that the entry carried.
+        rest: Everything else that the entry carried.
     """
 
     row: int
@@ -40,7 +41,7 @@ class PageEntry(NamedTuple):
     book_id: str
     page_name: str
     canonical_id: str
-    metadata: str
+    rest: dict[str, Any]
 
 
 class PageProblem(ValueError):
@@ -132,15 +133,24 @@ def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
 
 
 def parse_entry(entry: dict[str, Any]) -> PageEntry:
-    """Reads one entry; the book and the page's name come from their own fields or from `canonical_id`.
+    """Reads one entry, and takes it apart; book and page name come from their own fields or from `canonical_id`.
 
     Raises:
         PageProblem: A field is absent or is not what it should be.
     """
-    row = _whole_number(entry, "sequence_index")
-    num_panels = _whole_number(entry, "num_panels")
-    book, name, canonical = (_text(entry, field) for field in ("book_id", "page_name", "canonical_id"))
-    if canonical:
+    row = entry.get("sequence_index")
+    num_panels = entry.get("num_panels")
+    # The checks proper are functions apart: a million pages rarely need them.
+    if type(row) is not int or row < 0:
+        row = _whole_number(entry, "sequence_index")
+    if type(num_panels) is not int or num_panels < 0:
+        num_panels = _whole_number(entry, "num_panels")
+    book, name, canonical = entry.get("book_id"), entry.get("page_name"), entry.get("canonical_id")
+    for text in (book, name, canonical):
+        if text is not None and not (type(text) is str and text.isascii()):
+            book, name, canonical = (_text(entry, field) for field in ("book_id", "page_name", "canonical_id"))
+            break
+    if canonical and not (book and name):
         folder, _, file_name = canonical.replace("\\", "/").rpartition("/")
         book = book or folder.rpartition("/")[2]
         name = name or file_name
@@ -150,11 +160,23 @@ def parse_entry(entry: dict[str, Any]) -> PageEntry:
             f"field {field!r} is missing and canonical_id {canonical!r} does not tell it",
             "give canonical_id as '…/book/page', or book_id and page_name",
         )
-    rest = {key: value for key, value in entry.items() if key not in _IDENTITY}
-    metadata = _dump(rest) if rest else "{}"
-    if not metadata.isascii() and not _is_unicode(metadata):
-        metadata = json.dumps(rest)  # half a surrogate pair, as text recognition sometimes leaves: keep it escaped
-    return PageEntry(row, num_panels, book, name, canonical or f"{book}/{name}", metadata)
+    for field in _IDENTITY:
+        entry.pop(field, None)
+    return PageEntry(row, num_panels, book, name, canonical or f"{book}/{name}", entry)
+
+
+def dump_all(values: Sequence[dict[str, Any]]) -> list[str]:
+    """JSON of each of many small dicts.
+
+    One call of the encoder with a mark between the dicts: setting it up costs more than encoding a page.
+    """
+    mark = uuid.uuid4().hex
+    marked: list[Any] = [mark] * (2 * len(values))
+    marked[::2] = values
+    texts = _dump(marked)[1:].split(f', "{mark}"')[: len(values)]
+    texts = [text.removeprefix(", ") for text in texts]
+    # Half a surrogate pair, as text recognition sometimes leaves, has no UTF-8: such texts stay escaped.
+    return [text if _is_unicode(text) else json.dumps(value) for text, value in zip(texts, values, strict=True)]
 
 
 def _whole_number(entry: dict[str, Any], field: str) -> int:
@@ -172,17 +194,21 @@ def _whole_number(entry: dict[str, Any], field: str) -> int:
 
 def _text(entry: dict[str, Any], field: str) -> str:
     value = entry.get(field)
+    if type(value) is str and value.isascii():
+        return value
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise PageProblem(f"{field} is {value!r}", "give a string")
     text = str(value)
-    if not text.isascii() and not _is_unicode(text):
+    if not _is_unicode(text):
         raise PageProblem(f"{field} {text!r} is not valid Unicode", "write it in UTF-8")
     return text
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -45,11 +46,11 @@ def split_of(book_id: str, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> str:
     digest = hashlib.sha256(book_id.encode("utf-8", "surrogatepass")).digest()
     # 53 bits, so that the quotient is exact and always below 1.
     place = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
-    train, validation, test = fractions
-    if place < train:
-        return "train"
-    # With no test share the rounding of train + validation must not open one.
-    return "validation" if validation and (place < train + validation or not test) else "test" if test else "train"
+    for split, end in zip(SPLITS, itertools.accumulate(fractions), strict=True):
+        if place < end:
+            return split
+    # Rounding can leave the sum a hair below 1: the last split with a share takes what is left.
+    return [split for split, share in zip(SPLITS, fractions, strict=True) if share > 0][-1]
 
 
 def load_split_books(source: str | Path | Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

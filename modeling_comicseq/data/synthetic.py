@@ -20,7 +20,7 @@ import numpy as np
 import zarr
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from modeling_comicseq.data.errors import ComicSeqDataError
+from .errors import ComicSeqDataError
 
 FORMAT = "comicseq-synthetic-1"
 ATTRIBUTE = "synthetic"
@@ -47,6 +47,8 @@ class SyntheticWorld:
         scene_dim: Dimension of a page's latent.
         angles: Degrees by which each two-dimensional block of the action state turns from one panel to the next.
         damping: Share of the action state that survives a step, in (0, 1).
+        surprise: Share of a panel's action variance that no other panel tells anything about, in [0, 1). Picture, text
+            and caption all show it.
         visual: Variance shares of the picture-only vectors.
         text: Variance shares of the text-only vectors.
         caption: Variance shares of the panel captions.
@@ -56,13 +58,14 @@ class SyntheticWorld:
     """
 
     width: int = 512
-    style_dim: int = 4
-    scene_dim: int = 4
-    angles: tuple[float, ...] = (70.0, 110.0, 150.0)
-    damping: float = 0.95
-    visual: Shares = Shares(style=0.25, scene=0.15, action=0.40, noise=0.20)
-    text: Shares = Shares(style=0.25, scene=0.15, action=0.40, noise=0.20)
-    caption: Shares = Shares(style=0.25, scene=0.15, action=0.40, noise=0.20)
+    style_dim: int = 5
+    scene_dim: int = 2
+    angles: tuple[float, ...] = (40.0, 110.0)
+    damping: float = 0.97
+    surprise: float = 0.15
+    visual: Shares = Shares(style=0.25, scene=0.15, action=0.30, noise=0.30)
+    text: Shares = Shares(style=0.30, scene=0.15, action=0.25, noise=0.30)
+    caption: Shares = Shares(style=0.20, scene=0.25, action=0.25, noise=0.30)
     page_lengths: tuple[tuple[int, float], ...] = (
         (2, 0.04),
         (3, 0.08),
@@ -85,6 +88,8 @@ class SyntheticWorld:
             )
         if not 0 < self.damping < 1:
             raise ComicSeqDataError(f"damping is {self.damping}, but a stationary action needs a value in (0, 1).")
+        if not 0 <= self.surprise < 1:
+            raise ComicSeqDataError(f"surprise is {self.surprise}, but has to be in [0, 1).")
         for name in ("visual", "text", "caption"):
             shares = getattr(self, name)
             if min(shares) < 0 or shares[3] == 0 or abs(sum(shares) - 1) > 1e-9:
@@ -95,6 +100,11 @@ class SyntheticWorld:
             raise ComicSeqDataError(f"page_lengths is {self.page_lengths}, but its probabilities have to add up to 1.")
         if not 1 <= self.pages_per_book[0] <= self.pages_per_book[1]:
             raise ComicSeqDataError(f"pages_per_book is {self.pages_per_book}, but has to be (fewest, most).")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the parameters: vectors of worlds with one digest can be compared."""
+        return _digest({"format": FORMAT, "world": asdict(self)})
 
     @property
     def action_dim(self) -> int:
@@ -154,15 +164,22 @@ class SyntheticWorld:
             return np.concatenate([self.noise("visual"), self.noise("text")]) / 2
         return np.full(self.latent_dim, getattr(self, channel).noise / self.latent_dim)
 
-    def action_step(self, steps: int = 1) -> np.ndarray:
-        """The damped rotation (action_dim, action_dim) of `steps` >= 0 panels: E[x_{t+steps} | x_t] = step @ x_t."""
+    def action_step(self) -> np.ndarray:
+        """The damped rotation (action_dim, action_dim) of one panel: E[x_{t+1} | x_t] = step @ x_t."""
         step = np.zeros((self.action_dim, self.action_dim))
-        for i, angle in enumerate(np.deg2rad(self.angles) * steps):
+        for i, angle in enumerate(np.deg2rad(self.angles)):
             step[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [
                 [np.cos(angle), -np.sin(angle)],
                 [np.sin(angle), np.cos(angle)],
             ]
-        return self.damping**steps * step
+        return self.damping * step
+
+    def action_covariance(self, lag: int) -> np.ndarray:
+        """Covariance (action_dim, action_dim) of the shown action of a panel with that of the panel `lag` before it."""
+        if lag == 0:
+            return np.eye(self.action_dim)
+        power = np.linalg.matrix_power(self.action_step(), abs(lag))
+        return (1 - self.surprise) * (power if lag > 0 else power.T)
 
 
 DEMO_WORLD = SyntheticWorld()
@@ -189,8 +206,7 @@ class SyntheticCorpus:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the parameters, the seed and the size: another fingerprint is another corpus."""
-        content = {"format": FORMAT, "world": asdict(self.world), "seed": self.seed, "num_books": self.num_books}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _digest({"format": FORMAT, "world": asdict(self.world), "seed": self.seed, "num_books": self.num_books})
 
     def provenance(self) -> dict[str, Any]:
         """JSON-ready description that `from_provenance` reads back."""
@@ -252,6 +268,7 @@ class SyntheticCorpus:
         style = rng.standard_normal(world.style_dim)
         scene = rng.standard_normal((pages, world.scene_dim))
         shocks = rng.standard_normal((pages, longest, world.action_dim))
+        surprises = rng.standard_normal((pages, longest, world.action_dim))
         noises = rng.standard_normal((3, pages, longest, world.latent_dim))
 
         action = np.empty_like(shocks)
@@ -259,6 +276,7 @@ class SyntheticCorpus:
         step, rest = world.action_step().T, np.sqrt(1 - world.damping**2)
         for t in range(1, longest):
             action[:, t] = action[:, t - 1] @ step + rest * shocks[:, t]
+        action = np.sqrt(1 - world.surprise) * action + np.sqrt(world.surprise) * surprises
         latent = np.concatenate(
             [
                 np.broadcast_to(style, (pages, longest, world.style_dim)),
@@ -286,6 +304,10 @@ class SyntheticCorpus:
         pages = int(rng.integers(fewest, most + 1))
         lengths, probabilities = zip(*self.world.page_lengths, strict=True)
         return rng.choice(np.array(lengths), size=pages, p=probabilities)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _find_description(provenance: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -357,7 +379,7 @@ def _write_store(
         zarr_format=3,
         attributes={
             ATTRIBUTE: corpus.provenance(),
-            "encoders": {"visual": FORMAT, "text": FORMAT, "caption": FORMAT},
+            "encoders": dict.fromkeys(("visual", "text", "caption"), f"{FORMAT}/{corpus.world.digest[:16]}"),
             "fusion": "(visual + text) / sqrt(2)",
             "normalisation": "none",
         },

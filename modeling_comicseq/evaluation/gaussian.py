@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from modeling_comicseq.data.synthetic import Channel, SyntheticWorld
+from ..data.synthetic import Channel, SyntheticWorld
 
 _WORKING_SET = 2**26  # bytes of the table of pairs that one block of questions may take
 
@@ -28,28 +28,31 @@ class Place(NamedTuple):
 
 def covariance(world: SyntheticWorld, places: Sequence[Place]) -> np.ndarray:
     """Covariance (D, D) of the stacked low-dimensional observations at `places`, all different."""
-    steps = [
-        world.action_step(t) for t in range(1 + max(p.position for p in places) - min(p.position for p in places))
-    ]
-    blocks = [[_block(world, steps, a, b) for b in places] for a in places]
-    return np.block(blocks)
-
-
-def _block(world: SyntheticWorld, steps: list[np.ndarray], a: Place, b: Place) -> np.ndarray:
-    latent = np.zeros((world.latent_dim, world.latent_dim))
-    scene, action = world.style_dim, world.style_dim + world.scene_dim
-    if a.book == b.book:
-        latent[:scene, :scene] = np.eye(world.style_dim)
-        if a.page == b.page:
-            latent[scene:action, scene:action] = np.eye(world.scene_dim)
-            # E[x_s x_t'] = (rho R)^(s-t) for s >= t, and the transpose of that the other way round.
-            lag = a.position - b.position
-            latent[action:, action:] = steps[lag] if lag >= 0 else steps[-lag].T
-    block = world.loading(a.channel) @ latent @ world.loading(b.channel).T
-    return block + np.diag(world.noise(a.channel)) if a == b else block
+    return np.block([[_block(world, a, b) for b in places] for a in places])
 
 
 @lru_cache(maxsize=4096)
+def _covariance_block(world: SyntheticWorld, a: Channel, b: Channel, same_book: bool, lag: int | None) -> np.ndarray:
+    """Covariance of two observations whose noises differ; `lag` is None on different pages."""
+    latent = np.zeros((world.latent_dim, world.latent_dim))
+    scene, action = world.style_dim, world.style_dim + world.scene_dim
+    if same_book:
+        latent[:scene, :scene] = np.eye(world.style_dim)
+    if lag is not None:
+        latent[scene:action, scene:action] = np.eye(world.scene_dim)
+        latent[action:, action:] = world.action_covariance(lag)
+    return world.loading(a) @ latent @ world.loading(b).T
+
+
+def _block(world: SyntheticWorld, a: Place, b: Place) -> np.ndarray:
+    same_page = (a.book, a.page) == (b.book, b.page)
+    block = _covariance_block(
+        world, a.channel, b.channel, a.book == b.book, a.position - b.position if same_page else None
+    )
+    return block + np.diag(world.noise(a.channel)) if a == b else block
+
+
+@lru_cache(maxsize=256)
 def _precision(world: SyntheticWorld, places: tuple[Place, ...]) -> tuple[np.ndarray, float]:
     """Inverse covariance, and the log density at zero."""
     factor = cho_factor(covariance(world, places), lower=True)

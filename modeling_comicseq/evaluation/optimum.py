@@ -16,9 +16,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.special import expit, log_softmax, logsumexp
 
-from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.data.synthetic import Channel, SyntheticWorld
-from modeling_comicseq.evaluation.gaussian import Place, assignment_log_likelihood
+from ..data.distractors import PROTOCOLS
+from ..data.errors import ComicSeqDataError
+from ..data.synthetic import Channel, SyntheticWorld
+from .gaussian import Place, assignment_log_likelihood
 
 Task = Literal[
     "panel_picking", "character_coherence", "visual_closure", "text_closure", "caption_relevance", "text_cloze"
@@ -26,9 +27,7 @@ Task = Literal[
 Protocol = Literal["same_book", "cross_book", "in_page", "later_panels"]
 
 TASKS = ("panel_picking", "character_coherence", "visual_closure", "text_closure", "caption_relevance", "text_cloze")
-PROTOCOLS = ("same_book", "cross_book", "in_page", "later_panels")
 CLOSURES = ("visual_closure", "text_closure")
-_UNKNOWN = -1
 _SAME = 2e-3  # two observations nearer than this are one vector: rounding is far below, the world's noise far above
 
 
@@ -37,16 +36,15 @@ def joint_log_posterior(
     batch: Mapping[str, Any],
     world: SyntheticWorld,
     protocol: Protocol = "same_book",
-    modality: Channel = "panel",
 ) -> np.ndarray:
     """Log probability of every candidate, given the context, all candidates and how the wrong ones are drawn.
 
     Args:
         task: Name of the task.
-        batch: The inputs of the task's head as NumPy arrays.
+        batch: The inputs of the task's class as NumPy arrays; a closure batch's `modality` says what kind of vectors
+            it shows.
         world: The generative model that the batch's pages come from.
         protocol: How wrong candidates are drawn.
-        modality: The kind of vector in which a closure question is asked.
 
     Returns:
         (B, K) log probabilities, -inf at padded candidates; the probabilities of a question add up to 1.
@@ -54,7 +52,7 @@ def joint_log_posterior(
     Raises:
         ComicSeqDataError: If there is no such task or protocol, or the candidates outnumber the pages of a short book.
     """
-    return _by_form(_joint, task, batch, world, protocol, modality)
+    return _by_form(_joint, task, batch, world, protocol)
 
 
 def candidate_log_ratio(
@@ -62,7 +60,6 @@ def candidate_log_ratio(
     batch: Mapping[str, Any],
     world: SyntheticWorld,
     protocol: Protocol = "same_book",
-    modality: Channel = "panel",
 ) -> np.ndarray:
     """Log likelihood ratio of "the asked panel" against "a wrong candidate", each candidate judged by itself.
 
@@ -72,7 +69,7 @@ def candidate_log_ratio(
         (B, K) log ratios; -inf at padded candidates and at those that stand in the context, inf where a candidate is
         certainly right.
     """
-    return _by_form(_alone, task, batch, world, protocol, modality)
+    return _by_form(_alone, task, batch, world, protocol)
 
 
 def candidate_probability(log_ratio: np.ndarray, candidates: np.ndarray | int) -> np.ndarray:
@@ -96,7 +93,8 @@ class _Form(NamedTuple):
     world: SyntheticWorld
     task: Task
     protocol: Protocol
-    arrangements: list[tuple[tuple[Place, ...], Place]]  # equally likely (places of the known vectors, asked place)
+    fixed: tuple[Place, ...]  # of the known vectors
+    asked: Place
     given: np.ndarray  # (B, D) known vectors
     items: np.ndarray  # (B, k, d) candidates that do not stand in the context
     standing: int  # further candidates, which do
@@ -109,14 +107,13 @@ def _by_form(
     batch: Mapping[str, Any],
     world: SyntheticWorld,
     protocol: Protocol,
-    modality: Channel,
 ) -> np.ndarray:
     """Sorts questions by form, because each form has one covariance, and answers form by form."""
     if task not in TASKS:
         raise ComicSeqDataError(f"task is {task!r}, but candidates are asked in {', '.join(TASKS)}.")
     if protocol not in PROTOCOLS or (protocol == "later_panels" and task not in CLOSURES):
         raise ComicSeqDataError(f"{task} has no protocol {protocol!r}: use 'same_book', 'cross_book' or 'in_page'.")
-    context_channel: Channel = modality if task in CLOSURES else "panel"
+    context_channel: Channel = batch.get("modality", "panel") if task in CLOSURES else "panel"
     item_channel: Channel = "text" if task == "text_cloze" else context_channel
     stored = batch["candidate_text_embeddings" if task == "text_cloze" else "candidate_embeddings"]
     shape = stored.shape[:2]
@@ -127,7 +124,7 @@ def _by_form(
         context = np.zeros((shape[0], 0, 2 * world.latent_dim))
     else:
         context = world.observe(np.where(known[..., None], batch["panel_embeddings"], 0), context_channel)
-    hint, hint_channel = _hint(task, batch, world)
+    hint, hint_channel = _hint(task, batch, world, shape[0])
 
     standing = np.zeros(shape, bool)
     if protocol == "in_page":
@@ -151,17 +148,16 @@ def _by_form(
                 f"a question has {len(columns)} candidates, but books have as few as {world.pages_per_book[0]} pages: "
                 "exact answers need a page of its own for each same_book candidate, use fewer candidates."
             )
-        arrangements = []
-        for places, place in _arrangements(positions[rows[0], slots], int(asked[rows[0]])):
-            fixed = tuple(Place(context_channel, 0, 0, p) for p in places)
-            if hint_channel is not None:
-                fixed += (Place(hint_channel, 0, 0, place),)
-            arrangements.append((fixed, Place(item_channel, 0, 0, place)))
+        place = int(asked[rows[0]])
+        fixed = tuple(Place(context_channel, 0, 0, int(p)) for p in positions[rows[0], slots])
+        if hint_channel is not None:
+            fixed += (Place(hint_channel, 0, 0, place),)
         form = _Form(
             world=world,
             task=task,
             protocol=protocol,
-            arrangements=arrangements,
+            fixed=fixed,
+            asked=Place(item_channel, 0, 0, place),
             given=np.concatenate([context[np.ix_(rows, slots)].reshape(len(rows), -1), hint[rows]], axis=1),
             items=items[np.ix_(rows, columns)],
             standing=int(standing[rows[0]].sum()),
@@ -185,28 +181,19 @@ def _places(task: Task, batch: Mapping[str, Any], questions: int) -> tuple[np.nd
         return known, positions, np.take_along_axis(positions, slot[:, None], 1)[:, 0]
     if task in CLOSURES:
         return known, positions, np.where(known, positions, -1).max(1) + 1
-    if given is None:  # coherence without places: the held-out panel may come from anywhere in the page
-        return known, positions, np.full(questions, _UNKNOWN)
     taken = ((positions[:, :, None] == np.arange(shape[1] + 1)) & known[:, :, None]).any(1)
     return known, positions, (~taken).argmax(1)  # the place left free, or the one after the last
 
 
-def _hint(task: Task, batch: Mapping[str, Any], world: SyntheticWorld) -> tuple[np.ndarray, Channel | None]:
+def _hint(
+    task: Task, batch: Mapping[str, Any], world: SyntheticWorld, questions: int
+) -> tuple[np.ndarray, Channel | None]:
     """What is seen of the asked panel itself: (B, D) and its kind."""
     if task == "caption_relevance":
         return world.observe(batch["caption_embeddings"], "caption"), "caption"
     if task == "text_cloze" and batch.get("visual_embedding") is not None:
         return world.observe(batch["visual_embedding"], "visual"), "visual"
-    first = next(iter(batch.values()))
-    return np.zeros((len(first), 0)), None
-
-
-def _arrangements(positions: np.ndarray, asked: int) -> Iterator[tuple[list[int], int]]:
-    if asked != _UNKNOWN:
-        yield [int(p) for p in positions], asked
-        return
-    for place in range(len(positions) + 1):
-        yield [int(p) + int(p >= place) for p in positions], place
+    return np.zeros((questions, 0)), None
 
 
 def _joint(form: _Form) -> np.ndarray:
@@ -214,39 +201,38 @@ def _joint(form: _Form) -> np.ndarray:
     if k == 1:
         return np.zeros((questions, 1))
     scores = []
-    for fixed, asked in form.arrangements:
-        for log_weight, others, assignments in _fillings(form, asked):
-            ll = assignment_log_likelihood(form.world, fixed, (asked, *others), form.given, form.items, assignments)
-            by_answer = [logsumexp(ll[:, assignments[:, 0] == answer], axis=1) for answer in range(k)]
-            scores.append(log_weight + np.stack(by_answer, axis=1))
+    for log_weight, others, assignments in _fillings(form):
+        slots = (form.asked, *others)
+        ll = assignment_log_likelihood(form.world, form.fixed, slots, form.given, form.items, assignments)
+        by_answer = [logsumexp(ll[:, assignments[:, 0] == answer], axis=1) for answer in range(k)]
+        scores.append(log_weight + np.stack(by_answer, axis=1))
     return log_softmax(logsumexp(scores, axis=0), axis=1)
 
 
 def _alone(form: _Form) -> np.ndarray:
     questions, k, d = form.items.shape
-    given, items = np.repeat(form.given, k, axis=0), form.items.reshape(-1, 1, d)
     if form.protocol == "in_page" and form.task not in (*CLOSURES, "caption_relevance"):
         return np.full((questions, k), np.inf)  # every wrong candidate stands in the context, so this one is right
-    only = np.zeros((1, 1), int)
-    right, wrong = [], []
-    for fixed, asked in form.arrangements:
-        right.append(assignment_log_likelihood(form.world, fixed, (asked,), given, items, only)[:, 0])
-        for log_weight, place in _wrong_places(form, asked):
-            ll = assignment_log_likelihood(form.world, fixed, (place,), given, items, only)[:, 0]
-            wrong.append(log_weight + ll)
+    given, items = np.repeat(form.given, k, axis=0), form.items.reshape(-1, 1, d)
+
+    def log_likelihood(place: Place) -> np.ndarray:
+        only = np.zeros((1, 1), int)
+        return assignment_log_likelihood(form.world, form.fixed, (place,), given, items, only)[:, 0]
+
+    wrong = [log_weight + log_likelihood(place) for log_weight, place in _wrong_places(form)]
     if not wrong:
         return np.full((questions, k), np.inf)
-    return (logsumexp(right, axis=0) - logsumexp(wrong, axis=0)).reshape(questions, k)
+    return (log_likelihood(form.asked) - logsumexp(wrong, axis=0)).reshape(questions, k)
 
 
-def _fillings(form: _Form, asked: Place) -> Iterator[tuple[float, tuple[Place, ...], np.ndarray]]:
+def _fillings(form: _Form) -> Iterator[tuple[float, tuple[Place, ...], np.ndarray]]:
     """All ways in which the wrong candidates can be drawn.
 
     Yields:
         (log probability, places of the wrong candidates, equally likely assignments of the candidates to the asked
         place and these).
     """
-    k = form.items.shape[1]
+    k, asked = form.items.shape[1], form.asked
     if form.protocol in ("same_book", "cross_book"):
         # Pages of a book are exchangeable and so are books: all draws are alike, and so are all orders of the rest.
         elsewhere = (i if form.protocol == "cross_book" else 0 for i in range(1, k))
@@ -254,12 +240,12 @@ def _fillings(form: _Form, asked: Place) -> Iterator[tuple[float, tuple[Place, .
         yield 0.0, others, np.array([[answer, *(i for i in range(k) if i != answer)] for answer in range(k)])
         return
     assignments = np.array(list(itertools.permutations(range(k))))
-    for places, weight in _page_mates(form, asked, k):
+    for places, weight in _page_mates(form, k):
         if weight > 0:
             yield math.log(weight), tuple(asked._replace(position=p) for p in places), assignments
 
 
-def _page_mates(form: _Form, asked: Place, k: int) -> Iterator[tuple[tuple[int, ...], float]]:
+def _page_mates(form: _Form, k: int) -> Iterator[tuple[tuple[int, ...], float]]:
     """Sets of k-1 positions of the asked page that the wrong candidates can have, each with its probability."""
     lengths, longest = form.world.page_lengths, form.world.max_panels
     if form.task == "caption_relevance":
@@ -275,7 +261,7 @@ def _page_mates(form: _Form, asked: Place, k: int) -> Iterator[tuple[tuple[int, 
                     )
                     yield mates, weight
         return
-    gap = asked.position
+    gap = form.asked.position
     for mates in itertools.combinations(range(gap + 1, longest), k - 1):
         weight = 0.0
         for n, p in lengths:
@@ -288,8 +274,9 @@ def _page_mates(form: _Form, asked: Place, k: int) -> Iterator[tuple[tuple[int, 
         yield mates, weight
 
 
-def _wrong_places(form: _Form, asked: Place) -> Iterator[tuple[float, Place]]:
+def _wrong_places(form: _Form) -> Iterator[tuple[float, Place]]:
     """Where a wrong candidate taken at random can come from, with log probabilities."""
+    asked = form.asked
     if form.protocol == "same_book":
         yield 0.0, asked._replace(page=1, position=0)
         return

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.data.synthetic import SyntheticWorld
-from modeling_comicseq.evaluation.gaussian import Place, assignment_log_likelihood
+from ..data.errors import ComicSeqDataError
+from ..data.synthetic import SyntheticWorld
+from .gaussian import Place, assignment_log_likelihood
 
 MAX_PANELS = 7
 

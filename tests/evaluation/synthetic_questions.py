@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from modeling_comicseq.data.synthetic import SyntheticCorpus
@@ -41,7 +43,7 @@ def ask(
     modality: str = "panel",
     seed: int = 0,
     limit: int | None = None,
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """One question for every page that can serve the task, as a batch of the task's head (labels: the right column)."""
     rng = np.random.default_rng(seed)
     pages = [(b, p) for b, book in enumerate(books) for p in range(len(book["panel"]))]
@@ -91,7 +93,8 @@ def ask(
             rows.setdefault(name, []).append(value)
         if limit is not None and len(rows["labels"]) == limit:
             break
-    return {name: np.stack(values) for name, values in rows.items()}
+    batch = {name: np.stack(values) for name, values in rows.items()}
+    return batch | {"modality": modality} if "closure" in task else batch
 
 
 def shuffled_pages(

@@ -1,0 +1,92 @@
+"""Wrong candidates. Each protocol returns panel numbers `(B, num_distractors)`, -1 where there are not enough.
+
+No protocol but `in_page` returns a panel of the question's page that its context holds, and none returns a panel twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .draws import Draws
+from .panels import PanelTable
+
+PROTOCOLS = ("same_book", "cross_book", "in_page", "later_panels")
+
+
+def draw_distractors(
+    table: PanelTable,
+    protocol: str | Sequence[str],
+    rows: np.ndarray,
+    answer_slots: np.ndarray,
+    num_distractors: int,
+    draws: Draws,
+) -> np.ndarray:
+    """Draws distractors for questions about `answer_slots` (B,) of `rows` (B,) under one of `PROTOCOLS`.
+
+    Given several protocols, every question draws one of them.
+    """
+    if not isinstance(protocol, str):
+        drawn = [draw_distractors(table, each, rows, answer_slots, num_distractors, draws) for each in protocol]
+        choice = draws.integer("protocol", np.full(len(rows), len(drawn)))
+        return np.stack(drawn)[choice, np.arange(len(rows))]
+    if protocol == "same_book":
+        return same_book(table, rows, num_distractors, draws)
+    if protocol == "cross_book":
+        return cross_book(table, rows, num_distractors, draws)
+    if protocol == "in_page":
+        return same_page(table, rows, lambda slots: slots != answer_slots[:, None], num_distractors, draws)
+    if protocol == "later_panels":
+        return same_page(table, rows, lambda slots: slots > answer_slots[:, None], num_distractors, draws)
+    raise ValueError(f"`protocol` is {protocol!r} but must be one of {', '.join(PROTOCOLS)}.")
+
+
+def same_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
+    """One panel from each of the nearest other pages of the book; a second from each where pages are too few, and so on."""
+    page, book = table.pages[rows], table.books[rows]
+    first_page, end_page = table.book_pages[book], table.book_pages[book + 1]
+    # The pages before and after come in pairs of equal distance; which of the two is nearer is a coin toss.
+    steps = np.arange(1, num_distractors + 1)
+    sign = np.where(draws.uniform("same_book.side", num_distractors) < 0.5, 1, -1)
+    offsets = np.stack((sign * steps, -sign * steps), axis=-1).reshape(len(rows), -1)
+    neighbours = page[:, None] + offsets
+    exists = (neighbours >= first_page[:, None]) & (neighbours < end_page[:, None])
+    neighbours = np.where(exists, neighbours, page[:, None])
+    start = table.page_pool[neighbours]
+    size = np.where(exists, table.page_pool[neighbours + 1] - start, 0)
+    shift = (draws.uniform("same_book.panel", neighbours.shape[1]) * size).astype(np.int64)
+
+    rounds = np.arange(num_distractors)[None, :, None]
+    choice = start[:, None] + (shift[:, None] + rounds) % np.maximum(size[:, None], 1)
+    is_there = rounds < size[:, None]
+    return _first(table.pool, choice.reshape(len(rows), -1), is_there.reshape(len(rows), -1), num_distractors)
+
+
+def cross_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
+    """Panels of other books: one from each of `num_distractors` equal parts of all of them, so that none comes twice."""
+    book = table.books[rows]
+    start = table.page_pool[table.book_pages[book]][:, None]
+    end = table.page_pool[table.book_pages[book + 1]][:, None]
+    others = len(table.pool) - (end - start)
+    bounds = np.arange(num_distractors + 1) * others // num_distractors
+    size = np.diff(bounds, axis=1)  # 0 in places where there are fewer other panels than parts
+    choice = bounds[:, :-1] + (draws.uniform("cross_book.panel", num_distractors) * size).astype(np.int64)
+    choice = np.where(choice >= start, choice + end - start, choice)
+    return _first(table.pool, np.where(size > 0, choice, 0), size > 0, num_distractors)
+
+
+def same_page(table: PanelTable, rows: np.ndarray, eligible, num_distractors: int, draws: Draws) -> np.ndarray:
+    """Panels of the question's own page, at the slots (1, N) of which `eligible` is true."""
+    slots = np.arange(max(table.num_panels[rows].max(), num_distractors))[None]
+    is_there = (slots < table.num_panels[rows][:, None]) & eligible(slots)
+    order = np.argsort(np.where(is_there, draws.uniform("same_page.panel", slots.shape[1]), 2.0), axis=1)
+    order = order[:, :num_distractors]
+    return np.where(np.take_along_axis(is_there, order, 1), table.panel(rows[:, None], order), -1)
+
+
+def _first(pool: np.ndarray, choice: np.ndarray, is_there: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` entries of each row that are there, as panel numbers, then -1."""
+    order = np.argsort(~is_there, axis=1, kind="stable")[:, :count]
+    chosen = pool[np.take_along_axis(choice, order, 1)]
+    return np.where(np.take_along_axis(is_there, order, 1), chosen, -1)

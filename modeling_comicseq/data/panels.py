@@ -1,0 +1,103 @@
+"""Random access to the panels of one split of the Arrow data set, by (row, slot), straight from the mapped file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+
+from .errors import ComicSeqDataError
+
+VECTOR_COLUMNS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
+
+
+class PanelTable:
+    """The panels of a split.
+
+    Attributes:
+        num_panels: Panels of each row `(R,)`.
+        books: Number of the book of each row `(R,)`.
+        book_ids: Names of the books, by that number.
+        pages: Number of the page of each row `(R,)`; the windows of a long page share it. Pages are numbered in the
+            order of their book, books one after the other.
+        book_pages: First page of each book, and the number of pages `(books + 1,)`.
+        pool: Number of every panel, page by page, each panel once, even where windows overlap `(panels,)`. A panel's
+            number is that of its row's first panel plus its slot.
+        page_pool: First entry of each page in `pool`, and the length of `pool` `(pages + 1,)`.
+        widths: Width of each vector column that is present.
+    """
+
+    def __init__(self, dataset: Dataset):
+        if len(dataset) == 0:
+            raise ComicSeqDataError(
+                "The split holds no page: convert more books, or give this split a larger fraction."
+            )
+        if dataset._indices is not None:  # a selection or shuffle: rows are not where the file has them
+            dataset = dataset.flatten_indices()
+        table = dataset.data.table
+        self.num_panels = table["num_panels"].to_numpy().astype(np.int64)
+        self.offsets = np.concatenate(([0], np.cumsum(self.num_panels)))
+        book_names = np.asarray(table["book_id"].to_pylist(), dtype=object)
+        self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
+        self._number_pages(table["page_index"].to_numpy(), table["window_start"].to_numpy())
+
+        self._columns: dict[str, tuple[list[np.ndarray], np.ndarray]] = {}
+        self.widths: dict[str, int] = {}
+        for name in VECTOR_COLUMNS:
+            if name in table.column_names:
+                self._columns[name], self.widths[name] = self._open(name, table[name])
+
+    def _number_pages(self, page_index: np.ndarray, window_start: np.ndarray) -> None:
+        order = np.lexsort((window_start, page_index, self.books))
+        books, index = self.books[order], page_index[order]
+        is_new = np.ones(len(order), dtype=bool)
+        is_new[1:] = (books[1:] != books[:-1]) | (index[1:] != index[:-1])
+        page_in_order = np.cumsum(is_new) - 1
+        self.pages = np.empty(len(order), dtype=np.int64)
+        self.pages[order] = page_in_order
+        self.book_pages = np.searchsorted(books[is_new], np.arange(len(self.book_ids) + 1))
+
+        # Of overlapping windows, each panel counts in the first window that holds it.
+        start, count = window_start[order].astype(np.int64), self.num_panels[order]
+        seen = np.zeros(len(order), dtype=np.int64)
+        seen[1:] = np.where(is_new[1:], 0, np.clip(start[:-1] + count[:-1] - start[1:], 0, count[1:]))
+        fresh = count - seen
+        first = np.cumsum(fresh) - fresh
+        self.pool = np.repeat(self.offsets[order] + seen - first, fresh) + np.arange(fresh.sum())
+        self.page_pool = np.concatenate((first[is_new], [len(self.pool)]))
+
+    def _open(self, name: str, column: pa.ChunkedArray) -> tuple[tuple[list[np.ndarray], np.ndarray], int]:
+        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        row_starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
+        panel_starts = self.offsets[row_starts]
+        values = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in chunks]
+        width, rest = divmod(sum(map(len, values)), self.offsets[-1])
+        sizes = np.diff(panel_starts)
+        if rest or any(len(v) != n * width for v, n in zip(values, sizes, strict=True)):
+            raise ComicSeqDataError(f"Column `{name}` does not hold one vector per panel: convert the store again.")
+        return ([v.reshape(-1, width) for v in values], panel_starts), int(width)
+
+    def __len__(self) -> int:
+        return len(self.num_panels)
+
+    def __contains__(self, column: str) -> bool:
+        return column in self._columns
+
+    def panel(self, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """Numbers of the panels at `slots` of `rows`; any shapes that broadcast."""
+        return self.offsets[rows] + slots
+
+    def gather(self, column: str, panels: np.ndarray) -> np.ndarray:
+        """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
+        chunks, starts = self._columns[column]
+        flat = panels.reshape(-1)
+        vectors = np.zeros((len(flat), self.widths[column]), dtype=chunks[0].dtype)
+        wanted = np.flatnonzero(flat >= 0)
+        if len(chunks) == 1:
+            vectors[wanted] = chunks[0][flat[wanted]]
+        else:
+            chunk_of = np.searchsorted(starts, flat[wanted], side="right") - 1
+            for chunk in np.unique(chunk_of):
+                places = wanted[chunk_of == chunk]
+                vectors[places] = chunks[chunk][flat[places] - starts[chunk]]
+        return vectors.reshape(*panels.shape, -1)

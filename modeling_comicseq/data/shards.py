@@ -1,0 +1,345 @@
+"""Converting one part of a store: a run of rows becomes one Arrow file a split.
+
+This is what worker processes import, so it stays light: no datasets, no torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from .errors import ComicSeqDataError
+from .page_index import PageIndex, Skipped
+from .splits import SPLITS
+from .stage3 import NEVER_ZERO, PAGE_ARRAYS, Block, Stage3Store, find_bad_masks, find_bad_vectors
+from .windows import expand_windows
+
+__all__ = ["ShardPlan", "convert_shard", "finished_shard", "shard_file"]
+
+_BLOCK_BYTES = 48 << 20  # source bytes read at a time, all arrays together
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What every shard of one conversion has in common.
+
+    Attributes:
+        embeddings: Path or URL of the store.
+        folder: Working folder.
+        schema: Arrow schema of the data set.
+        dtype: "float16" or "float32".
+        window: Most panels of a row.
+        stride: Panels between the starts of two windows.
+        skip: Leave out pages with a fault instead of stopping.
+    """
+
+    embeddings: str
+    folder: Path
+    schema: pa.Schema
+    dtype: str
+    window: int
+    stride: int
+    skip: bool
+
+
+def shard_file(folder: Path, split: str, number: int) -> Path:
+    """The Arrow file of a shard and split."""
+    return folder / "dataset" / split / f"data-{number:05d}.arrow"
+
+
+def _report_file(folder: Path, number: int) -> Path:
+    return folder / "shards" / f"{number:05d}.json"
+
+
+def finished_shard(folder: Path, number: int) -> dict[str, Any] | None:
+    """The report of a shard that an earlier run finished, None where there is none or its files are gone."""
+    try:
+        report = json.loads(_report_file(folder, number).read_text(encoding="utf-8"))
+        sizes = {split: shard_file(folder, split, number).stat().st_size for split in report["files"]}
+    except (OSError, ValueError):
+        return None
+    return report if sizes == report["files"] else None
+
+
+def convert_shard(plan: ShardPlan, number: int, lo: int, hi: int, advance: Callable[[int], None]) -> dict[str, Any]:
+    """Converts rows lo to hi and writes their files, last of all the report that marks them as finished.
+
+    Args:
+        plan: What all shards share.
+        number: Number of the shard.
+        lo: First row, at the start of a chunk.
+        hi: Row after the last.
+        advance: Called with the source bytes of each block that was read.
+
+    Returns:
+        The report: `number`, `files` (bytes by split), `rows`, `pages`, `panels` (counts by split), `digest` (see
+        `_digest`), `empty_vectors` (all-zero vectors by array), `skipped`.
+
+    Raises:
+        ComicSeqDataError: A page has a fault and `plan.skip` is false.
+    """
+    store = Stage3Store.open(plan.embeddings)
+    index = PageIndex(plan.folder)
+    shard = _Shard(plan, store, index, number)
+    rows_per_block = _rows_per_block(store, plan)
+    try:
+        for block in _blocks(store, index, lo, hi, rows_per_block):
+            shard.convert(block)
+            advance((block.hi - block.lo) * store.bytes_per_page)
+        report = shard.close()
+    except BaseException:
+        shard.discard()
+        raise
+    _write_json(_report_file(plan.folder, number), report)
+    return report
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _rows_per_block(store: Stage3Store, plan: ShardPlan) -> int:
+    # Overlapping windows write a panel several times: such blocks are smaller by as much.
+    copies = -(-plan.window // plan.stride) if store.slots > plan.window else 1
+    chunks = max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
+    return chunks * store.chunk_rows
+
+
+def _blocks(store: Stage3Store, index: PageIndex, lo: int, hi: int, rows: int) -> Iterator[Block]:
+    """Reads the blocks that hold a page, one ahead of the one that is worked on."""
+    starts = [start for start in range(lo, hi, rows) if len(index.between(start, min(hi, start + rows)))]
+    buffers = itertools.cycle([store.new_buffers(min(rows, hi - lo)) for _ in range(min(2, len(starts)))])
+    with ThreadPoolExecutor(1) as reader:
+        # The block in work and the one being read hold a buffer each; a third read waits for the first to be done.
+        ahead = [reader.submit(store.read, start, min(hi, start + rows), next(buffers)) for start in starts[:1]]
+        for following in [*starts[1:], None]:
+            block = ahead.pop().result()
+            if following is not None:
+                ahead.append(reader.submit(store.read, following, min(hi, following + rows), next(buffers)))
+            yield block
+
+
+class _Shard:
+    """The open files and the counts of one shard."""
+
+    def __init__(self, plan: ShardPlan, store: Stage3Store, index: PageIndex, number: int):
+        self.plan, self.store, self.index, self.number = plan, store, index, number
+        self.dtype = np.dtype(plan.dtype)
+        self.writers: dict[str, tuple[Any, pa.ipc.RecordBatchStreamWriter]] = {}
+        self.counts: dict[str, dict[str, int]] = {
+            what: dict.fromkeys(SPLITS, 0) for what in ("rows", "pages", "panels")
+        }
+        self.empty_vectors: dict[str, int] = dict.fromkeys(store.arrays, 0)
+        self.digest = 0
+        self.skipped: list[Skipped] = []
+        self.flat_buffers: dict[str, np.ndarray] = {}
+
+    def convert(self, block: Block) -> None:
+        """Checks the pages of a block and writes those that are sound."""
+        pages = self.index.between(block.lo, block.hi)
+        texts = self.index.texts(block.lo, block.hi)
+        local = pages["row"] - block.lo
+        good = np.ones(len(pages), bool)
+
+        def fault(page: int, found: str, remedy: str) -> None:
+            if good[page]:
+                self._fault(texts["canonical_id"][page], int(pages["row"][page]), found, remedy)
+                good[page] = False
+
+        for failure in block.failures:
+            lost = (
+                (pages["row"] >= failure.lo) & (pages["row"] < failure.hi) & (pages["num_panels"] > failure.first_slot)
+            )
+            for page in np.flatnonzero(lost):
+                fault(int(page), failure.found, "restore the store's file")
+        for place, found, remedy in find_bad_masks(block.arrays["mask"][local], pages["num_panels"]):
+            fault(place, found, remedy)
+        while True:
+            # Windows of the sound pages, ordered by split: each split's rows are then one slice of everything.
+            chosen = np.flatnonzero(good & (pages["num_panels"] > 0))
+            chosen = chosen[np.argsort(pages["split"][chosen], kind="stable")]
+            owner, start, count = expand_windows(pages["num_panels"][chosen], self.plan.window, self.plan.stride)
+            page_of_row = chosen[owner]
+            vectors, empty, bad = {}, {}, []
+            for name in self.store.arrays:
+                vectors[name], empty[name], problems = self._gather(
+                    name, block.arrays[name], local[page_of_row], start, count
+                )
+                bad += problems
+            if not bad:
+                break
+            for row, found, remedy in bad:
+                fault(int(page_of_row[row]), found, remedy)
+        self.digest = (self.digest + _digest(block, self.store, pages[chosen], local[chosen])) % 2**128
+        for name, number in empty.items():
+            self.empty_vectors[name] += number
+        for number, split in enumerate(SPLITS):
+            mine = chosen[pages["split"][chosen] == number]
+            self.counts["pages"][split] += len(mine)
+            self.counts["panels"][split] += int(pages["num_panels"][mine].sum())
+        self._write(pages, texts, page_of_row, start, count, vectors)
+
+    def _fault(self, page: str, row: int, found: str, remedy: str) -> None:
+        if not self.plan.skip:
+            raise ComicSeqDataError(
+                f"{self.plan.embeddings}: page {page!r} (sequence_index {row}): {found}; {remedy}, "
+                "or leave such pages out with --on-error skip"
+            )
+        self.skipped.append({"page": page, "sequence_index": row, "entry": None, "reason": found})
+
+    def _gather(
+        self, name: str, source: np.ndarray, row: np.ndarray, start: np.ndarray, count: np.ndarray
+    ) -> tuple[np.ndarray, int, list[tuple[int, str, str]]]:
+        """Vectors of the windows, shape (sum(count), width).
+
+        Also returns how many of them are all zero, and (window, found, remedy) of those with a fault.
+        """
+        whole_page = name in PAGE_ARRAYS
+        if whole_page:
+            place, flat_source = row, source
+            owner = np.arange(len(row))
+        else:
+            owner = np.repeat(np.arange(len(count)), count)
+            slot = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + start[owner]
+            place, flat_source = row[owner] * source.shape[1] + slot, source.reshape(-1, source.shape[2])
+        flat = self._flat_buffer(name, len(place), source)
+        # mode="clip" lets NumPy write to `out` directly; all places are in range.
+        np.take(flat_source, place, axis=0, out=flat, mode="clip")
+        not_finite, zero = find_bad_vectors(flat)
+        problems = []
+        for vector in np.flatnonzero(not_finite):
+            what = _slot_name(name, None if whole_page else slot[vector])
+            value = flat[vector][~np.isfinite(flat[vector])][0]
+            problems.append((int(owner[vector]), f"{what} holds {value}", "compute this vector again"))
+        if name in NEVER_ZERO:
+            for vector in np.flatnonzero(zero):
+                what = _slot_name(name, slot[vector])
+                problems.append(
+                    (int(owner[vector]), f"{what} is all zero", "compute this vector again or correct the mask")
+                )
+        if problems or flat.dtype == self.dtype:
+            return flat, int(zero.sum()), problems
+        with np.errstate(over="ignore"):
+            converted = flat.astype(self.dtype)
+        too_large, vanished = find_bad_vectors(converted)
+        for vector in np.flatnonzero(too_large | (vanished & ~zero)):
+            what = _slot_name(name, None if whole_page else slot[vector])
+            value = flat[vector][np.abs(flat[vector]).argmax()]
+            problems.append(
+                (int(owner[vector]), f"{what} holds {value}, outside float16", "convert with --dtype float32")
+            )
+        return converted, int(zero.sum()), problems
+
+    def _flat_buffer(self, name: str, length: int, source: np.ndarray) -> np.ndarray:
+        buffer = self.flat_buffers.get(name)
+        if buffer is None or len(buffer) < length:
+            buffer = np.empty((length, source.shape[-1]), source.dtype)
+            self.flat_buffers[name] = buffer
+        return buffer[:length]
+
+    def _write(
+        self,
+        pages: np.ndarray,
+        texts: dict[str, list],
+        page_of_row: np.ndarray,
+        start: np.ndarray,
+        count: np.ndarray,
+        vectors: dict[str, np.ndarray],
+    ) -> None:
+        first_panel = np.concatenate(([0], np.cumsum(count)))
+        records = pages[page_of_row]
+        # The n-th window of a page; the last one is moved back to end with the page.
+        window = -(-start // self.plan.stride)
+        columns: dict[str, np.ndarray] = {
+            "num_panels": count.astype(np.int32),
+            "sequence_index": records["row"],
+            "page_index": records["page_index"],
+            "book_order": records["order"] + window,
+            "window_start": start.astype(np.int32),
+        }
+        strings = {field: pa.array(values, pa.string()) for field, values in texts.items()}
+        bounds = np.searchsorted(records["split"], range(len(SPLITS) + 1))
+        for split, lo, hi in zip(SPLITS, bounds[:-1], bounds[1:], strict=True):
+            if lo == hi:
+                continue
+            taken = pa.array(page_of_row[lo:hi])
+            arrays = []
+            for field in self.plan.schema:
+                if field.name in strings:
+                    arrays.append(strings[field.name].take(taken))
+                elif field.name in columns:
+                    arrays.append(pa.array(np.ascontiguousarray(columns[field.name][lo:hi])))
+                else:
+                    bounds_of = np.arange(lo, hi + 1) if field.name in PAGE_ARRAYS else first_panel[lo : hi + 1]
+                    arrays.append(_list_array(vectors[field.name], bounds_of))
+            self._writer(split).write_batch(pa.RecordBatch.from_arrays(arrays, schema=self.plan.schema))
+            self.counts["rows"][split] += int(hi - lo)
+
+    def _writer(self, split: str) -> pa.ipc.RecordBatchStreamWriter:
+        if split not in self.writers:
+            path = shard_file(self.plan.folder, split, self.number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sink = open(path.with_name(path.name + ".tmp"), "wb")
+            self.writers[split] = sink, pa.ipc.new_stream(sink, self.plan.schema)
+        return self.writers[split][1]
+
+    def close(self) -> dict[str, Any]:
+        files = {}
+        for split, (sink, writer) in self.writers.items():
+            writer.close()
+            sink.close()
+            path = shard_file(self.plan.folder, split, self.number)
+            os.replace(sink.name, path)
+            files[split] = path.stat().st_size
+        return {
+            "number": self.number,
+            "files": files,
+            **self.counts,
+            "digest": f"{self.digest:032x}",
+            "empty_vectors": self.empty_vectors,
+            "skipped": self.skipped,
+        }
+
+    def discard(self) -> None:
+        for sink, _ in self.writers.values():
+            sink.close()
+            Path(sink.name).unlink(missing_ok=True)
+
+
+def _slot_name(name: str, slot: int | None) -> str:
+    return name if slot is None else f"{name}, panel {slot},"
+
+
+def _list_array(vectors: np.ndarray, bounds: np.ndarray) -> pa.ListArray:
+    """Rows of `vectors` as flat lists without a copy: list i holds the vectors from bounds[i] to bounds[i + 1]."""
+    values = vectors[bounds[0] : bounds[-1]].reshape(-1)
+    offsets = (bounds - bounds[0]) * vectors.shape[1]
+    # 32-bit offsets hold 2**31 values: 4 GiB of float16, far above one block.
+    flat = pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat)
+
+
+def _digest(block: Block, store: Stage3Store, pages: np.ndarray, local: np.ndarray) -> int:
+    """Sum of the hashes of the pages' real panels: the same for any chunking, order and number of processes."""
+    total = 0
+    for number, name in enumerate(store.arrays):
+        array = block.arrays[name]
+        view = memoryview(array.view(np.uint8)).cast("B")  # type: ignore[arg-type]
+        size = array.strides[0]
+        lengths = array.strides[1] * pages["num_panels"] if array.ndim == 3 else np.full(len(pages), size)
+        starts = (local * size).tolist()
+        for at, length, row in zip(starts, lengths.tolist(), pages["row"].tolist(), strict=True):
+            total += xxhash.xxh3_128_intdigest(view[at : at + length], seed=row * 8 + number)
+    return total

@@ -1,0 +1,50 @@
+"""What cosine alone answers, from the Stage 3 vectors of a question and without any model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..data.views import Batch
+
+
+def context_mean_cosine(batch: Batch) -> np.ndarray:
+    """Cosine of each candidate to the mean of the panels that the question shows `(Q, K)`."""
+    context, shown = _context(batch)
+    unit = _unit(context)
+    return _cosine((unit * shown[..., None]).sum(1), batch)
+
+
+def last_panel_cosine(batch: Batch) -> np.ndarray:
+    """Cosine of each candidate to the panel before the asked one, or to its successor where it is the first `(Q, K)`."""
+    context, shown = _context(batch)
+    slots = np.arange(shown.shape[1])
+    before = slots < batch["mask_position"][:, None] if "mask_position" in batch else np.ones_like(shown)
+    preceding = shown & before
+    last = shown.shape[1] - 1 - np.argmax(preceding[:, ::-1], axis=1)
+    nearest = np.where(preceding.any(1), last, np.argmax(shown, axis=1))
+    return _cosine(context[np.arange(len(context)), nearest], batch)
+
+
+BASELINES = {"last-panel cosine": last_panel_cosine, "context-mean cosine": context_mean_cosine}
+
+
+def _context(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors that can be compared with the candidates `(Q, N, P)`, and which of them the question shows `(Q, N)`."""
+    if "caption_embeddings" in batch:
+        context = batch["caption_embeddings"][:, None]
+        return context, np.ones(context.shape[:2], dtype=bool)
+    shown = batch["attention_mask"].astype(bool)
+    if "mask_position" in batch:
+        shown = shown & (np.arange(shown.shape[1]) != batch["mask_position"][:, None])
+    return batch["text_embeddings" if "candidate_text_embeddings" in batch else "panel_embeddings"], shown
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    vectors = vectors.astype(np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def _cosine(query: np.ndarray, batch: Batch) -> np.ndarray:
+    name = "candidate_text_embeddings" if "candidate_text_embeddings" in batch else "candidate_embeddings"
+    cosine = np.einsum("qd,qkd->qk", _unit(query), _unit(batch[name]))
+    return np.where(batch["candidate_mask"].astype(bool), cosine, -np.inf)

@@ -1,0 +1,59 @@
+"""Asks a model: questions in, one score a question out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from ..data.views import Batch, to_tensors
+from ..modeling_comicseq import ComicSeqForPreTraining, best_order
+from .metrics import pairwise_accuracy, top1_accuracy
+from .questions import right_candidates
+
+
+@torch.no_grad()
+def model_logits(model: ComicSeqForPreTraining, task: str, batch: Batch) -> np.ndarray:
+    """The model's logits for a batch of one task, `(Q, K)` or `(Q, N, N)`."""
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    was_training = model.training
+    model.eval()
+    logits = model(**{task: to_tensors(inputs, model.device)}).task_logits[task]
+    model.train(was_training)
+    return logits.float().cpu().numpy()
+
+
+def judge(task: str, batch: Batch, scores: np.ndarray, reading_order_target: str = "adjacency") -> np.ndarray:
+    """How right the scores are, question by question `(Q,)`: top-1 accuracy, or pairwise accuracy of the order."""
+    if task != "reading_order":
+        return top1_accuracy(scores, right_candidates(batch))
+    orders, true_orders = [], []
+    for page, mask, labels in zip(scores, batch["attention_mask"].astype(bool), batch["labels"], strict=True):
+        count = int(mask.sum())
+        orders.append(np.asarray(best_order(page[:count, :count].tolist(), reading_order_target)))
+        true_orders.append(true_order(labels[:count, :count], reading_order_target))
+    return pairwise_accuracy(orders, true_orders)
+
+
+def true_order(labels: np.ndarray, reading_order_target: str) -> np.ndarray:
+    """The reading order `(N,)` that a page's matrix of labels (N, N) was made from."""
+    follows = labels == 1
+    if reading_order_target == "precedence":
+        return np.argsort(-follows.sum(1))
+    order = [int(np.flatnonzero(~follows.any(0))[0])]
+    while len(order) < len(labels):
+        order.append(int(np.argmax(follows[order[-1]])))
+    return np.asarray(order)
+
+
+def score_model(
+    model: ComicSeqForPreTraining, task: str, questions: Iterable[tuple[np.ndarray, Batch]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Asks all `questions`; returns their rows and how right each answer is, both `(Q,)`."""
+    target = model.config.reading_order_target
+    rows, results = [], []
+    for chunk, batch in questions:
+        rows.append(chunk)
+        results.append(judge(task, batch, model_logits(model, task, batch), target))
+    return np.concatenate(rows), np.concatenate(results)

@@ -1,0 +1,108 @@
+"""All arguments of a pretraining run in one dataclass: fields of a YAML file, overridden on the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+
+@dataclass
+class PretrainingArguments(TrainingArguments):
+    """Transformers' own training arguments, with the ones below."""
+
+    output_dir: str = field(
+        default="outputs/pretraining", metadata={"help": "Folder for checkpoints and the final model."}
+    )
+    dataset: str | None = field(
+        default=None, metadata={"help": "Folder of the Arrow data set that `comicseq convert` wrote."}
+    )
+    model: str = field(
+        default="configuration/model/comicseq-base.json",
+        metadata={
+            "help": "A model configuration (JSON file) to start from scratch, or a checkpoint folder to go on from."
+        },
+    )
+    config_overrides: str | None = field(
+        default=None,
+        metadata={
+            "help": "Fields of the model configuration to change, as in '{hidden_size: 256, task_weights: {text_cloze: 0}}'."
+        },
+    )
+    num_candidates: int = field(default=5, metadata={"help": "Candidates of a question, the right one included."})
+    protocol: list[str] = field(
+        default_factory=lambda: ["same_book", "cross_book"],
+        metadata={
+            "help": "Where wrong candidates come from: same_book, cross_book, or in_page (leaky). Each question draws one."
+            " Validation asks under same_book."
+        },
+    )
+    restart: bool = field(
+        default=False,
+        metadata={"help": "Train from the start even where `output_dir` holds a checkpoint to resume from."},
+    )
+
+    # Defaults of this kind of run.
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Pages in a batch, per process."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate."})
+    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
+    warmup_steps: float = field(
+        default=0.1, metadata={"help": "Warm-up steps, or their share of all steps if below 1."}
+    )
+    num_train_epochs: float = field(default=20, metadata={"help": "Passes over the training split."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to ask the validation questions."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best among them."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Whether to end with the best checkpoint."})
+    metric_for_best_model: str | None = field(
+        default="score", metadata={"help": "Validation metric of the best checkpoint."}
+    )
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that metric is better."})
+    logging_steps: float = field(default=20, metadata={"help": "Steps between two logs."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: batches are nested."})
+    ddp_find_unused_parameters: bool | None = field(
+        default=True, metadata={"help": "Must stay on: a batch can be without an example of some task."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.config_overrides, str):
+            self.config_overrides = yaml.safe_load(self.config_overrides)
+
+
+def parse_arguments(argv: list[str] | None = None) -> PretrainingArguments:
+    """Parses `CONFIG.yaml --field value …`; the command line overrides the file."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = HfArgumentParser(
+        PretrainingArguments,  # type: ignore[arg-type]
+        prog="run_pretraining.py",
+        usage="%(prog)s [CONFIG.yaml] [--field value ...]",
+        description="Pretrains ComicSeq on all tasks. Fields come from CONFIG.yaml and from the command line, which wins.",
+    )
+    if argv and not argv[0].startswith("-"):
+        argv = [*_yaml_to_argv(Path(argv[0])), *argv[1:]]
+    (arguments,) = parser.parse_args_into_dataclasses(argv)
+    return arguments
+
+
+def _yaml_to_argv(path: Path) -> list[str]:
+    if not path.is_file():
+        raise SystemExit(f"There is no configuration file {path}.")
+    try:
+        fields = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise SystemExit(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(fields, dict):
+        raise SystemExit(f"{path} must hold `field: value` lines.")
+    return [word for name, value in fields.items() for word in (f"--{name}", *_words(value))]
+
+
+def _words(value) -> list[str]:
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return [json.dumps(value) if isinstance(value, dict) else str(value)]

@@ -1,0 +1,87 @@
+"""The pretraining data set: whole batches of views, made from nothing but (seed, epoch, row)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..configuration_comicseq import ComicSeqConfig
+from ..data.draws import Draws
+from ..data.panels import PanelTable
+from ..data.views import (
+    build_questions,
+    check_servable,
+    draw_tasks,
+    half_page_views,
+    select_questions,
+    to_tensors,
+    whole_pages,
+)
+
+
+class PretrainingDataset(Dataset):
+    """Each row asks one question, of a task drawn by the model's `task_weights`, and joins in the contrastive loss.
+
+    `__getitems__` builds a whole batch at once; pass `first_item` as collator.
+
+    Args:
+        table: The panels.
+        config: Gives task weights, contrastive objective and reading-order target.
+        num_candidates: Candidates of a question, the answer included.
+        protocol: Where wrong candidates come from; each question draws one of several.
+        seed: Seed of all draws.
+    """
+
+    def __init__(
+        self,
+        table: PanelTable,
+        config: ComicSeqConfig,
+        num_candidates: int = 5,
+        protocol: str | Sequence[str] = ("same_book", "cross_book"),
+        seed: int = 0,
+    ):
+        for task, weight in config.task_weights.items():
+            if weight > 0:
+                check_servable(table, task)
+        self.table, self.config = table, config
+        self.num_candidates, self.protocol, self.seed = num_candidates, protocol, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> dict:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict]:
+        rows = np.asarray(indices)
+        tasks = draw_tasks(self.table, rows, self.config.task_weights, Draws(self.seed, self.epoch, rows))
+        batch: dict = {}
+        if self.config.contrastive_weight > 0:
+            draws = Draws(self.seed, self.epoch, rows)
+            has_views = self.config.contrastive_objective == "views"
+            strips = half_page_views(self.table, rows, draws) if has_views else whole_pages(self.table, rows)
+            if len(strips["labels"]):
+                batch |= to_tensors(strips)
+        for task in np.unique(tasks[tasks != ""]):
+            chosen = rows[tasks == task]
+            draws = Draws(self.seed, self.epoch, chosen)
+            questions = build_questions(
+                self.table, task, chosen, draws, self.num_candidates, self.protocol, self.config.reading_order_target
+            )
+            if "candidate_mask" in questions:  # a page alone in its book has no distractor and asks nothing
+                questions = select_questions(questions, questions["candidate_mask"].sum(1) > 1)
+            if len(questions["labels"]):
+                batch[str(task)] = to_tensors(questions)
+        return [batch]
+
+
+def first_item(items: list[dict]) -> dict[str, torch.Tensor]:
+    """Collator: the data set has made the batch already."""
+    return items[0]

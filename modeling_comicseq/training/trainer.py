@@ -1,0 +1,112 @@
+"""`ComicSeqTrainer`: transformers' Trainer with one exact loss over tasks, processes and accumulation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from transformers import Trainer, TrainerCallback
+
+from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..data.panels import PanelTable
+from ..data.views import check_servable
+from ..evaluation.questions import iterate_questions
+from ..evaluation.scoring import score_model
+from .dataset import PretrainingDataset, first_item
+
+VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the data set which epoch to draw for."""
+
+    def __init__(self, dataset: PretrainingDataset):
+        self.dataset = dataset
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.dataset.set_epoch(int(state.epoch + 1e-6))
+
+
+class ComicSeqTrainer(Trainer):
+    """Trains `ComicSeqForPreTraining` on a `PretrainingDataset` and validates it on frozen questions.
+
+    Args:
+        validation_table: Panels of the validation split, or None.
+        num_candidates: Candidates of a validation question.
+        protocol: Protocol of the validation questions.
+        kwargs: Trainer's own.
+    """
+
+    def __init__(
+        self, *, validation_table: PanelTable | None, num_candidates: int = 5, protocol: str = "same_book", **kwargs
+    ):
+        super().__init__(data_collator=first_item, eval_dataset={} if validation_table is not None else None, **kwargs)
+        self.validation_table = validation_table
+        self.num_candidates, self.protocol = num_candidates, protocol
+        self.add_callback(EpochCallback(self.train_dataset))
+        self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
+        """Examples of all tasks in the whole optimiser step, over all processes and accumulated batches."""
+        count = sum(
+            len(batch[task]["labels"]) for batch in batch_samples for task in DEFAULT_TASK_WEIGHTS if task in batch
+        )
+        return self.accelerator.reduce(torch.tensor(count, device=device, dtype=torch.float32))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        # What follows averages the loss over processes and accumulated batches, hence the share of the examples.
+        share = self.args.world_size * self.current_gradient_accumulation_steps
+        outputs = model(**inputs, num_examples=(num_items_in_batch / share).clamp(min=1 / share))
+        self._record(outputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _record(self, outputs) -> None:
+        for task, losses in (outputs.task_losses or {}).items():
+            self._sums[f"{task}_loss"] += torch.stack(
+                (losses.detach().double().sum(), losses.new_tensor(len(losses)).double())
+            ).cpu()
+        if outputs.contrastive_loss is not None:
+            self._sums["contrastive_loss"] += torch.stack(
+                (
+                    outputs.contrastive_loss.detach().double(),
+                    torch.ones((), dtype=torch.float64, device=outputs.contrastive_loss.device),
+                )
+            ).cpu()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            names = sorted({f"{task}_loss" for task in DEFAULT_TASK_WEIGHTS} | {"contrastive_loss"})
+            sums = torch.stack([self._sums[name] for name in names]).to(self.accelerator.device, torch.float32)
+            sums = self.accelerator.reduce(sums)
+            logs |= {name: float(total / count) for name, (total, count) in zip(names, sums, strict=True) if count > 0}
+            self._sums.clear()
+        super().log(logs, start_time)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
+        model = self.accelerator.unwrap_model(self.model)
+        metrics: dict[str, float] = {}
+        for task, weight in model.config.task_weights.items():
+            if weight > 0:
+                check_servable(self.validation_table, task)
+                metrics[f"{metric_key_prefix}_{task}_accuracy"] = self._validation_accuracy(model, task)
+        metrics[f"{metric_key_prefix}_score"] = float(np.mean(list(metrics.values())))
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _validation_accuracy(self, model, task: str) -> float:
+        questions = iterate_questions(
+            self.validation_table,
+            task,
+            protocol=self.protocol,
+            num_candidates=self.num_candidates,
+            reading_order_target=model.config.reading_order_target,
+            seed=VALIDATION_SEED,
+        )
+        mine = [q for number, q in enumerate(questions) if number % self.args.world_size == self.args.process_index]
+        right = score_model(model, task, mine)[1] if mine else np.zeros(0)
+        total = torch.tensor([right.sum(), len(right)], dtype=torch.float32, device=self.accelerator.device)
+        total = self.accelerator.reduce(total)
+        return float(total[0] / total[1].clamp(min=1))

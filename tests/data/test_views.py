@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modeling_comicseq.data.distractors import draw_distractors
+from modeling_comicseq.data.draws import Draws
+from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.data.views import (
+    QUESTION_BUILDERS,
+    build_questions,
+    check_servable,
+    draw_tasks,
+    half_page_views,
+    servable,
+)
+
+from .made_dataset import identities, made_table, vector
+
+BOOKS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=6), min_size=1, max_size=4)
+CHOICE_TASKS = sorted(QUESTION_BUILDERS)
+
+
+def shown(task: str, batch: dict) -> list[set]:
+    """The panels that each question's context shows."""
+    if task == "caption_relevance":
+        return [set() for _ in batch["labels"]]
+    mask = batch["attention_mask"].astype(bool)
+    if "mask_position" in batch:
+        mask = mask & (np.arange(mask.shape[1]) != batch["mask_position"][:, None])
+    return [
+        {panel for panel, is_shown in zip(page, real, strict=True) if is_shown}
+        for page, real in zip(identities(batch["panel_embeddings"]), mask, strict=True)
+    ]
+
+
+def candidates(batch: dict) -> list[list]:
+    name = "candidate_text_embeddings" if "candidate_text_embeddings" in batch else "candidate_embeddings"
+    return identities(batch[name])
+
+
+def answers(batch: dict) -> np.ndarray:
+    labels = batch["labels"]
+    return labels if labels.ndim == 1 else (labels == 1).argmax(1)
+
+
+@pytest.mark.parametrize("task", CHOICE_TASKS)
+@pytest.mark.parametrize("protocol", ["same_book", "cross_book", "in_page"])
+@settings(max_examples=10, deadline=None)
+@given(books=BOOKS, seed=st.integers(0, 1000), num_candidates=st.integers(2, 6))
+def test_questions_are_honest(task, protocol, books, seed, num_candidates):
+    table = made_table(books)
+    rows = np.arange(len(table))
+    rows = rows[servable(table, task, rows)]
+    if not len(rows):
+        return
+    batch = build_questions(table, task, rows, Draws(seed, 0, rows), num_candidates, protocol)
+    pages = [(book, page) for book, counts in enumerate(books) for page in range(len(counts))]
+    for question, row in enumerate(rows):
+        book, page = pages[row]
+        mask = batch["candidate_mask"][question].astype(bool)
+        offered = candidates(batch)[question]
+        real = [panel for panel, is_real in zip(offered, mask, strict=True) if is_real]
+        assert len(offered) == num_candidates
+        assert None not in real and all(panel is None for panel, m in zip(offered, mask, strict=True) if not m)
+        assert mask.tolist() == sorted(mask, reverse=True)  # padding stands behind
+        assert len(set(real)) == len(real)  # no candidate twice
+        answer = answers(batch)[question]
+        assert mask[answer]
+        right = offered[answer]
+        assert right[:2] == (book, page)
+        context = shown(task, batch)[question]
+        assert right not in context
+        wrong = [panel for place, panel in enumerate(real) if place != answer]
+        if protocol == "same_book":
+            assert all(b == book and p != page for b, p, _ in wrong)
+            assert len(wrong) == min(num_candidates - 1, sum(books[book]) - books[book][page])
+        elif protocol == "cross_book":
+            assert all(b != book for b, _, _ in wrong)
+            assert len(wrong) == min(num_candidates - 1, sum(map(sum, books)) - sum(books[book]))
+        else:
+            assert all((b, p) == (book, page) for b, p, _ in wrong)
+        if protocol != "in_page":
+            assert not context & set(wrong)  # no answer by elimination
+
+
+@settings(max_examples=15, deadline=None)
+@given(pages=st.lists(st.integers(1, 3), min_size=2, max_size=8), seed=st.integers(0, 1000))
+def test_same_book_takes_the_nearest_pages_first(pages, seed):
+    table = made_table([pages])
+    rows = np.arange(len(pages))
+    distractors = draw_distractors(table, "same_book", rows, np.zeros_like(rows), 4, Draws(seed, 0, rows))
+    for page, chosen in enumerate(identities(table.gather("panel_embeddings", distractors))):
+        distance = [abs(panel[1] - page) for panel in chosen if panel]
+        others = sorted(abs(other - page) for other in range(len(pages)) if other != page)
+        first_round = distance[: min(4, len(others))]
+        assert first_round == others[:4]
+
+
+def test_later_panels_stand_behind_the_gap():
+    table = made_table([[6, 2]])
+    rows = np.repeat(0, 200)
+    gap = np.full(200, 2)
+    distractors = draw_distractors(table, "later_panels", rows, gap, 4, Draws(0, 0, np.arange(200)))
+    chosen = identities(table.gather("panel_embeddings", distractors))
+    assert {panel for question in chosen for panel in question} == {(0, 0, 3), (0, 0, 4), (0, 0, 5), None}
+
+
+def test_the_place_of_the_answer_and_the_asked_slot_are_uniform():
+    table = made_table([[4] * 10, [4] * 10])
+    rows = np.tile(np.arange(20), 200)
+    draws = Draws(0, 0, np.arange(4000))
+    batch = build_questions(table, "panel_picking", rows, draws, 5, "same_book")
+    for counts in (np.bincount(batch["labels"]), np.bincount(batch["mask_position"])):
+        assert np.abs(counts / 4000 - 1 / len(counts)).max() < 0.03
+
+
+def test_cross_book_reaches_every_panel_of_other_books():
+    table = made_table([[2, 2], [3], [1, 2]])
+    rows = np.zeros(500, dtype=int)
+    chosen = draw_distractors(table, "cross_book", rows, rows, 2, Draws(0, 0, np.arange(500)))
+    assert set(chosen.ravel()) == set(range(4, 10))
+
+
+def test_windows_never_offer_a_panel_of_the_same_page():
+    table = made_table([[9, 3, 9], [4]], window=4)
+    rows = np.arange(len(table))
+    for protocol in ("same_book", "cross_book"):
+        batch = build_questions(table, "panel_picking", rows, Draws(0, 0, rows), 5, protocol)
+        for row, offered in enumerate(candidates(batch)):
+            page = offered[batch["labels"][row]][:2]
+            wrong = [panel for place, panel in enumerate(offered) if panel and place != batch["labels"][row]]
+            assert all(panel[:2] != page for panel in wrong) and len(set(wrong)) == len(wrong)
+
+
+def test_closure_shows_what_is_before_the_gap_and_asks_for_what_is_behind():
+    table = made_table([[5, 5, 5]])
+    rows = np.tile(np.arange(3), 50)
+    for task, column in (("visual_closure", "visual_embeddings"), ("text_closure", "text_embeddings")):
+        batch = build_questions(table, task, rows, Draws(0, 0, np.arange(150)))
+        assert batch["modality"] == task.split("_")[0]
+        context = shown(task, batch)
+        for question, row in enumerate(rows):
+            right = candidates(batch)[question][batch["labels"][question]]
+            assert context[question] == {(0, row, panel) for panel in range(right[2])} and right[2] > 0
+        assert np.array_equal(batch["panel_embeddings"][0, 0], vector(column, 0, 0, 0))
+
+
+def test_text_cloze_never_holds_the_asked_panel_s_text():
+    table = made_table([[4, 3, 2], [5]])
+    rows = np.arange(len(table))
+    batch = build_questions(table, "text_cloze", rows, Draws(0, 0, rows))
+    for question, row in enumerate(rows):
+        asked = batch["mask_position"][question]
+        assert not batch["text_embeddings"][question, asked].any()
+        assert not batch["panel_embeddings"][question, asked].any()
+        right = batch["candidate_text_embeddings"][question, batch["labels"][question]]
+        seen = np.concatenate((batch["text_embeddings"][question], batch["visual_embedding"][question][None]))
+        assert not (seen == right).all(1).any()
+        assert batch["visual_embedding"][question][0] == 2 and identities(right)[2] == asked, row
+
+
+def test_reading_order_shuffles_and_labels_say_the_order():
+    table = made_table([[4, 2, 6]])
+    rows = np.arange(3)
+    for target in ("adjacency", "precedence"):
+        batch = build_questions(table, "reading_order", rows, Draws(0, 0, rows), reading_order_target=target)
+        assert set(batch) == {"panel_embeddings", "attention_mask", "labels"}  # no positions
+        for question, page in enumerate(identities(batch["panel_embeddings"])):
+            for i, left in enumerate(page):
+                for j, right in enumerate(page):
+                    label = batch["labels"][question, i, j]
+                    if left is None or right is None or i == j:
+                        assert label == -100
+                    else:
+                        step = right[2] - left[2]
+                        assert label == (step == 1 if target == "adjacency" else step > 0)
+
+
+def test_halves_of_a_page_are_disjoint_and_complete():
+    table = made_table([[5, 1, 2], [4]])
+    rows = np.arange(4)
+    batch = half_page_views(table, rows, Draws(0, 0, rows))
+    assert batch["labels"].tolist() == [0, 2, 3] * 2 and batch["book_ids"].tolist() == [0, 0, 1] * 2
+    strips = [[panel for panel in strip if panel] for strip in identities(batch["panel_embeddings"])]
+    for half, other, count in zip(strips[:3], strips[3:], (5, 2, 4), strict=True):
+        assert half == sorted(half) and other == sorted(other) and half and other
+        assert sorted(half + other) == [(*half[0][:2], panel) for panel in range(count)]
+
+
+def test_questions_depend_on_seed_epoch_and_row_alone():
+    table = made_table([[4] * 6, [3] * 6])
+    rows = np.arange(12)
+    for task in (*CHOICE_TASKS, "reading_order"):
+        whole = build_questions(table, task, rows, Draws(5, 1, rows))
+        part = build_questions(table, task, rows[6:8], Draws(5, 1, rows[6:8]))
+        width = part["candidate_mask" if "candidate_mask" in part else "attention_mask"].shape[1]
+        assert np.array_equal(
+            whole["labels"][6:8].reshape(2, -1)[:, :width][:, 0], part["labels"].reshape(2, -1)[:, 0]
+        )
+        other = build_questions(table, task, rows, Draws(5, 2, rows))
+        assert any(
+            whole[name].shape != other[name].shape or not np.array_equal(whole[name], other[name])
+            for name in whole
+            if name != "modality"
+        )
+
+
+def test_tasks_are_drawn_by_weight_among_those_the_page_can_serve():
+    table = made_table([[1, 3]], columns=("panel_embeddings", "caption_embeddings"))
+    weights = {"panel_picking": 1.0, "caption_relevance": 0.5, "text_cloze": 1.0, "reading_order": 0.5}
+    rows = np.repeat([0, 1], 4000)
+    tasks = draw_tasks(table, rows, weights, Draws(0, 0, np.arange(8000)))
+    assert set(tasks[:4000]) == {"caption_relevance"}
+    share = {task: np.mean(tasks[4000:] == task) for task in weights}
+    assert share["text_cloze"] == 0
+    assert abs(share["panel_picking"] - 0.5) < 0.03 and abs(share["reading_order"] - 0.25) < 0.03
+    assert set(draw_tasks(table, rows, {"panel_picking": 1.0}, Draws(0, 0, rows))[:4000]) == {""}
+
+
+def test_a_task_that_no_page_can_serve_is_an_error_that_says_why():
+    table = made_table([[1, 1]], columns=("panel_embeddings",))
+    with pytest.raises(ComicSeqDataError, match="text_cloze cannot be asked: the data set has no `text_embeddings`"):
+        check_servable(table, "text_cloze")
+    with pytest.raises(ComicSeqDataError, match="no page of the data set has two panels"):
+        check_servable(table, "panel_picking")
+    check_servable(made_table([[2]]), "panel_picking")

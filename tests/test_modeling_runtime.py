@@ -1,0 +1,139 @@
+"""Compilation, export, gradient checkpointing, half precision: what users switch on around the model."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.model_inputs import CLASSES, TASKS, build, example, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+
+
+def numbers(outputs) -> list[torch.Tensor]:
+    tensors = (outputs.get("loss"), outputs.get("logits"), outputs.get("pooler_output"))
+    return [tensor for tensor in tensors if tensor is not None]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_one_graph_forward_and_backward(name):
+    """`fullgraph=True` refuses every break. The graphs run as they are: kernels are the compiler's own concern."""
+    model, inputs = build(name), example(name)
+    expected = model(**inputs)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    actual = compiled(**inputs)
+    for one, other in zip(numbers(actual), numbers(expected), strict=True):
+        assert_close(one, other, atol=1e-5, rtol=1e-5)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = [
+        torch.autograd.grad(numbers(outputs)[0].sum(), parameters, allow_unused=True) for outputs in (actual, expected)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_compiled_kernels():
+    """The default compiler on panel picking with joint candidates, which holds the encoder and both kinds of masks."""
+    model, inputs = build("panel_picking"), example("panel_picking")
+    with torch.no_grad():
+        expected = model(**inputs)
+        actual = torch.compile(model, fullgraph=True)(**inputs)
+    assert_close(actual.logits, expected.logits, atol=1e-5, rtol=1e-5)
+    assert_close(actual.loss, expected.loss, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["encoder", "panel_picking", "reading_order"])
+def test_export(name):
+    """The exported program serves other batch sizes than the example's."""
+    model, inputs = build(name), example(name)
+    inputs.pop("labels", None)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    with torch.no_grad():
+        program = torch.export.export(
+            model, (), inputs, dynamic_shapes={key: {0: batch} for key in inputs}, strict=False
+        )
+        others = example(name, seed=5, batch_size=6)
+        others.pop("labels", None)
+        expected, actual = model(**others), program.module()(**others)
+    for one, other in zip(numbers(actual), numbers(expected), strict=True):
+        assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [*TASKS, "pretraining"])
+def test_gradient_checkpointing_gives_equal_gradients(name):
+    config = tiny_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    gradients = []
+    for checkpointing in (False, True):
+        model = build(name, config).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+            assert model.is_gradient_checkpointing
+        torch.manual_seed(3)
+        model(**example(name, config)).loss.backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for parameter, gradient in gradients[0].items():
+        assert_close(gradients[1][parameter], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_checkpointing_trains_a_head_on_a_frozen_encoder():
+    """As adapters need it: with frozen inputs the gradient still reaches what is trained inside the layers."""
+    model, inputs = build("panel_picking").train(), example("panel_picking")
+    model.requires_grad_(False)
+    trained = model.comicseq.layers[0].attention.v_proj.weight.requires_grad_()
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    model.enable_input_require_grads()
+    model(**inputs).loss.backward()
+    assert trained.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_half_precision(name, attention, dtype):
+    """Half-precision weights and inputs give finite numbers near the single-precision ones."""
+    inputs = example(name)
+    with torch.no_grad():
+        expected = build(name, attention=attention)(**inputs)
+        actual = build(name, attention=attention).to(dtype)(**in_dtype(inputs, dtype))
+    for one, other in zip(numbers(actual), numbers(expected), strict=True):
+        counted = (other > torch.finfo(other.dtype).min) & (one.float() > torch.finfo(dtype).min)
+        assert one.isfinite().all() and counted.any()
+        if counted.ndim == 3:  # scores of padded panels mean nothing
+            counted = inputs["labels"] != -100
+        error = (one.float() - other)[counted].norm() / other[counted].norm()
+        assert error < {torch.float16: 0.01, torch.bfloat16: 0.06}[dtype]
+
+
+def in_dtype(value, dtype):
+    if isinstance(value, dict):
+        return {key: in_dtype(item, dtype) for key, item in value.items()}
+    return value.to(dtype) if value.is_floating_point() else value
+
+
+@pytest.mark.parametrize("name", ["panel_picking", "pretraining"])
+def test_autocast(name):
+    """Mixed precision: gradients are finite and near those of single precision."""
+    model, inputs = build(name).train(), example(name)
+    model(**inputs).loss.backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    model.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model(**inputs).loss
+    assert loss.dtype == torch.float32
+    loss.backward()
+    actual = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert actual.isfinite().all()
+    assert torch.cosine_similarity(actual, expected, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("name", ["encoder", "panel_picking", "pretraining"])
+def test_plain_tuples(name):
+    model, inputs = build(name), example(name)
+    with torch.no_grad():
+        outputs, values = model(**inputs), model(**inputs, return_dict=False)
+    assert isinstance(values, tuple) and torch.equal(values[0], outputs.to_tuple()[0])
