@@ -81,6 +81,8 @@ def main() -> None:
         train_dataset=dataset,
         validation_table=validation_table,
         num_candidates=arguments.num_candidates,
+        card_template=Path(__file__).with_name("model_card.md"),
+        training_data=f"{len(train_table):,} pages of {len(train_table.book_ids):,} books.",
     )
     checkpoint = find_checkpoint(arguments)
     console = Console(quiet=not trainer.is_world_process_zero())
@@ -89,6 +91,7 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     trainer.save_state()
+    trainer.create_model_card()
     if arguments.push_to_hub:
         trainer.push_to_hub()
     console.print(

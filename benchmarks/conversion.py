@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 SLOTS, WIDTH, ROWS_PER_CHUNK, CHUNKS_PER_SHARD = 16, 512, 256, 16
-BLOCK_ROWS = 3072  # 48 MiB of panel vectors, what the conversion reads at a time
+BLOCK_ROWS = 1536  # 24 MiB of panel vectors, what the conversion reads at a time
 
 
 def write_store(folder: Path, gigabytes: float, arrays: list[str], sharded: bool) -> None:

@@ -1598,7 +1598,8 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if not views:
             raise ValueError("Neither `panel_embeddings` nor the inputs of any task were given.")
         # Packing drops the padding, which is most of a batch of many tasks; recorded states would come packed, too.
-        is_recorded = kwargs.get("output_attentions") or kwargs.get("output_hidden_states")
+        records = ("output_attentions", "output_hidden_states")
+        is_recorded = any(kwargs.get(name, getattr(self.config, name)) for name in records)
         is_flash = "flash" in self.config._attn_implementation  # takes padding, but no mask that keeps rows apart
         if is_recorded or is_flash or torch.compiler.is_compiling():
             encoded = self.comicseq.encode(views, **kwargs)

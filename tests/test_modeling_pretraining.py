@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from modeling_comicseq.modeling_comicseq import best_order, cohesion_loss, nt_xent_loss, views_loss
+from modeling_comicseq.modeling_comicseq import best_order, cohesion_loss, first_fit, nt_xent_loss, views_loss
 from tests.model_inputs import TASKS, build, example, tiny_config
 
 
@@ -60,14 +60,45 @@ def test_tasks_of_different_batch_sizes(batch_sizes):
     assert outputs.pooler_output is None and outputs.contrastive_loss is None
 
 
-def test_recorded_states_change_nothing():
+@pytest.mark.parametrize("asked_by", ["argument", "configuration"])
+def test_recorded_states_change_nothing(asked_by):
     """Padding is packed away unless states are recorded: both ways give the same."""
     model, inputs = build("pretraining"), example("pretraining")
     with torch.no_grad():
-        expected, actual = model(**inputs), model(**inputs, output_hidden_states=True)
-    assert expected.hidden_states is None and actual.hidden_states is not None
+        expected = model(**inputs)
+        if asked_by == "argument":
+            actual = model(**inputs, output_hidden_states=True)
+        else:
+            model.config.output_hidden_states = True
+            actual = model(**inputs)
+    assert expected.hidden_states is None and actual.hidden_states[0].shape == (24, 9, 32)
     assert_close(actual.loss, expected.loss, atol=1e-5, rtol=0)
     assert_close(actual.pooler_output, expected.pooler_output, atol=1e-5, rtol=0)
+
+
+def test_packed_rows_do_not_read_each_other():
+    """A batch whose rows share packed rows gives each row what it gets alone."""
+    model, inputs = build("pretraining"), example("reading_order", batch_size=30)
+    del inputs["labels"]
+    with torch.no_grad():
+        together = model(reading_order=inputs).task_logits["reading_order"]
+        for row in range(0, 30, 7):
+            alone = model(reading_order={name: value[[row]] for name, value in inputs.items()})
+            real = inputs["attention_mask"][row].bool()
+            ours, theirs = together[row], alone.task_logits["reading_order"][0]
+            assert_close(ours[real][:, real], theirs[real][:, real], atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=40), st.integers(20, 40))
+def test_first_fit_packs_pieces_apart(lengths, row_length):
+    starts, num_rows = first_fit(lengths, row_length)
+    places = [place for start, length in zip(starts, lengths, strict=True) for place in range(start, start + length)]
+    assert len(places) == len(set(places)) == sum(lengths), "no place is taken twice"
+    assert all(0 <= place < num_rows * row_length for place in places)
+    for start, length in zip(starts, lengths, strict=True):
+        assert length == 0 or start // row_length == (start + length - 1) // row_length, "no piece is torn"
+    assert num_rows <= len(lengths)
 
 
 def test_without_labels_there_are_scores_and_no_loss():

@@ -81,7 +81,7 @@ def test_class_equals_its_formula(task):
 
 def test_heads_are_public_modules_of_plain_vectors():
     """Under the architecture document's names and arguments, single candidates and panels included."""
-    model = build("pretraining")
+    model = build("pretraining", PLAIN)
     panels, candidates, vector = torch.randn(2, 4, 32), torch.randn(2, 3, 32), torch.randn(2, 32)
     with torch.no_grad():
         assert model.panel_picking_head(context=vector, candidates=candidates).shape == (2, 3)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 # Another number when the same input gives another data set: it is part of the fingerprint.
 _FORMAT = 1
-_SHARD_BYTES = 256 << 20  # source bytes of a shard: what an interrupt can cost
+_SHARD_BYTES = 512 << 20  # source bytes of a shard: what an interrupt can cost
 _MOST_SHARDS = 100  # larger stores get larger shards, not more files
 
 
@@ -110,6 +110,7 @@ def convert_store(
     console = Console(stderr=True, quiet=not progress)
     if _is_done(target, fingerprint, on_error, overwrite):
         console.print(f"{target} is already complete for this input: nothing to do")
+        _remove_leftover(target)
         return _open(target)
 
     with _work_folder(target, fingerprint) as folder:
@@ -179,10 +180,22 @@ def _is_done(target: Path, fingerprint: str, on_error: str, overwrite: bool) -> 
     raise ComicSeqDataError(f"{target} {why}; give another --output, or --overwrite to replace it")
 
 
+def _work_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial")
+
+
+def _remove_leftover(target: Path) -> None:
+    """Removes the working folder of a run that was killed after its output was in place."""
+    folder = _work_name(target)
+    if folder.is_dir():
+        with suppress(Timeout), FileLock(folder / "lock", timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def _work_folder(target: Path, fingerprint: str) -> Iterator[Path]:
     """The hidden folder beside the output, emptied where it belongs to other input, locked while it is in use."""
-    folder = target.with_name(f".{target.name}.partial")
+    folder = _work_name(target)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(folder / "lock", timeout=0).acquire()

@@ -25,7 +25,12 @@ def dataset_card(provenance: Mapping[str, Any]) -> str:
         configs=[
             {
                 "config_name": "default",
-                "data_files": [{"split": split, "path": f"{split}/*.arrow"} for split in provenance["counts"]],
+                # The Hub's loader refuses a split without rows.
+                "data_files": [
+                    {"split": split, "path": f"{split}/*.arrow"}
+                    for split, counts in provenance["counts"].items()
+                    if counts["rows"]
+                ],
             }
         ],
     )

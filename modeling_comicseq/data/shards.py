@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from .windows import expand_windows
 
 __all__ = ["ShardPlan", "convert_shard", "finished_shard", "shard_file"]
 
-_BLOCK_BYTES = 48 << 20  # source bytes read at a time, all arrays together
+# Source bytes read at a time, all arrays together. Small, since three blocks are in work at once, and since the
+# allocator keeps arrays of this size for the next ones instead of asking the system for fresh memory.
+_BLOCK_BYTES = 24 << 20
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,10 @@ class _Shard:
         self.empty_vectors: dict[str, int] = dict.fromkeys(store.arrays, 0)
         self.digest = 0
         self.skipped: list[Skipped] = []
-        self.flat_buffers: dict[str, np.ndarray] = {}
+        # Writing overlaps with the next block: it has a thread, and the vectors of two blocks have a place.
+        self.writing = ThreadPoolExecutor(1)
+        self.written: Future | None = None
+        self.flat_buffers: list[dict[str, np.ndarray]] = [{}, {}]
 
     def convert(self, block: Block) -> None:
         """Checks the pages of a block and writes those that are sound."""
@@ -189,7 +194,10 @@ class _Shard:
             mine = chosen[pages["split"][chosen] == number]
             self.counts["pages"][split] += len(mine)
             self.counts["panels"][split] += int(pages["num_panels"][mine].sum())
-        self._write(pages, texts, page_of_row, start, count, vectors)
+        batches = self._batches(pages, texts, page_of_row, start, count, vectors)
+        self._wait_for_write()
+        self.written = self.writing.submit(self._write, batches)
+        self.flat_buffers.reverse()
 
     def _fault(self, page: str, row: int, found: str, remedy: str) -> None:
         if not self.plan.skip:
@@ -243,13 +251,13 @@ class _Shard:
         return converted, int(zero.sum()), problems
 
     def _flat_buffer(self, name: str, length: int, source: np.ndarray) -> np.ndarray:
-        buffer = self.flat_buffers.get(name)
+        buffers = self.flat_buffers[0]
+        buffer = buffers.get(name)
         if buffer is None or len(buffer) < length:
-            buffer = np.empty((length, source.shape[-1]), source.dtype)
-            self.flat_buffers[name] = buffer
+            buffer = buffers[name] = np.empty((length, source.shape[-1]), source.dtype)
         return buffer[:length]
 
-    def _write(
+    def _batches(
         self,
         pages: np.ndarray,
         texts: dict[str, list],
@@ -257,7 +265,8 @@ class _Shard:
         start: np.ndarray,
         count: np.ndarray,
         vectors: dict[str, np.ndarray],
-    ) -> None:
+    ) -> dict[str, pa.RecordBatch]:
+        """The rows of each split as a batch that refers to the vectors without a copy."""
         first_panel = np.concatenate(([0], np.cumsum(count)))
         records = pages[page_of_row]
         # The n-th window of a page; the last one is moved back to end with the page.
@@ -270,6 +279,7 @@ class _Shard:
             "window_start": start.astype(np.int32),
         }
         strings = {field: pa.array(values, pa.string()) for field, values in texts.items()}
+        batches = {}
         bounds = np.searchsorted(records["split"], range(len(SPLITS) + 1))
         for split, lo, hi in zip(SPLITS, bounds[:-1], bounds[1:], strict=True):
             if lo == hi:
@@ -284,8 +294,17 @@ class _Shard:
                 else:
                     bounds_of = np.arange(lo, hi + 1) if field.name in PAGE_ARRAYS else first_panel[lo : hi + 1]
                     arrays.append(_list_array(vectors[field.name], bounds_of))
-            self._writer(split).write_batch(pa.RecordBatch.from_arrays(arrays, schema=self.plan.schema))
+            batches[split] = pa.RecordBatch.from_arrays(arrays, schema=self.plan.schema)
             self.counts["rows"][split] += int(hi - lo)
+        return batches
+
+    def _write(self, batches: dict[str, pa.RecordBatch]) -> None:
+        for split, batch in batches.items():
+            self._writer(split).write_batch(batch)
+
+    def _wait_for_write(self) -> None:
+        if self.written is not None:
+            self.written.result()
 
     def _writer(self, split: str) -> pa.ipc.RecordBatchStreamWriter:
         if split not in self.writers:
@@ -296,6 +315,9 @@ class _Shard:
         return self.writers[split][1]
 
     def close(self) -> dict[str, Any]:
+        """Puts the files in place and returns the report."""
+        self._wait_for_write()
+        self.writing.shutdown()
         files = {}
         for split, (sink, writer) in self.writers.items():
             writer.close()
@@ -313,6 +335,8 @@ class _Shard:
         }
 
     def discard(self) -> None:
+        """Removes what was written."""
+        self.writing.shutdown()
         for sink, _ in self.writers.values():
             sink.close()
             Path(sink.name).unlink(missing_ok=True)

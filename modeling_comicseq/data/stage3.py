@@ -123,7 +123,7 @@ class Stage3Store:
                     f"{self.url}: {name} has shape {array.shape} but panel_embeddings {shape}; "
                     f"it must be ({', '.join(map(str, leading))}, width)"
                 )
-            if array.dtype not in (np.dtype("float16"), np.dtype("float32")):
+            if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4):
                 raise ComicSeqDataError(
                     f"{self.url}: {name} has dtype {array.dtype}; store vectors as float16 or float32"
                 )
@@ -159,16 +159,16 @@ class Stage3Store:
     @property
     def chunk_rows(self) -> int:
         """Rows that can be read without decoding a chunk twice."""
-        return _common_multiple([array.chunks[0] for array in self._all()], self.arrays["panel_embeddings"].chunks[0])
+        return _common_multiple([array.chunks[0] for array in self._panel_arrays()])
 
     @property
     def file_rows(self) -> int:
         """Rows that share files: a shard where the store is sharded, else a chunk."""
-        outer = [(array.shards or array.chunks)[0] for array in self._all()]
-        return _common_multiple(outer, outer[0])
+        return _common_multiple([(array.shards or array.chunks)[0] for array in self._panel_arrays()])
 
-    def _all(self) -> list[zarr.Array]:
-        return [*self.arrays.values(), self.mask]
+    def _panel_arrays(self) -> list[zarr.Array]:
+        # Masks and page vectors are small: decoding their chunks again costs little.
+        return [array for name, array in self.arrays.items() if name in PANEL_ARRAYS]
 
     def new_buffers(self, rows: int) -> dict[str, np.ndarray]:
         """Arrays to read blocks of up to `rows` rows into; memory that is used again costs no page faults."""
@@ -283,9 +283,9 @@ def _get(group: zarr.Group, name: str, url: str) -> zarr.Array | None:
     return found if isinstance(found, zarr.Array) else None
 
 
-def _common_multiple(rows: Sequence[int], default: int) -> int:
+def _common_multiple(rows: Sequence[int]) -> int:
     multiple = int(np.lcm.reduce(rows))
-    return multiple if multiple <= 16 * max(rows) else default
+    return multiple if multiple <= 16 * max(rows) else rows[0]
 
 
 def _read_into(array: zarr.Array, lo: int, hi: int, out: np.ndarray) -> None:

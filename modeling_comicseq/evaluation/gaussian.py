@@ -11,7 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from ..data.synthetic import Channel, SyntheticWorld
 
-_WORKING_SET = 2**26  # bytes of the table of pairs that one block of questions may take
+_WORKING_SET = 2**26  # bytes that the scores of one block of questions may take
 
 
 class Place(NamedTuple):
@@ -71,7 +71,7 @@ def assignment_log_likelihood(
 ) -> np.ndarray:
     """Log density of known vectors together with items that are put into slots in several ways.
 
-    The quadratic form is tabulated once for every pair of slots and pair of items; an assignment is then a sum over
+    For every pair of slots the quadratic form is tabulated over all pairs of items; an assignment is then a sum over
     table entries. That is what makes the enumeration of thousands of orders affordable.
 
     Args:
@@ -90,7 +90,7 @@ def assignment_log_likelihood(
     first, cross = precision[:size, :size], precision[:size, size:].reshape(size, k, d)
     among = precision[size:, size:].reshape(k, d, k, d)
     result = np.empty((batch, len(assignments)))
-    block = max(1, _WORKING_SET // (8 * max(k**4, len(assignments))))
+    block = max(1, _WORKING_SET // (8 * max(k * k, len(assignments))))
     for start in range(0, batch, block):
         rows = slice(start, start + block)
         known, free = given[rows], items[rows]

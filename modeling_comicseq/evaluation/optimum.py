@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_softmax, logsumexp
@@ -21,21 +21,16 @@ from ..data.errors import ComicSeqDataError
 from ..data.synthetic import Channel, SyntheticWorld
 from .gaussian import Place, assignment_log_likelihood
 
-Task = Literal[
-    "panel_picking", "character_coherence", "visual_closure", "text_closure", "caption_relevance", "text_cloze"
-]
-Protocol = Literal["same_book", "cross_book", "in_page", "later_panels"]
-
 TASKS = ("panel_picking", "character_coherence", "visual_closure", "text_closure", "caption_relevance", "text_cloze")
 CLOSURES = ("visual_closure", "text_closure")
 _SAME = 2e-3  # two observations nearer than this are one vector: rounding is far below, the world's noise far above
 
 
 def joint_log_posterior(
-    task: Task,
+    task: str,
     batch: Mapping[str, Any],
     world: SyntheticWorld,
-    protocol: Protocol = "same_book",
+    protocol: str = "same_book",
 ) -> np.ndarray:
     """Log probability of every candidate, given the context, all candidates and how the wrong ones are drawn.
 
@@ -56,10 +51,10 @@ def joint_log_posterior(
 
 
 def candidate_log_ratio(
-    task: Task,
+    task: str,
     batch: Mapping[str, Any],
     world: SyntheticWorld,
-    protocol: Protocol = "same_book",
+    protocol: str = "same_book",
 ) -> np.ndarray:
     """Log likelihood ratio of "the asked panel" against "a wrong candidate", each candidate judged by itself.
 
@@ -91,8 +86,8 @@ class _Form(NamedTuple):
     """Questions that differ in their vectors only."""
 
     world: SyntheticWorld
-    task: Task
-    protocol: Protocol
+    task: str
+    protocol: str
     fixed: tuple[Place, ...]  # of the known vectors
     asked: Place
     given: np.ndarray  # (B, D) known vectors
@@ -103,10 +98,10 @@ class _Form(NamedTuple):
 
 def _by_form(
     answer: Callable[[_Form], np.ndarray],
-    task: Task,
+    task: str,
     batch: Mapping[str, Any],
     world: SyntheticWorld,
-    protocol: Protocol,
+    protocol: str,
 ) -> np.ndarray:
     """Sorts questions by form, because each form has one covariance, and answers form by form."""
     if task not in TASKS:
@@ -167,7 +162,7 @@ def _by_form(
     return result
 
 
-def _places(task: Task, batch: Mapping[str, Any], questions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _places(task: str, batch: Mapping[str, Any], questions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which context panels are seen (B, N), the position of each (B, N), and the asked position (B,)."""
     if task == "caption_relevance":
         return np.zeros((questions, 0), bool), np.zeros((questions, 0), int), np.zeros(questions, int)
@@ -186,7 +181,7 @@ def _places(task: Task, batch: Mapping[str, Any], questions: int) -> tuple[np.nd
 
 
 def _hint(
-    task: Task, batch: Mapping[str, Any], world: SyntheticWorld, questions: int
+    task: str, batch: Mapping[str, Any], world: SyntheticWorld, questions: int
 ) -> tuple[np.ndarray, Channel | None]:
     """What is seen of the asked panel itself: (B, D) and its kind."""
     if task == "caption_relevance":

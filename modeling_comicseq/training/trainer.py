@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ..data.panels import PanelTable
 from ..data.views import check_servable
 from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
+from .card import write_card
 from .dataset import PretrainingDataset, first_item
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
@@ -35,15 +37,26 @@ class ComicSeqTrainer(Trainer):
         validation_table: Panels of the validation split, or None.
         num_candidates: Candidates of a validation question.
         protocol: Protocol of the validation questions.
+        card_template: Template of the model card, or None for no card.
+        training_data: What the card says about the data.
         kwargs: Trainer's own.
     """
 
     def __init__(
-        self, *, validation_table: PanelTable | None, num_candidates: int = 5, protocol: str = "same_book", **kwargs
+        self,
+        *,
+        validation_table: PanelTable | None,
+        num_candidates: int = 5,
+        protocol: str = "same_book",
+        card_template: Path | None = None,
+        training_data: str = "",
+        **kwargs,
     ):
+        # The validation questions come from the table; an empty data set tells Trainer that there are some.
         super().__init__(data_collator=first_item, eval_dataset={} if validation_table is not None else None, **kwargs)
         self.validation_table = validation_table
         self.num_candidates, self.protocol = num_candidates, protocol
+        self.card_template, self.training_data = card_template, training_data
         self.add_callback(EpochCallback(self.train_dataset))
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
 
@@ -62,21 +75,16 @@ class ComicSeqTrainer(Trainer):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def _record(self, outputs) -> None:
-        for task, losses in (outputs.task_losses or {}).items():
-            self._sums[f"{task}_loss"] += torch.stack(
-                (losses.detach().double().sum(), losses.new_tensor(len(losses)).double())
-            ).cpu()
+        losses = {f"{task}_loss": values.detach() for task, values in (outputs.task_losses or {}).items()}
         if outputs.contrastive_loss is not None:
-            self._sums["contrastive_loss"] += torch.stack(
-                (
-                    outputs.contrastive_loss.detach().double(),
-                    torch.ones((), dtype=torch.float64, device=outputs.contrastive_loss.device),
-                )
-            ).cpu()
+            losses["contrastive_loss"] = outputs.contrastive_loss.detach()[None]
+        for name, values in losses.items():
+            self._sums[name] += torch.tensor([values.double().sum().item(), len(values)])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            names = sorted({f"{task}_loss" for task in DEFAULT_TASK_WEIGHTS} | {"contrastive_loss"})
+            # Every process adds up the same list of losses, whether or not it has seen an example of each task.
+            names = [*(f"{task}_loss" for task in DEFAULT_TASK_WEIGHTS), "contrastive_loss"]
             sums = torch.stack([self._sums[name] for name in names]).to(self.accelerator.device, torch.float32)
             sums = self.accelerator.reduce(sums)
             logs |= {name: float(total / count) for name, (total, count) in zip(names, sums, strict=True) if count > 0}
@@ -110,3 +118,12 @@ class ComicSeqTrainer(Trainer):
         total = torch.tensor([right.sum(), len(right)], dtype=torch.float32, device=self.accelerator.device)
         total = self.accelerator.reduce(total)
         return float(total[0] / total[1].clamp(min=1))
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Writes the card of the model, where a template was given, with the best validation's metrics."""
+        if self.card_template is None or not self.is_world_process_zero():
+            return
+        validations = [entry for entry in self.state.log_history if "eval_score" in entry]
+        metrics = max(validations, key=lambda entry: entry["eval_score"], default={})
+        config = self.accelerator.unwrap_model(self.model).config
+        write_card(self.card_template, self.args.output_dir, config, metrics, self.training_data)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import datasets
 import fsspec
+import fsspec.implementations.dirfs
 import numpy as np
 import pytest
 import zarr
@@ -209,7 +210,7 @@ def test_wrong_options(source, tmp_path, options):
 
 
 def test_processes_write_the_same(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_SHARD_BYTES", 3000)
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
     convert(source, tmp_path / "one")
     convert(source, tmp_path / "two", num_proc=2)
     assert len(list((tmp_path / "one/train").glob("*.arrow"))) > 2
@@ -217,7 +218,7 @@ def test_processes_write_the_same(source, tmp_path, monkeypatch):
 
 
 def test_a_fault_in_a_process_stops_all(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_SHARD_BYTES", 3000)
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
     source.array("panel_embeddings")[9, 0] = np.nan
     with pytest.raises(ComicSeqDataError, match="sequence_index 9"):
         convert(source, tmp_path / "out", num_proc=2)
@@ -292,13 +293,15 @@ def test_killed_anywhere(source, tmp_path, monkeypatch):
         if not output.exists():
             assert [path.name for path in tmp_path.iterdir() if "out" in path.name] in ([], [".out.partial"])
             convert(source, output)
+        else:
+            convert(source, output)
         assert same_files(output, reference)
-        convert(source, output)
+        assert not (tmp_path / ".out.partial").exists()
     assert seen == {True, False}
 
 
 def test_rerun_reuses_finished_shards(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_SHARD_BYTES", 3000)
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
     convert(source, tmp_path / "reference")
     converted = []
     work = conversion.convert_shard
@@ -321,7 +324,7 @@ def test_rerun_reuses_finished_shards(source, tmp_path, monkeypatch):
 
 
 def test_finished_shards_serve_a_run_that_skips(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_SHARD_BYTES", 3000)
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
     source.array("panel_embeddings")[9, 0] = np.nan
     with pytest.raises(ComicSeqDataError):
         convert(source, tmp_path / "out")
@@ -332,7 +335,7 @@ def test_finished_shards_serve_a_run_that_skips(source, tmp_path, monkeypatch):
 
 
 def test_work_for_other_input_is_not_reused(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "_SHARD_BYTES", 3000)
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
     source.array("panel_embeddings")[9, 0] = np.nan
     with pytest.raises(ComicSeqDataError):
         convert(source, tmp_path / "out")
@@ -409,7 +412,7 @@ def test_provenance_and_card(source, tmp_path):
 def test_fingerprint_is_of_the_vectors(source, tmp_path, monkeypatch):
     """The same for a copy in other chunks, another format and other shards; another for one changed value."""
     first = read_provenance(convert(source, tmp_path / "1"))["source"]["fingerprint"]
-    monkeypatch.setattr(conversion, "_SHARD_BYTES", 3000)
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
     copy = make_source(tmp_path / "copy", zarr_format=2, chunk_rows=5)
     assert read_provenance(convert(copy, tmp_path / "2"))["source"]["fingerprint"] == first
     copy.array("text_embeddings")[9, 0, 0] = 0.125
@@ -440,12 +443,9 @@ def test_push_to_hub(source, tmp_path, monkeypatch):
 
     def keep(self, *args, additions=(), operations=(), **kwargs):
         for operation in [*additions, *operations]:
-            if hasattr(operation, "path_in_repo") and operation.path_in_repo.endswith(".parquet"):
+            if getattr(operation, "path_in_repo", "").endswith(".parquet") and operation.path_in_repo not in uploaded:
                 with operation.as_file() as file:
                     uploaded[operation.path_in_repo] = pyarrow.parquet.read_table(file).num_rows
-
-    def absent(*args, **kwargs):
-        raise huggingface_hub.errors.EntryNotFoundError("none")
 
     api = huggingface_hub.HfApi
     url = huggingface_hub.RepoUrl("https://huggingface.co/datasets/user/name")
@@ -459,9 +459,13 @@ def test_push_to_hub(source, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "create_branch", lambda *args, **kwargs: None)
     monkeypatch.setattr(api, "preupload_lfs_files", keep)
     monkeypatch.setattr(api, "create_commit", lambda *args, **kwargs: keep(*args, **kwargs) or commit)
-    monkeypatch.setattr(api, "list_repo_tree", lambda *args, **kwargs: iter(()))
-    monkeypatch.setattr(api, "hf_hub_download", absent)
-    monkeypatch.setattr(api, "repo_info", lambda *args, **kwargs: type("Info", (), {"sha": "1", "siblings": []})())
+    # The files that the repository holds so far: none.
+    (tmp_path / "repository").mkdir()
+    nothing = fsspec.implementations.dirfs.DirFileSystem(str(tmp_path / "repository"), fsspec.filesystem("file"))
+    monkeypatch.setattr("datasets.dataset_dict.DirFileSystem", lambda **kwargs: nothing)
+    monkeypatch.setattr(
+        api, "repo_info", lambda *args, **kwargs: type("Info", (), {"id": "user/name", "sha": "1", "siblings": []})()
+    )
     data = convert(source, tmp_path / "out")
     data.push_to_hub("user/name")
     rows = {name: sum(n for path, n in uploaded.items() if f"/{name}-" in path) for name in data}

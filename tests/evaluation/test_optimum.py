@@ -8,7 +8,6 @@ import itertools
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
-from synthetic_questions import ask, draw_books, shuffled_pages
 
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.synthetic import DEMO_WORLD, Shares, SyntheticCorpus, SyntheticWorld
@@ -19,6 +18,8 @@ from modeling_comicseq.evaluation.optimum import (
     joint_log_posterior,
 )
 from modeling_comicseq.evaluation.order_optimum import order_posterior
+
+from .synthetic_questions import ask, draw_books, shuffled_pages
 
 TINY = SyntheticWorld(
     width=10,

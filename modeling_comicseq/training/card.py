@@ -1,0 +1,46 @@
+"""The model card that every checkpoint carries as its README.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from ..configuration_comicseq import ComicSeqConfig
+
+
+def write_card(
+    template: Path, folder: str | Path, config: ComicSeqConfig, metrics: dict[str, float], training_data: str
+) -> None:
+    """Fills the card's template and writes it as `folder`/README.md.
+
+    Args:
+        template: The template, `model_card.md` at the top of the repository.
+        folder: The checkpoint.
+        config: Its configuration.
+        metrics: Validation metrics of the run, `eval_TASK_accuracy` among them.
+        training_data: One sentence about the data.
+    """
+    rows = [
+        f"| {name.removeprefix('eval_').removesuffix('_accuracy')} | {100 * value:.1f} |"
+        for name, value in sorted(metrics.items())
+        if name.endswith("_accuracy")
+    ]
+    results = "\n".join(
+        ["Validation accuracy in training (pairwise for reading_order), %:", "", "| task | % |", "|---|---|", *rows]
+    )
+    card = ModelCard.from_template(
+        ModelCardData(
+            license="apache-2.0",
+            library_name="transformers",
+            pipeline_tag="feature-extraction",
+            tags=["comics", "comicseq", "panel-sequences"],
+        ),
+        template_str=template.read_text(),
+        model_name=Path(folder).name,
+        panel_embedding_dim=config.panel_embedding_dim,
+        max_position_embeddings=config.max_position_embeddings,
+        training_data=training_data,
+        **({"results": results} if rows else {}),
+    )
+    card.save(Path(folder) / "README.md")

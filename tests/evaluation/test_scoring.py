@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from modeling_comicseq import ComicSeqConfig, ComicSeqForPanelPicking, ComicSeqForPreTraining
+from modeling_comicseq.data.views import to_tensors
+from modeling_comicseq.evaluation.compare import compare
+from modeling_comicseq.evaluation.questions import iterate_questions
+from modeling_comicseq.evaluation.scoring import judge, model_logits, true_order
+
+from ..data.made_dataset import made_table
+
+
+def tiny_model() -> ComicSeqForPreTraining:
+    return ComicSeqForPreTraining(
+        ComicSeqConfig(
+            panel_embedding_dim=4, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+        )
+    )
+
+
+def test_the_pretraining_model_scores_as_the_task_class(tmp_path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    picking = ComicSeqForPanelPicking.from_pretrained(tmp_path).eval()
+    _, batch = next(iterate_questions(made_table([[3, 4, 2, 5]]), "panel_picking"))
+    with torch.no_grad():
+        expected = picking(**to_tensors(batch)).logits.numpy()
+    logits = model_logits(model, "panel_picking", batch)
+    assert np.abs(logits - expected).max() < 1e-5
+    assert model.training  # asking leaves the model as it was
+
+
+def test_questions_without_a_distractor_are_not_asked():
+    table = made_table([[3, 2], [4]])
+    rows = np.concatenate([rows for rows, _ in iterate_questions(table, "panel_picking")])
+    assert sorted(rows) == [0, 1]
+
+
+def test_repeats_ask_other_questions_of_the_same_pages():
+    table = made_table([[6, 6, 6, 6]])
+    first, second = (batch for _, batch in iterate_questions(table, "panel_picking", repeats=2))
+    assert not np.array_equal(first["mask_position"], second["mask_position"])
+    again, _ = (batch for _, batch in iterate_questions(table, "panel_picking", repeats=2))
+    assert np.array_equal(first["candidate_embeddings"], again["candidate_embeddings"])
+
+
+def test_the_true_order_scores_one_and_its_reverse_zero():
+    for target in ("adjacency", "precedence"):
+        questions = iterate_questions(made_table([[2, 5, 3], [1]]), "reading_order", reading_order_target=target)
+        for _, batch in questions:
+            perfect = np.where(batch["labels"] == 1, 5.0, -5.0)
+            assert judge("reading_order", batch, perfect, target).tolist() == [1.0] * len(batch["labels"])
+            assert judge("reading_order", batch, perfect.transpose(0, 2, 1), target).tolist() == [0.0] * len(
+                batch["labels"]
+            )
+
+
+def test_true_order_reads_either_matrix():
+    order = np.asarray([2, 0, 1])
+    place = np.argsort(order)
+    step = place[None] - place[:, None]
+    assert true_order((step == 1).astype(int), "adjacency").tolist() == order.tolist()
+    assert true_order((step > 0).astype(int), "precedence").tolist() == order.tolist()
+
+
+def test_compare_puts_every_answerer_on_the_same_questions():
+    results = compare(
+        tiny_model(), "model", made_table([[3, 4, 2, 5], [3, 3]]), "panel_picking", "same_book", repeats=2
+    )
+    assert [result.answerer for result in results] == ["chance", "last-panel cosine", "context-mean cosine", "model"]
+    assert {(result.num_questions, result.num_books) for result in results} == {(12, 2)}
+    model = results[-1]
+    for other in results[:-1]:
+        assert np.isclose(other.gain, model.score - other.score)
+    assert np.isclose(results[0].score, np.mean([1 / 5] * 8 + [1 / 4] * 4))
