@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import load_from_disk
@@ -19,6 +20,8 @@ from modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.data.provenance import read_provenance
+from modeling_comicseq.data.synthetic import SyntheticCorpus, SyntheticWorld
 from modeling_comicseq.data.views import check_servable
 from modeling_comicseq.evaluation.compare import compare
 from modeling_comicseq.evaluation.report import Result, print_results, write_results
@@ -51,9 +54,10 @@ class EvaluationArguments:
 def load_model(name: str) -> tuple[ComicSeqForPreTraining, set[str]]:
     """Loads a checkpoint of any ComicSeq class; returns the model and the tasks whose head the checkpoint holds."""
     try:
-        model, info = ComicSeqForPreTraining.from_pretrained(name, output_loading_info=True)
+        loaded: Any = ComicSeqForPreTraining.from_pretrained(name, output_loading_info=True)
     except OSError as error:
         raise ComicSeqDataError(f"{name} is no ComicSeq checkpoint: {str(error).splitlines()[0]}") from None
+    model, info = loaded
     untrained = {key.split("_head.")[0] for key in info["missing_keys"] if "_head." in key}
     if any(key.startswith("comicseq.") for key in info["missing_keys"]):
         raise ComicSeqDataError(f"{name} is no ComicSeq checkpoint: it holds no encoder.")
@@ -79,11 +83,19 @@ def open_table(arguments: EvaluationArguments, model: ComicSeqForPreTraining) ->
     return table
 
 
+def synthetic_world(dataset: str) -> SyntheticWorld | None:
+    """The generative model behind a synthetic data set, which tells the best possible score; None for other data."""
+    try:
+        return SyntheticCorpus.from_provenance(read_provenance(dataset)).world
+    except ComicSeqDataError:
+        return None
+
+
 def main() -> None:
     parser = HfArgumentParser(EvaluationArguments, prog="run_eval.py", description=__doc__)  # type: ignore[arg-type]
     (arguments,) = parser.parse_args_into_dataclasses()
     model, tasks = load_model(arguments.model)
-    table = open_table(arguments, model)
+    table, world = open_table(arguments, model), synthetic_world(arguments.dataset)
     asked = list(DEFAULT_TASK_WEIGHTS) if arguments.tasks == ["all"] else arguments.tasks
     for task in asked:
         if task not in DEFAULT_TASK_WEIGHTS:
@@ -101,13 +113,14 @@ def main() -> None:
     for task, protocol in track(sets, "Asking", console=Console(stderr=True)):
         results += compare(
             model,
-            arguments.model,
+            Path(arguments.model).name,
             table,
             task,
             protocol,
             num_candidates=arguments.num_candidates,
             seed=arguments.seed,
             repeats=arguments.repeats,
+            world=world,
             batch_size=arguments.batch_size,
         )
     print_results(results, console)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets import Dataset, load_from_disk
 from rich.console import Console
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import get_last_checkpoint, set_seed
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.data.errors import ComicSeqDataError
@@ -37,7 +37,7 @@ def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqF
     """A new model as wide as the data set's vectors, or the checkpoint that `--model` names, with the overrides."""
     config = ComicSeqConfig.from_pretrained(arguments.model)
     is_new = arguments.model.endswith(".json")
-    overrides = dict(arguments.config_overrides or {})
+    overrides = arguments.config_fields()
     if "task_weights" in overrides:
         overrides["task_weights"] = config.task_weights | overrides["task_weights"]
     widths = {column.removesuffix("_embeddings") + "_embedding_dim": width for column, width in table.widths.items()}
@@ -69,6 +69,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.dataset is None:
         raise ComicSeqDataError("`dataset` is not set: name the folder that `comicseq convert` wrote.")
+    set_seed(arguments.seed)  # before the weights are drawn
     train_table = PanelTable(open_split(arguments.dataset, "train"))
     validation_table = PanelTable(open_split(arguments.dataset, "validation"))
     model = build_model(arguments, train_table)

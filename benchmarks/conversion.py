@@ -11,6 +11,7 @@ second, their ratio, and the peak memory of the conversion with all its processe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -78,11 +79,17 @@ def read_plainly(folder: Path) -> None:
 
     group = zarr.open_group(str(folder / "stage3_embeddings.zarr"), mode="r")
     arrays = [array for _, array in group.arrays()]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), os.times()
     for start in range(0, arrays[0].shape[0], BLOCK_ROWS):
         for array in arrays:
             array[start : start + BLOCK_ROWS]
-    print(json.dumps({"seconds": time.perf_counter() - started, "bytes": sum(array.nbytes for array in arrays)}))
+    seconds, size = time.perf_counter() - started, sum(array.nbytes for array in arrays)
+    print(json.dumps({"seconds": seconds, "cpu": cpu_seconds(before), "bytes": size}))
+
+
+def cpu_seconds(before: os.times_result) -> float:
+    """Processor time of this process and its ended children since `before`."""
+    return sum(os.times()[:4]) - sum(before[:4])
 
 
 def convert(folder: Path, num_proc: int) -> None:
@@ -94,21 +101,20 @@ def convert(folder: Path, num_proc: int) -> None:
     peak, done = {"rss": 0, "pss": 0}, threading.Event()
 
     def sample() -> None:
-        me = psutil.Process()
-        while not done.wait(0.1):
-            rss = pss = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    memory = process.memory_full_info()
-                except psutil.Error:
-                    continue
-                rss, pss = rss + memory.rss, pss + getattr(memory, "pss", memory.rss)
-            peak.update(rss=max(rss, peak["rss"]), pss=max(pss, peak["pss"]))
+        me, samples = psutil.Process(), 0
+        while not done.wait(0.2):
+            family = [me, *me.children(recursive=True)]
+            fields = ["rss"] if samples % 10 else ["rss", "pss"]  # the kernel takes long to work out the latter
+            samples += 1
+            for field in fields:
+                with contextlib.suppress(psutil.Error):
+                    read = psutil.Process.memory_info if field == "rss" else psutil.Process.memory_full_info
+                    peak[field] = max(peak[field], sum(getattr(read(process), field) for process in family))
 
     base = psutil.Process().memory_info().rss
     sampler = threading.Thread(target=sample)
     sampler.start()
-    started = time.perf_counter()
+    started, before = time.perf_counter(), os.times()
     convert_store(
         folder / "stage3_embeddings.zarr",
         folder / "stage3_metadata.json",
@@ -116,10 +122,10 @@ def convert(folder: Path, num_proc: int) -> None:
         num_proc=num_proc,
         progress=False,
     )
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, cpu_seconds(before)
     done.set()
     sampler.join()
-    print(json.dumps({"seconds": seconds, "base": base, **peak}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "base": base, **peak}))
 
 
 def measure(folder: Path, *arguments: str) -> dict[str, float]:
@@ -164,7 +170,8 @@ def main() -> None:
         speeds = [read["bytes"] / result["seconds"] / 1e6 for result in results]
         print(
             f"{'warm' if round_number else 'cold'}: {read['bytes'] / 1e9:.1f} GB, read {speeds[0]:.0f} MB/s, "
-            f"convert {speeds[1]:.0f} MB/s ({converted['seconds']:.1f} s), ratio {speeds[1] / speeds[0]:.2f}; peak "
+            f"convert {speeds[1]:.0f} MB/s ({converted['seconds']:.1f} s), ratio {speeds[1] / speeds[0]:.2f}; "
+            f"processor seconds {read['cpu']:.1f} and {converted['cpu']:.1f}; peak "
             f"{converted['rss'] / 1e6:.0f} MB resident ({converted['pss'] / 1e6:.0f} MB proportional), "
             f"of which imports {converted['base'] / 1e6:.0f} MB",
             flush=True,

@@ -952,7 +952,10 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         outputs = self.comicseq(**self.encoder_inputs(**inputs), **kwargs)
         panels, candidates = outputs.last_hidden_state, outputs.candidate_hidden_state
         logits = self.score(self.comicseq.embeddings, head, panels, candidates, **inputs)
-        loss = None if labels is None else self.losses(head, panels, candidates, logits, labels).mean()
+        loss = None
+        if labels is not None:
+            losses = self.losses(head, panels, candidates, logits, labels)
+            loss = losses.sum() / (labels != -100).reshape(len(labels), -1).any(1).sum().clamp(min=1)
         return ComicSeqTaskOutput(
             loss=loss,
             logits=logits,
@@ -1431,15 +1434,15 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
         return orders
 
 
-def best_order(scores: list[list[float]], target: str, beam_width: int = 6000) -> list[int]:
+def best_order(scores: list[list[float]], target: str, beam_width: int = 200) -> list[int]:
     """
     The permutation with the highest total score by dynamic programming over (panels placed, last panel), as in Held and
-    Karp (1962). No level has more than 5,544 states up to 12 panels, so the beam cuts longer pages only.
+    Karp (1962): exact up to 12 panels, a beam beyond.
 
     Args:
         scores: Entry (i, j) says how well j follows i: directly (`"adjacency"`) or anywhere (`"precedence"`).
         target: `"adjacency"` or `"precedence"`.
-        beam_width: States kept per level.
+        beam_width: States kept per level on pages of more than 12 panels.
     """
     num_panels = len(scores)
     level: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, -1): (0.0, ())}
@@ -1457,7 +1460,7 @@ def best_order(scores: list[list[float]], target: str, beam_width: int = 6000) -
                     )
                 if state not in following or following[state][0] < total + gain:
                     following[state] = (total + gain, (*order, panel))
-        if len(following) > beam_width:
+        if num_panels > 12:
             following = dict(sorted(following.items(), key=lambda item: -item[1][0])[:beam_width])
         level = following
     return list(max(level.values())[1])
@@ -1487,13 +1490,18 @@ def views_loss(strips: torch.Tensor, pages: torch.Tensor, books: torch.Tensor | 
     return -positive_log_probability(scores, positive, ignored)
 
 
-def nt_xent_loss(panels: torch.Tensor, panel_mask: torch.Tensor, temperature: float) -> torch.Tensor:
-    """NT-Xent (Chen et al., 2020) on contextualised panels (B, N, D): those of a page against those of other pages."""
+def nt_xent_loss(
+    panels: torch.Tensor, panel_mask: torch.Tensor, books: torch.Tensor | None, temperature: float
+) -> torch.Tensor:
+    """
+    NT-Xent (Chen et al., 2020) on contextualised panels (B, N, D): those of a page against those of other books' pages.
+    """
     vectors = nn.functional.normalize(panels[panel_mask].float(), dim=-1)
     pages = torch.arange(len(panels), device=panels.device)[:, None].expand_as(panel_mask)[panel_mask]
     itself = torch.eye(len(pages), dtype=torch.bool, device=pages.device)
     positive = (pages[:, None] == pages) & ~itself
-    return -positive_log_probability(vectors @ vectors.T / temperature, positive, itself)
+    ignored = itself if books is None else itself | ((books[pages][:, None] == books[pages]) & ~positive)
+    return -positive_log_probability(vectors @ vectors.T / temperature, positive, ignored)
 
 
 def positive_log_probability(scores: torch.Tensor, positive: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:
@@ -1636,7 +1644,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if self.config.contrastive_objective == "views":
             return views_loss(strips, pages, books, self.config.contrastive_temperature)
         if self.config.contrastive_objective == "nt_xent":
-            return nt_xent_loss(panels, panel_mask, self.config.contrastive_temperature)
+            return nt_xent_loss(panels, panel_mask, books, self.config.contrastive_temperature)
         return cohesion_loss(panels, panel_mask)
 
     def total_loss(self, task_losses, contrastive_loss, num_examples) -> torch.Tensor | None:

@@ -146,7 +146,7 @@ def test_panel_level_objectives(lengths, seed):
         if mates:
             losses.append(sum(math.log(total) - cosine[own, mate] / temperature for mate in mates) / len(mates))
         likeness += [cosine[own, mate] for mate in mates]
-    assert nt_xent_loss(panels, mask, temperature).item() == pytest.approx(
+    assert nt_xent_loss(panels, mask, None, temperature).item() == pytest.approx(
         sum(losses) / len(losses) if losses else 0.0, abs=1e-4
     )
     expected = 1 - sum(likeness) / len(likeness) if likeness else 1.0

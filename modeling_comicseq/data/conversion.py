@@ -290,7 +290,7 @@ def _plan_shards(store: Stage3Store, index: PageIndex) -> list[tuple[int, int, i
     unit = store.file_rows
     rows = unit * max(1, size // (unit * store.bytes_per_page))
     starts = range(0, store.pages, rows)
-    used = np.diff(np.searchsorted(index.pages["row"], [*starts, store.pages]))
+    used = np.diff(np.searchsorted(index.rows, [*starts, store.pages]))
     return [(n, lo, min(store.pages, lo + rows)) for n, lo in enumerate(starts) if used[n]]
 
 

@@ -13,6 +13,7 @@ from .draws import Draws
 from .panels import PanelTable
 
 PROTOCOLS = ("same_book", "cross_book", "in_page", "later_panels")
+REACH = 32  # pages before and after in which `strangers_of_book` looks
 
 
 def draw_distractors(
@@ -22,17 +23,21 @@ def draw_distractors(
     answer_slots: np.ndarray,
     num_distractors: int,
     draws: Draws,
+    strangers: bool = False,
 ) -> np.ndarray:
     """Draws distractors for questions about `answer_slots` (B,) of `rows` (B,) under one of `PROTOCOLS`.
 
-    Given several protocols, every question draws one of them.
+    Given several protocols, every question draws one of them. With `strangers`, distractors from the same book show none
+    of the page's characters; those of other books never do.
     """
     if not isinstance(protocol, str):
-        drawn = [draw_distractors(table, each, rows, answer_slots, num_distractors, draws) for each in protocol]
+        drawn = [
+            draw_distractors(table, each, rows, answer_slots, num_distractors, draws, strangers) for each in protocol
+        ]
         choice = draws.integer("protocol", np.full(len(rows), len(drawn)))
         return np.stack(drawn)[choice, np.arange(len(rows))]
     if protocol == "same_book":
-        return same_book(table, rows, num_distractors, draws)
+        return (strangers_of_book if strangers else same_book)(table, rows, num_distractors, draws)
     if protocol == "cross_book":
         return cross_book(table, rows, num_distractors, draws)
     if protocol == "in_page":
@@ -61,6 +66,39 @@ def same_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: 
     choice = start[:, None] + (shift[:, None] + rounds) % np.maximum(size[:, None], 1)
     is_there = rounds < size[:, None]
     return _first(table.pool, choice.reshape(len(rows), -1), is_there.reshape(len(rows), -1), num_distractors)
+
+
+def strangers_of_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
+    """As `same_book`, but of the panels that show none of the page's characters, which may stand many pages away."""
+    assert table.characters is not None
+    page, book = table.pages[rows], table.books[rows]
+    start = table.page_pool[np.maximum(page - REACH, table.book_pages[book])]
+    size = table.page_pool[np.minimum(page + REACH + 1, table.book_pages[book + 1])] - start
+    question = np.repeat(np.arange(len(rows)), size)
+    place = np.arange(len(question)) - np.repeat(np.cumsum(size) - size, size)
+    other = np.searchsorted(table.page_pool, start[question] + place, side="right") - 1
+    panel = table.pool[start[question] + place]
+    luck = draws.uniform("strangers.panel", size.max(initial=1))[question, place]
+    fit = (other != page[question]) & table.characters.are_strangers(panel, page[question])
+    question, other, panel, luck = question[fit], other[fit], panel[fit], luck[fit]
+
+    order = np.lexsort((luck, other, question))
+    question, other, panel = question[order], other[order], panel[order]
+    which_round = _place_in_group(question * len(table.page_pool) + other)
+    distance = np.abs(other - page[question])
+    is_second = (draws.uniform("same_book.side", REACH)[question, distance - 1] < 0.5) == (other < page[question])
+    order = np.lexsort((is_second, distance, which_round, question))
+    question, panel = question[order], panel[order]
+    place = _place_in_group(question)
+    distractors = np.full((len(rows), num_distractors), -1)
+    first = place < num_distractors
+    distractors[question[first], place[first]] = panel[first]
+    return distractors
+
+
+def _place_in_group(groups: np.ndarray) -> np.ndarray:
+    """0, 1, 2, … within each run of equal numbers."""
+    return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
 
 def cross_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_GAMMA = 0x9E3779B97F4A7C15
+_WORD = 2**64 - 1
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
@@ -16,8 +18,19 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
+@lru_cache
+def _state(seed: int, epoch: int) -> int:
+    state = int(_mix(np.asarray([(seed + _GAMMA) & _WORD], dtype=np.uint64))[0])
+    return int(_mix(np.asarray([(state + epoch * _GAMMA + 1) & _WORD], dtype=np.uint64))[0])
+
+
+@lru_cache
+def _shift(purpose: str) -> np.uint64:
+    return np.uint64(zlib.crc32(purpose.encode()) * _GAMMA & _WORD)
+
+
 class Draws:
-    """Uniform numbers for a batch of rows.
+    """Uniform numbers for a batch of rows; `draws[chosen]` has those of some of the rows.
 
     Args:
         seed: Seed of the run.
@@ -26,17 +39,19 @@ class Draws:
     """
 
     def __init__(self, seed: int, epoch: int, rows: np.ndarray):
-        with np.errstate(over="ignore"):
-            state = _mix(np.asarray([seed], dtype=np.uint64) + _GAMMA)
-            state = _mix(state + np.asarray([epoch], dtype=np.uint64) * _GAMMA + np.uint64(1))
-            self._state = _mix(state + np.asarray(rows, dtype=np.uint64) * _GAMMA + np.uint64(2))
+        rows = np.asarray(rows, dtype=np.uint64)
+        self._state = _mix(rows * np.uint64(_GAMMA) + np.uint64((_state(seed, epoch) + 2) & _WORD))
+
+    def __getitem__(self, chosen: np.ndarray) -> Draws:
+        some = object.__new__(Draws)
+        some._state = self._state[chosen]
+        return some
 
     def uniform(self, purpose: str, size: int | None = None) -> np.ndarray:
         """Numbers in [0, 1), `(B,)` or `(B, size)`. Each `purpose` has its own, independent ones."""
-        with np.errstate(over="ignore"):
-            state = _mix(self._state + np.uint64(zlib.crc32(purpose.encode())) * _GAMMA)
-            counter = np.arange(1, (size or 1) + 1, dtype=np.uint64) * _GAMMA
-            values = (_mix(state[:, None] + counter) >> np.uint64(11)) * 2.0**-53
+        state = _mix(self._state + _shift(purpose))
+        counter = np.arange(1, (size or 1) + 1, dtype=np.uint64) * np.uint64(_GAMMA)
+        values = (_mix(state[:, None] + counter) >> np.uint64(11)) * 2.0**-53
         return values[:, 0] if size is None else values
 
     def integer(self, purpose: str, below: np.ndarray) -> np.ndarray:

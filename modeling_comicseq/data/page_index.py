@@ -47,6 +47,7 @@ class PageIndex:
 
     Attributes:
         pages: Records of PAGE_RECORD sorted by row, mapped from the file.
+        rows: Their rows.
         skipped: Entries of the metadata that were left out.
         books: Number of books in each split.
     """
@@ -56,13 +57,14 @@ class PageIndex:
         self.skipped: list[Skipped] = summary["skipped"]
         self.books: dict[str, int] = summary["books"]
         self.unlisted: int = summary["unlisted"]
-        self.pages = np.load(folder / "pages.npy", mmap_mode="r")
+        self.pages = np.asarray(np.load(folder / "pages.npy", mmap_mode="r"))
+        self.rows = np.ascontiguousarray(self.pages["row"])
         # The file is finished and read only: no locks, which network file systems may lack.
         self._connection = sqlite3.connect(_uri(folder, "mode=ro&immutable=1"), uri=True, check_same_thread=False)
 
     def between(self, lo: int, hi: int) -> np.ndarray:
         """Records of the pages in rows lo to hi."""
-        first, last = np.searchsorted(self.pages["row"], (lo, hi))
+        first, last = np.searchsorted(self.rows, (lo, hi))
         return np.array(self.pages[first:last])
 
     def texts(self, lo: int, hi: int) -> dict[str, list]:

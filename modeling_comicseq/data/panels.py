@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
+from numpy.lib.stride_tricks import as_strided
 
+from .characters import CharacterLabels
 from .errors import ComicSeqDataError
 
 VECTOR_COLUMNS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
@@ -25,6 +27,7 @@ class PanelTable:
             number is that of its row's first panel plus its slot.
         page_pool: First entry of each page in `pool`, and the length of `pool` `(pages + 1,)`.
         widths: Width of each vector column that is present.
+        characters: Who is seen in which panel, None where the data set does not tell.
     """
 
     def __init__(self, dataset: Dataset):
@@ -32,6 +35,7 @@ class PanelTable:
             raise ComicSeqDataError(
                 "The split holds no page: convert more books, or give this split a larger fraction."
             )
+        self.dataset = dataset
         if dataset._indices is not None:  # a selection or shuffle: rows are not where the file has them
             dataset = dataset.flatten_indices()
         table = dataset.data.table
@@ -41,11 +45,18 @@ class PanelTable:
         self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
         self._number_pages(table["page_index"].to_numpy(), table["window_start"].to_numpy())
 
-        self._columns: dict[str, tuple[list[np.ndarray], np.ndarray]] = {}
+        self._columns: dict[str, _Column] = {}
         self.widths: dict[str, int] = {}
         for name in VECTOR_COLUMNS:
             if name in table.column_names:
-                self._columns[name], self.widths[name] = self._open(name, table[name])
+                self._columns[name] = self._open(name, table[name])
+                self.widths[name] = self._columns[name].runs.shape[1]
+        self.characters = None
+        if "character_ids" in table.column_names:
+            self.characters = CharacterLabels(table["character_ids"], self.num_panels, self.pages)
+
+    def __reduce__(self):  # a worker process maps the files anew
+        return PanelTable, (self.dataset,)
 
     def _number_pages(self, page_index: np.ndarray, window_start: np.ndarray) -> None:
         order = np.lexsort((window_start, page_index, self.books))
@@ -66,16 +77,15 @@ class PanelTable:
         self.pool = np.repeat(self.offsets[order] + seen - first, fresh) + np.arange(fresh.sum())
         self.page_pool = np.concatenate((first[is_new], [len(self.pool)]))
 
-    def _open(self, name: str, column: pa.ChunkedArray) -> tuple[tuple[list[np.ndarray], np.ndarray], int]:
+    def _open(self, name: str, column: pa.ChunkedArray) -> _Column:
         chunks = [chunk for chunk in column.chunks if len(chunk)]
-        row_starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
-        panel_starts = self.offsets[row_starts]
+        panel_starts = self.offsets[np.cumsum([0, *map(len, chunks)])]
         values = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in chunks]
         width, rest = divmod(sum(map(len, values)), self.offsets[-1])
         sizes = np.diff(panel_starts)
         if rest or any(len(v) != n * width for v, n in zip(values, sizes, strict=True)):
             raise ComicSeqDataError(f"Column `{name}` does not hold one vector per panel: convert the store again.")
-        return ([v.reshape(-1, width) for v in values], panel_starts), int(width)
+        return _Column(values, panel_starts[:-1], int(width))
 
     def __len__(self) -> int:
         return len(self.num_panels)
@@ -89,15 +99,33 @@ class PanelTable:
 
     def gather(self, column: str, panels: np.ndarray) -> np.ndarray:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
-        chunks, starts = self._columns[column]
-        flat = panels.reshape(-1)
-        vectors = np.zeros((len(flat), self.widths[column]), dtype=chunks[0].dtype)
-        wanted = np.flatnonzero(flat >= 0)
-        if len(chunks) == 1:
-            vectors[wanted] = chunks[0][flat[wanted]]
-        else:
-            chunk_of = np.searchsorted(starts, flat[wanted], side="right") - 1
-            for chunk in np.unique(chunk_of):
-                places = wanted[chunk_of == chunk]
-                vectors[places] = chunks[chunk][flat[places] - starts[chunk]]
+        flat = panels.ravel()
+        is_padding = flat < 0
+        has_padding = is_padding.any()
+        vectors = self._columns[column].read(np.where(is_padding, 0, flat) if has_padding else flat)
+        if has_padding:
+            vectors[is_padding] = 0
         return vectors.reshape(*panels.shape, -1)
+
+
+class _Column:
+    """The vectors of one column, which lie in several pieces of memory: a data set has hundreds, a loop would be slow.
+
+    `runs` is one array of all runs of `width` numbers from the first piece in memory to the last, whatever lies between
+    them, so that one indexing operation reads from all pieces. Only the starts of vectors may be asked for.
+    """
+
+    def __init__(self, pieces: list[np.ndarray], first_panels: np.ndarray, width: int):
+        self.pieces = pieces  # keeps them mapped
+        self.first_panels = first_panels
+        addresses = np.asarray([piece.ctypes.data for piece in pieces])
+        itemsize, lowest = pieces[0].itemsize, int(np.argmin(addresses))
+        places = (addresses - addresses[lowest]) // itemsize
+        length = int((places + [len(piece) for piece in pieces]).max()) - width + 1
+        self.runs = as_strided(pieces[lowest], (length, width), (itemsize, itemsize), writeable=False)
+        self.shifts = places - first_panels * width
+
+    def read(self, panels: np.ndarray) -> np.ndarray:
+        """Vectors `(n, width)` of panel numbers `(n,)`."""
+        piece = np.searchsorted(self.first_panels, panels, side="right") - 1 if len(self.pieces) > 1 else 0
+        return self.runs[self.shifts[piece] + panels * self.runs.shape[1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 from rich.console import Console
@@ -24,7 +25,7 @@ class Result:
         score: Mean top-1 accuracy, or mean pairwise accuracy for reading order.
         low: Lower end of its 95 % interval over books.
         high: Upper end.
-        gain: Model minus this answerer on the same questions; None for the model itself and for chance.
+        gain: Model minus this answerer on the same questions; None for the model itself.
         gain_low: Lower end of the paired 95 % interval over books.
         gain_high: Upper end.
         num_questions: Questions asked.
@@ -37,36 +38,31 @@ class Result:
     score: float
     low: float
     high: float
-    gain: float | None
-    gain_low: float | None
-    gain_high: float | None
-    num_questions: int
-    num_books: int
+    gain: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
+    num_questions: int = 0
+    num_books: int = 0
 
 
 def print_results(results: list[Result], console: Console) -> None:
-    """Prints one block a task and protocol: every answerer with its interval, and what the model gains on it."""
-    table = Table(title="Top-1 accuracy, pairwise accuracy for reading_order (%, 95 % interval over books)")
-    for column, justify in (("task", "left"), ("protocol", "left"), ("answerer", "left"), ("score", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("model gains", justify="right")
-    table.add_column("questions", justify="right")
-    previous = None
-    for result in results:
-        is_new = (result.task, result.protocol) != previous
-        if is_new and previous is not None:
-            table.add_section()
-        previous = (result.task, result.protocol)
-        gain = "" if result.gain is None else interval(result.gain, result.gain_low, result.gain_high, signed=True)
-        table.add_row(
-            result.task if is_new else "",
-            LEAKY.get(result.protocol, result.protocol) if is_new else "",
-            result.answerer,
-            interval(result.score, result.low, result.high),
-            gain,
-            f"{result.num_questions:,} / {result.num_books} books" if is_new else "",
-        )
-    console.print(table)
+    """Prints one table a task and protocol: every answerer with its interval, and what the model gains on it."""
+    for (task, protocol), group in groupby(results, key=lambda result: (result.task, result.protocol)):
+        block = list(group)
+        metric = "pairwise accuracy" if task == "reading_order" else "top-1 accuracy"
+        heading = f"{task}, {LEAKY.get(protocol, protocol)}" if protocol else task
+        console.print(f"[bold]{heading}[/]: {block[0].num_questions:,} questions, {block[0].num_books} books")
+        table = Table()
+        table.add_column("answerer", no_wrap=True)
+        table.add_column(f"{metric}, %", justify="right", no_wrap=True)
+        table.add_column("model minus this", justify="right", no_wrap=True)
+        for result in block:
+            gain = ""
+            if result.gain is not None:
+                gain = interval(result.gain, result.gain_low, result.gain_high, signed=True)
+            table.add_row(result.answerer, interval(result.score, result.low, result.high), gain)
+        console.print(table)
+    console.print("Brackets: 95 % intervals by bootstrap over books, paired for differences.")
 
 
 def interval(value: float, low: float | None, high: float | None, signed: bool = False) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
@@ -71,8 +72,20 @@ class PretrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.config_overrides, str):
-            self.config_overrides = yaml.safe_load(self.config_overrides)
+        self.config_fields()
+
+    def config_fields(self) -> dict[str, Any]:
+        """The overridden fields of the model configuration.
+
+        Raises:
+            ValueError: If `config_overrides` is no mapping.
+        """
+        fields = yaml.safe_load(self.config_overrides or "{}")
+        if not isinstance(fields, dict):
+            raise ValueError(
+                f"`config_overrides` is {self.config_overrides!r} but must be like '{{hidden_size: 256}}'."
+            )
+        return fields
 
 
 def parse_arguments(argv: list[str] | None = None) -> PretrainingArguments:

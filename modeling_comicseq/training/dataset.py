@@ -17,6 +17,7 @@ from ..data.views import (
     draw_tasks,
     half_page_views,
     select_questions,
+    servable,
     to_tensors,
     whole_pages,
 )
@@ -43,9 +44,14 @@ class PretrainingDataset(Dataset):
         protocol: str | Sequence[str] = ("same_book", "cross_book"),
         seed: int = 0,
     ):
-        for task, weight in config.task_weights.items():
+        assert config.task_weights is not None  # the configuration fills it in
+        self.task_weights = config.task_weights
+        for task, weight in self.task_weights.items():
             if weight > 0:
                 check_servable(table, task)
+        rows = np.arange(len(table))
+        can_ask = [servable(table, task, rows) for task, weight in self.task_weights.items() if weight > 0]
+        self.rows = rows[np.any(can_ask, axis=0)]  # a page that can serve nothing would leave a hole in its batch
         self.table, self.config = table, config
         self.num_candidates, self.protocol, self.seed = num_candidates, protocol, seed
         self.epoch = 0
@@ -54,14 +60,14 @@ class PretrainingDataset(Dataset):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> dict:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
-        rows = np.asarray(indices)
-        tasks = draw_tasks(self.table, rows, self.config.task_weights, Draws(self.seed, self.epoch, rows))
+        rows = self.rows[indices]
+        tasks = draw_tasks(self.table, rows, self.task_weights, Draws(self.seed, self.epoch, rows))
         batch: dict = {}
         if self.config.contrastive_weight > 0:
             draws = Draws(self.seed, self.epoch, rows)

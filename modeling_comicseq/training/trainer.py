@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,14 +51,21 @@ class ComicSeqTrainer(Trainer):
         protocol: str = "same_book",
         card_template: Path | None = None,
         training_data: str = "",
-        **kwargs,
+        **kwargs: Any,
     ):
         # The validation questions come from the table; an empty data set tells Trainer that there are some.
         super().__init__(data_collator=first_item, eval_dataset={} if validation_table is not None else None, **kwargs)
         self.validation_table = validation_table
+        self.validation_tasks: list[str] = []
+        if validation_table is not None:
+            config = self.accelerator.unwrap_model(self.model).config
+            self.validation_tasks = [task for task, weight in config.task_weights.items() if weight > 0]
+            for task in self.validation_tasks:
+                check_servable(validation_table, task)
         self.num_candidates, self.protocol = num_candidates, protocol
         self.card_template, self.training_data = card_template, training_data
-        self.add_callback(EpochCallback(self.train_dataset))
+        if isinstance(self.train_dataset, PretrainingDataset):
+            self.add_callback(EpochCallback(self.train_dataset))
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
@@ -95,16 +103,15 @@ class ComicSeqTrainer(Trainer):
         """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
         model = self.accelerator.unwrap_model(self.model)
         metrics: dict[str, float] = {}
-        for task, weight in model.config.task_weights.items():
-            if weight > 0:
-                check_servable(self.validation_table, task)
-                metrics[f"{metric_key_prefix}_{task}_accuracy"] = self._validation_accuracy(model, task)
+        for task in self.validation_tasks:
+            metrics[f"{metric_key_prefix}_{task}_accuracy"] = self._validation_accuracy(model, task)
         metrics[f"{metric_key_prefix}_score"] = float(np.mean(list(metrics.values())))
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _validation_accuracy(self, model, task: str) -> float:
+        assert self.validation_table is not None
         questions = iterate_questions(
             self.validation_table,
             task,
@@ -126,4 +133,4 @@ class ComicSeqTrainer(Trainer):
         validations = [entry for entry in self.state.log_history if "eval_score" in entry]
         metrics = max(validations, key=lambda entry: entry["eval_score"], default={})
         config = self.accelerator.unwrap_model(self.model).config
-        write_card(self.card_template, self.args.output_dir, config, metrics, self.training_data)
+        write_card(self.card_template, str(self.args.output_dir), config, metrics, self.training_data)

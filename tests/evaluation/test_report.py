@@ -16,8 +16,8 @@ def test_the_table_names_leaks_and_shows_intervals():
     console = Console(record=True, width=140, file=open("/dev/null", "w"))  # noqa: SIM115
     print_results(RESULTS, console)
     text = console.export_text()
-    assert "in_page (leaky)" in text and "41.1 [38.0, 44.0]" in text and "+21.1 [+10.0, +30.0]" in text
-    assert "1,200 / 12 books" in text
+    assert "panel_picking, in_page (leaky)" in text and "41.1 [38.0, 44.0]" in text and "+21.1 [+10.0, +30.0]" in text
+    assert "1,200 questions, 12 books" in text
 
 
 def test_results_are_json_with_their_settings(tmp_path):

@@ -1,0 +1,134 @@
+"""How fast the views of a training batch are made, against a plain numpy gather of the same vectors.
+
+Builds batches of `PretrainingDataset` (all tasks that the data can serve, default weights, the two half-page views)
+from a synthetic corpus with all four kinds of vectors and, where COMICSEQ_DATA names a folder with
+`stage3/comics_text`, from that store. The plain gather reads the same vectors, as many times, from the same mapped
+arrays, in one indexing operation a column (a column in several pieces: one a piece), their places worked out beforehand.
+Both take turns; the medians count.
+
+    python benchmarks/views.py
+    COMICSEQ_DATA=/path/to/data python benchmarks/views.py --profile
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import pstats
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from rich.console import Console
+from rich.table import Table
+
+from modeling_comicseq import ComicSeqConfig
+from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.data.conversion import convert_store
+from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.data.synthetic import synthesize
+from modeling_comicseq.data.views import servable
+from modeling_comicseq.training.dataset import PretrainingDataset
+
+Gather = list[tuple[np.ndarray, np.ndarray]]  # (mapped vectors, rows of them)
+
+
+def open_training_set(store: Path, folder: Path, batch_size: int) -> tuple[Dataset, PretrainingDataset]:
+    """Converts a store and opens its training split with all tasks that it can serve."""
+    split = convert_store(
+        store / "stage3_embeddings.zarr", store / "stage3_metadata.json", folder / store.name, progress=False
+    )["train"]
+    table = PanelTable(split)
+    rows = np.arange(len(table))
+    weights = {task: weight * servable(table, task, rows).any() for task, weight in DEFAULT_TASK_WEIGHTS.items()}
+    dataset = PretrainingDataset(table, ComicSeqConfig(task_weights=weights), num_candidates=5)
+    return split, dataset
+
+
+def recorded_panels(dataset: PretrainingDataset, batch: list[int]) -> list[tuple[str, np.ndarray]]:
+    """Column and panel numbers of all vectors that a batch reads, padding left out."""
+    calls, gather = [], dataset.table.gather
+
+    def record(column: str, panels: np.ndarray) -> np.ndarray:
+        calls.append((column, panels[panels >= 0]))
+        return gather(column, panels)
+
+    dataset.table.gather = record  # type: ignore[method-assign]
+    try:
+        dataset.__getitems__(batch)
+    finally:
+        del dataset.table.gather  # type: ignore[method-assign]
+    return calls
+
+
+def plain_gather(split: Dataset, width: dict[str, int], calls: list[tuple[str, np.ndarray]]) -> Gather:
+    """The same reads as indices into the column's mapped pieces."""
+    plan = []
+    for column in sorted({column for column, _ in calls}):
+        panels = np.concatenate([panels for name, panels in calls if name == column])
+        start = 0
+        for chunk in split.data.table[column].chunks:
+            vectors = chunk.flatten().to_numpy().reshape(-1, width[column])
+            here = (panels >= start) & (panels < start + len(vectors))
+            if here.any():
+                plan.append((vectors, panels[here] - start))
+            start += len(vectors)
+    return plan
+
+
+def measure(split: Dataset, dataset: PretrainingDataset, batch_size: int, batches: int) -> list[str]:
+    """One row of the table: vectors a second of both ways and their ratio."""
+    rng = np.random.default_rng(0)
+    drawn = [rng.choice(len(dataset), min(batch_size, len(dataset)), replace=False).tolist() for _ in range(batches)]
+    reads = [recorded_panels(dataset, batch) for batch in drawn]
+    plans = [plain_gather(split, dataset.table.widths, calls) for calls in reads]
+    vectors = np.asarray([sum(len(panels) for _, panels in calls) for calls in reads])
+    seconds = np.zeros((batches, 2))
+    for number, (batch, plan) in enumerate(zip(drawn, plans, strict=True)):
+        started = time.perf_counter()
+        dataset.__getitems__(batch)
+        between = time.perf_counter()
+        gathered = [mapped[rows] for mapped, rows in plan]
+        seconds[number] = between - started, time.perf_counter() - between
+        assert sum(map(len, gathered)) == vectors[number]
+    views, plain = np.median(vectors[:, None] / seconds, axis=0)
+    pieces = len(split.data.table["panel_embeddings"].chunks)
+    cells = [f"{len(dataset):,}", str(len(dataset.table.widths)), str(pieces), f"{np.median(vectors):,.0f}"]
+    cells += [f"{1e3 * part:.2f}" for part in np.median(seconds, axis=0)]
+    return [*cells, f"{views / 1e6:.2f}", f"{plain / 1e6:.2f}", f"{100 * views / plain:.0f} %"]
+
+
+def main() -> None:
+    """Parses the arguments, builds the data in a temporary folder, prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--books", type=int, default=240, help="books of the synthetic corpus")
+    parser.add_argument("--batch-size", type=int, default=256, help="pages of a batch")
+    parser.add_argument("--batches", type=int, default=100, help="batches that are timed")
+    parser.add_argument("--profile", action="store_true", help="print where the time of the views goes")
+    options = parser.parse_args()
+    columns = ("data", "pages", "kinds", "pieces", "vectors a batch", "views, ms", "gather, ms")
+    output = Table(*columns, "views, M/s", "gather, M/s", "ratio", title=f"batches of {options.batch_size} pages")
+    with tempfile.TemporaryDirectory() as folder:
+        synthesize(Path(folder) / "synthetic", num_books=options.books, progress=False)
+        stores = [Path(folder) / "synthetic"]
+        if "COMICSEQ_DATA" in os.environ:
+            stores.append(Path(os.environ["COMICSEQ_DATA"]) / "stage3" / "comics_text")
+        for store in stores:
+            split, dataset = open_training_set(store, Path(folder) / "arrow", options.batch_size)
+            measure(split, dataset, options.batch_size, 5)  # maps the file and warms the caches
+            output.add_row(store.name, *measure(split, dataset, options.batch_size, options.batches))
+            if options.profile:
+                profile = cProfile.Profile()
+                batch = list(range(min(options.batch_size, len(dataset))))
+                profile.runcall(lambda dataset=dataset, batch=batch: [dataset.__getitems__(batch) for _ in range(50)])
+                pstats.Stats(profile).sort_stats("tottime").print_stats(18)
+    if len(stores) == 1:
+        Console().print("COMICSEQ_DATA is not set: the real store is left out")
+    Console(width=140).print(output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
+from modeling_comicseq.training.dataset import PretrainingDataset
+from modeling_comicseq.training.trainer import ComicSeqTrainer
+
+from ..data.made_dataset import made_table
+
+BOOKS = [[3, 4, 2, 5, 6, 3]] * 4
+
+
+def make_trainer(folder, *, dropout: float = 0.0, validate: bool = True, **fields) -> ComicSeqTrainer:
+    torch.manual_seed(0)
+    config = ComicSeqConfig(
+        panel_embedding_dim=4,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    defaults = {"per_device_train_batch_size": 8, "num_train_epochs": 2, "logging_steps": 1, "use_cpu": True}
+    defaults |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
+    table = made_table(BOOKS)
+    return ComicSeqTrainer(
+        model=ComicSeqForPreTraining(config),
+        args=PretrainingArguments(output_dir=str(folder), **(defaults | fields)),
+        train_dataset=PretrainingDataset(table, config),
+        validation_table=table if validate else None,
+    )
+
+
+def logged(trainer: ComicSeqTrainer, name: str = "loss") -> list[float]:
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def test_accumulation_gives_the_loss_of_one_batch(tmp_path):
+    # Same pages a step; the contrastive loss compares within a batch and would differ.
+    runs = []
+    for batch_size, steps in ((8, 1), (2, 4)):
+        trainer = make_trainer(
+            tmp_path, per_device_train_batch_size=batch_size, gradient_accumulation_steps=steps, max_steps=3
+        )
+        trainer.model.config.contrastive_weight = 0.0
+        trainer.model.caption_relevance_head.eval()  # no in-batch negatives
+        trainer.model.train = lambda mode=True: trainer.model  # noqa: B023
+        trainer.train()
+        runs.append(logged(trainer))
+    assert runs[1] == pytest.approx(runs[0], abs=1e-5)
+
+
+def test_logs_name_every_task_s_own_loss(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=6, logging_steps=6)
+    trainer.train()
+    (entry,) = (entry for entry in trainer.state.log_history if "loss" in entry)
+    assert {"panel_picking_loss", "reading_order_loss", "text_cloze_loss", "contrastive_loss"} <= set(entry)
+
+
+def test_resuming_in_mid_epoch_is_bit_exact(tmp_path):
+    whole = make_trainer(tmp_path / "whole", dropout=0.3)
+    whole.train()
+    first = make_trainer(tmp_path / "parts", dropout=0.3, save_strategy="steps", save_steps=2, save_total_limit=None)
+    first.train()
+    resumed = make_trainer(tmp_path / "parts", dropout=0.3)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-2"))
+    assert logged(resumed) == logged(whole)
+    weights = whole.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in resumed.model.state_dict().items())
+
+
+def test_validation_asks_the_same_questions_every_time_and_leaves_training_untouched(tmp_path):
+    trainer = make_trainer(tmp_path)
+    first, second = trainer.evaluate(), trainer.evaluate()
+    assert first == second
+    assert {"eval_panel_picking_accuracy", "eval_reading_order_accuracy", "eval_score"} <= set(first)
+    losses = []
+    for eval_strategy in ("no", "epoch"):
+        trainer = make_trainer(tmp_path, dropout=0.3, eval_strategy=eval_strategy)
+        trainer.train()
+        losses.append(logged(trainer))
+    assert losses[0] == losses[1]
+
+
+def test_the_best_checkpoint_is_kept(tmp_path):
+    trainer = make_trainer(
+        tmp_path,
+        num_train_epochs=3,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        save_total_limit=1,
+    )
+    trainer.train()
+    scores = logged(trainer, "eval_score")
+    assert trainer.state.best_metric == max(scores)
+    assert trainer.evaluate()["eval_score"] == pytest.approx(max(scores))
+
+
+def test_a_validation_split_that_cannot_be_asked_is_refused_before_training(tmp_path):
+    table = made_table([[1], [1]])
+    trainer = make_trainer(tmp_path)
+    with pytest.raises(ComicSeqDataError, match="cannot be asked"):
+        ComicSeqTrainer(
+            model=trainer.model, args=trainer.args, train_dataset=trainer.train_dataset, validation_table=table
+        )
+
+
+def test_the_command_line_overrides_the_file(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "learning_rate: 1.0e-4\nnum_candidates: 7\nprotocol: [same_book]\nconfig_overrides: {task_weights: {text_cloze: 0}}\n"
+    )
+    arguments = parse_arguments(
+        [str(path), "--num_candidates", "3", "--output_dir", str(tmp_path), "--use_cpu", "true"]
+    )
+    assert arguments.learning_rate == 1e-4 and arguments.num_candidates == 3 and arguments.protocol == ["same_book"]
+    assert arguments.config_fields() == {"task_weights": {"text_cloze": 0}}
+    with pytest.raises(ValueError, match="`config_overrides` is"):
+        parse_arguments([str(path), "--config_overrides", "7", "--output_dir", str(tmp_path)])
