@@ -102,7 +102,9 @@ def main() -> None:
             raise ComicSeqDataError(f"`tasks` names {task!r} but tasks are {', '.join(DEFAULT_TASK_WEIGHTS)}.")
         if task not in tasks:
             raise ComicSeqDataError(f"{arguments.model} has no head for {task}: it holds {', '.join(sorted(tasks))}.")
-        check_servable(table, task)
+
+        for protocol in arguments.protocol:
+            check_servable(table, task, protocol)
 
     console = Console()
     results: list[Result] = []

@@ -110,13 +110,15 @@ def test_two_processes_train_as_one_with_the_same_global_batch(dataset, tmp_path
     one = write_config(tmp_path / "one.yaml", output_dir=str(tmp_path / "one"), **fields)
     run("run_pretraining.py", one, "--per_device_train_batch_size", "8")
     two = write_config(tmp_path / "two.yaml", output_dir=str(tmp_path / "two"), **fields)
-    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+    # Accelerate starts several CPU processes only under this flag; without a GPU they speak gloo.
+    launch = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
     run(*launch, "run_pretraining.py", two, "--per_device_train_batch_size", "4")
     for alone, together in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
         assert alone.keys() == together.keys()
         for name in alone:
             if name.endswith("loss"):
                 assert together[name] == pytest.approx(alone[name], abs=1e-5), name
+    assert (tmp_path / "two" / "trainer_state.json").is_file()
     weights, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     # Adam's first steps divide tiny gradients by themselves: rounding shows more than in the losses.
     assert all(torch.allclose(weights[name], other[name], atol=2e-4) for name in weights)

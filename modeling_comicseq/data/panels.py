@@ -26,7 +26,8 @@ class PanelTable:
         pool: Number of every panel, page by page, each panel once, even where windows overlap `(panels,)`. A panel's
             number is that of its row's first panel plus its slot.
         page_pool: First entry of each page in `pool`, and the length of `pool` `(pages + 1,)`.
-        widths: Width of each vector column that is present.
+        columns: The vector columns that are present.
+        widths: Width of each.
         characters: Who is seen in which panel, None where the data set does not tell.
     """
 
@@ -45,12 +46,12 @@ class PanelTable:
         self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
         self._number_pages(table["page_index"].to_numpy(), table["window_start"].to_numpy())
 
-        self._columns: dict[str, _Column] = {}
+        self.columns: dict[str, VectorColumn] = {}
         self.widths: dict[str, int] = {}
         for name in VECTOR_COLUMNS:
             if name in table.column_names:
-                self._columns[name] = self._open(name, table[name])
-                self.widths[name] = self._columns[name].runs.shape[1]
+                self.columns[name] = self._open(name, table[name])
+                self.widths[name] = self.columns[name].runs.shape[1]
         self.characters = None
         if "character_ids" in table.column_names:
             self.characters = CharacterLabels(table["character_ids"], self.num_panels, self.pages)
@@ -77,7 +78,7 @@ class PanelTable:
         self.pool = np.repeat(self.offsets[order] + seen - first, fresh) + np.arange(fresh.sum())
         self.page_pool = np.concatenate((first[is_new], [len(self.pool)]))
 
-    def _open(self, name: str, column: pa.ChunkedArray) -> _Column:
+    def _open(self, name: str, column: pa.ChunkedArray) -> VectorColumn:
         chunks = [chunk for chunk in column.chunks if len(chunk)]
         panel_starts = self.offsets[np.cumsum([0, *map(len, chunks)])]
         values = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in chunks]
@@ -85,13 +86,13 @@ class PanelTable:
         sizes = np.diff(panel_starts)
         if rest or any(len(v) != n * width for v, n in zip(values, sizes, strict=True)):
             raise ComicSeqDataError(f"Column `{name}` does not hold one vector per panel: convert the store again.")
-        return _Column(values, panel_starts[:-1], int(width))
+        return VectorColumn(values, panel_starts[:-1], int(width))
 
     def __len__(self) -> int:
         return len(self.num_panels)
 
     def __contains__(self, column: str) -> bool:
-        return column in self._columns
+        return column in self.columns
 
     def panel(self, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Numbers of the panels at `slots` of `rows`; any shapes that broadcast."""
@@ -102,13 +103,14 @@ class PanelTable:
         flat = panels.ravel()
         is_padding = flat < 0
         has_padding = is_padding.any()
-        vectors = self._columns[column].read(np.where(is_padding, 0, flat) if has_padding else flat)
+        vectors_of = self.columns[column]
+        vectors = vectors_of.runs[vectors_of.places(np.where(is_padding, 0, flat) if has_padding else flat)]
         if has_padding:
             vectors[is_padding] = 0
         return vectors.reshape(*panels.shape, -1)
 
 
-class _Column:
+class VectorColumn:
     """The vectors of one column, which lie in several pieces of memory: a data set has hundreds, a loop would be slow.
 
     `runs` is one array of all runs of `width` numbers from the first piece in memory to the last, whatever lies between
@@ -125,7 +127,7 @@ class _Column:
         self.runs = as_strided(pieces[lowest], (length, width), (itemsize, itemsize), writeable=False)
         self.shifts = places - first_panels * width
 
-    def read(self, panels: np.ndarray) -> np.ndarray:
-        """Vectors `(n, width)` of panel numbers `(n,)`."""
+    def places(self, panels: np.ndarray) -> np.ndarray:
+        """Places in `runs` of the vectors of panel numbers `(n,)`."""
         piece = np.searchsorted(self.first_panels, panels, side="right") - 1 if len(self.pieces) > 1 else 0
-        return self.runs[self.shifts[piece] + panels * self.runs.shape[1]]
+        return self.shifts[piece] + panels * self.runs.shape[1]

@@ -17,23 +17,69 @@ NEEDED_COLUMN = {"caption_relevance": "caption_embeddings", "text_cloze": "text_
 
 
 def servable(table: PanelTable, task: str, rows: np.ndarray) -> np.ndarray:
-    """Which of `rows` can ask a question of `task` `(B,)`: the vectors are there, and so is a context."""
+    """Which of `rows` can ask a question of `task` `(B,)`: the vectors are there, and so is a context.
+
+    In data that tell the characters, character coherence is asked of pages where one of them is seen twice.
+    """
     if task in NEEDED_COLUMN and NEEDED_COLUMN[task] not in table:
         return np.zeros(len(rows), dtype=bool)
+    if task == "character_coherence" and table.characters is not None:
+        return table.characters.counts[rows] > 0
     return table.num_panels[rows] >= (1 if task == "caption_relevance" else 2)
 
 
-def check_servable(table: PanelTable, task: str) -> None:
-    """Raises a `ComicSeqDataError` that says what is missing if no page can serve `task`."""
-    if servable(table, task, np.arange(len(table))).any():
-        return
-    if task in NEEDED_COLUMN and NEEDED_COLUMN[task] not in table:
-        missing = f"the data set has no `{NEEDED_COLUMN[task]}`"
-    else:
-        missing = "no page of the data set has two panels"
-    raise ComicSeqDataError(
-        f"The task {task} cannot be asked: {missing}. Set its weight to 0 or convert a store that has."
-    )
+def check_servable(table: PanelTable, task: str, protocol: str | Sequence[str]) -> None:
+    """Raises a `ComicSeqDataError` that says what is missing if no page can ask a question of `task` under `protocol`.
+
+    Of several protocols, each must find a distractor. Reads no vectors.
+    """
+    rows = np.arange(len(table))
+    rows = rows[servable(table, task, rows)]
+    if not len(rows):
+        if task in NEEDED_COLUMN and NEEDED_COLUMN[task] not in table:
+            missing = f"the data set has no `{NEEDED_COLUMN[task]}`"
+        elif task == "character_coherence" and table.characters is not None:
+            missing = "its `character_ids` name no character twice on a page"
+        else:
+            missing = "no page of the data set has two panels"
+        raise ComicSeqDataError(
+            f"The task {task} cannot be asked: {missing}. Set its weight to 0 or convert a store that has."
+        )
+    if task != "reading_order":
+        for each in [protocol] if isinstance(protocol, str) else protocol:
+            _check_protocol(table, task, each)
+            if not any(_has_distractor(table, task, each, rows[i : i + 4096]) for i in range(0, len(rows), 4096)):
+                raise ComicSeqDataError(
+                    f"The task {task} cannot be asked under the protocol {each}: {_NO_DISTRACTOR[each]}. Choose another"
+                    " protocol, or set the task's weight to 0."
+                )
+
+
+_NO_DISTRACTOR = {
+    "same_book": "no book of the split has another page with a panel that could be a wrong candidate",
+    "cross_book": "the split has a single book",
+    "in_page": "no page of the split has two panels",
+    "later_panels": "no page of the split has three panels",
+}
+
+
+def _check_protocol(table: PanelTable, task: str, protocol: str) -> None:
+    if protocol == "later_panels" and task not in ("visual_closure", "text_closure"):
+        raise ComicSeqDataError(
+            f"The protocol later_panels makes no sense for the task {task}, which has no gap: only visual_closure and"
+            " text_closure have. Choose another protocol for it."
+        )
+    if protocol == "in_page" and task == "character_coherence" and table.characters is not None:
+        raise ComicSeqDataError(
+            "The protocol in_page makes no sense for the task character_coherence in data with `character_ids`: a wrong"
+            " candidate shows none of the page's characters. Choose another protocol for it."
+        )
+
+
+def _has_distractor(table: PanelTable, task: str, protocol: str, rows: np.ndarray) -> bool:
+    strangers = task == "character_coherence" and table.characters is not None
+    slots = np.minimum(1, table.num_panels[rows] - 1)  # behind the earliest gap, the most panels are left
+    return bool((draw_distractors(table, protocol, rows, slots, 1, Draws(0, 0, rows), strangers) >= 0).any())
 
 
 def draw_tasks(table: PanelTable, rows: np.ndarray, weights: dict[str, float], draws: Draws) -> np.ndarray:
@@ -46,65 +92,43 @@ def draw_tasks(table: PanelTable, rows: np.ndarray, weights: dict[str, float], d
     return np.where(total[:, 0] > 0, np.asarray([*tasks, ""])[np.minimum(choice, len(tasks))], "")
 
 
-def panel_picking(
-    table: PanelTable, rows: np.ndarray, draws: Draws, num_candidates: int, protocol: str | Sequence[str]
-) -> Batch:
+def panel_picking(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidates: np.ndarray) -> Batch:
     """A uniformly drawn panel is taken out of the page."""
-    asked = draws.integer("asked", table.num_panels[rows])
     panels, mask = _page(table, rows, without=asked)
-    candidates, labels = _candidates(table, protocol, rows, asked, num_candidates, draws)
     return {
         "panel_embeddings": table.gather("panel_embeddings", panels),
         "attention_mask": mask.astype(np.int64),
         "mask_position": asked,
         "candidate_embeddings": table.gather("panel_embeddings", candidates),
-        "candidate_mask": (candidates >= 0).astype(np.int64),
-        "labels": labels,
     }
 
 
-def character_coherence(
-    table: PanelTable, rows: np.ndarray, draws: Draws, num_candidates: int, protocol: str | Sequence[str]
-) -> Batch:
-    """A held-out panel of the page against panels of other pages, each judged by itself."""
-    asked = draws.integer("asked", table.num_panels[rows])
+def character_coherence(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidates: np.ndarray) -> Batch:
+    """A held-out panel of the page against panels of other pages, each judged by itself.
+
+    In data that tell the characters, the held-out panel shares one with the rest of the page, and the others show none of
+    the page's. Without, that a panel is of the page stands for it.
+    """
     panels, _ = _page(table, rows, without=asked)
-    candidates, answer = _candidates(table, protocol, rows, asked, num_candidates, draws)
-    labels = np.where(candidates >= 0, np.arange(candidates.shape[1]) == answer[:, None], -100)
     return {
         "panel_embeddings": table.gather("panel_embeddings", panels),
         "attention_mask": (panels >= 0).astype(np.int64),
         "candidate_embeddings": table.gather("panel_embeddings", candidates),
-        "candidate_mask": (candidates >= 0).astype(np.int64),
-        "labels": labels.astype(np.int64),
     }
 
 
-def visual_closure(
-    table: PanelTable, rows: np.ndarray, draws: Draws, num_candidates: int, protocol: str | Sequence[str]
-) -> Batch:
+def visual_closure(table: PanelTable, rows: np.ndarray, gap: np.ndarray, candidates: np.ndarray) -> Batch:
     """The panels before a uniformly drawn gap; the picture behind it is asked for."""
-    return _closure(table, rows, draws, num_candidates, protocol, "visual")
+    return _closure(table, rows, gap, candidates, "visual")
 
 
-def text_closure(
-    table: PanelTable, rows: np.ndarray, draws: Draws, num_candidates: int, protocol: str | Sequence[str]
-) -> Batch:
+def text_closure(table: PanelTable, rows: np.ndarray, gap: np.ndarray, candidates: np.ndarray) -> Batch:
     """The panels before a uniformly drawn gap; the text behind it is asked for."""
-    return _closure(table, rows, draws, num_candidates, protocol, "text")
+    return _closure(table, rows, gap, candidates, "text")
 
 
-def _closure(
-    table: PanelTable,
-    rows: np.ndarray,
-    draws: Draws,
-    num_candidates: int,
-    protocol: str | Sequence[str],
-    modality: str,
-) -> Batch:
-    gap = 1 + draws.integer("gap", table.num_panels[rows] - 1)
+def _closure(table: PanelTable, rows: np.ndarray, gap: np.ndarray, candidates: np.ndarray, modality: str) -> Batch:
     panels, mask = _page(table, rows, end=gap)
-    candidates, labels = _candidates(table, protocol, rows, gap, num_candidates, draws)
     column = f"{modality}_embeddings"
     has_column = column in table
     column = column if has_column else "panel_embeddings"
@@ -112,41 +136,27 @@ def _closure(
         "panel_embeddings": table.gather(column, panels),
         "attention_mask": mask.astype(np.int64),
         "candidate_embeddings": table.gather(column, candidates),
-        "candidate_mask": (candidates >= 0).astype(np.int64),
         "modality": modality if has_column else "panel",  # type: ignore[dict-item]
-        "labels": labels,
     }
 
 
-def caption_relevance(
-    table: PanelTable, rows: np.ndarray, draws: Draws, num_candidates: int, protocol: str | Sequence[str]
-) -> Batch:
+def caption_relevance(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidates: np.ndarray) -> Batch:
     """The caption of a uniformly drawn panel; the panel is asked for."""
-    asked = draws.integer("asked", table.num_panels[rows])
-    candidates, labels = _candidates(table, protocol, rows, asked, num_candidates, draws)
     return {
         "caption_embeddings": table.gather("caption_embeddings", table.panel(rows, asked)),
         "candidate_embeddings": table.gather("panel_embeddings", candidates),
-        "candidate_mask": (candidates >= 0).astype(np.int64),
-        "labels": labels,
     }
 
 
-def text_cloze(
-    table: PanelTable, rows: np.ndarray, draws: Draws, num_candidates: int, protocol: str | Sequence[str]
-) -> Batch:
+def text_cloze(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidates: np.ndarray) -> Batch:
     """The text of a uniformly drawn panel is taken out; its picture stays where there are picture-only vectors."""
-    asked = draws.integer("asked", table.num_panels[rows])
     panels, mask = _page(table, rows, without=asked)
-    candidates, labels = _candidates(table, protocol, rows, asked, num_candidates, draws)
     batch = {
         "panel_embeddings": table.gather("panel_embeddings", panels),
         "attention_mask": mask.astype(np.int64),
         "mask_position": asked,
         "text_embeddings": table.gather("text_embeddings", panels),
         "candidate_text_embeddings": table.gather("text_embeddings", candidates),
-        "candidate_mask": (candidates >= 0).astype(np.int64),
-        "labels": labels,
     }
     if "visual_embeddings" in table:
         batch["visual_embedding"] = table.gather("visual_embeddings", table.panel(rows, asked))
@@ -183,6 +193,32 @@ def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
     return _strips(table, strips, np.tile(rows, 2))
 
 
+def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15) -> Batch:
+    """Pages with some of their panels masked, for an objective that predicts the masked panels from the others.
+
+    Every page masks the same share of its panels, rounded up or down at random, but at least one panel, and keeps at least
+    one; pages of one panel are left out. Targets stand in the order of `masked`, row by row.
+
+    Returns:
+        `panel_embeddings` (B, N, P) with masked slots zero, `attention_mask` (B, N), in which masked slots count as real,
+        `masked` (B, N) bool, `target_embeddings` (M, P) and `target_panels` (M,), their panel numbers.
+    """
+    keep = table.num_panels[rows] >= 2
+    rows = rows[keep]
+    panels, mask = _page(table, rows)
+    count = table.num_panels[rows]
+    num_masked = np.clip((share * count + draws.uniform("masked.count")[keep]).astype(np.int64), 1, count - 1)
+    keys = np.where(mask, draws.uniform("masked", mask.shape[1])[keep], 2.0)
+    masked = np.argsort(np.argsort(keys, axis=1), axis=1) < num_masked[:, None]
+    return {
+        "panel_embeddings": table.gather("panel_embeddings", np.where(masked, -1, panels)),
+        "attention_mask": mask.astype(np.int64),
+        "masked": masked,
+        "target_embeddings": table.gather("panel_embeddings", panels[masked]),
+        "target_panels": panels[masked],
+    }
+
+
 def whole_pages(table: PanelTable, rows: np.ndarray) -> Batch:
     """Every page as one strip."""
     return _strips(table, _page(table, rows)[0], rows)
@@ -208,9 +244,23 @@ def _page(
     return np.where(given, table.panel(rows[:, None], slots), -1), mask
 
 
+def _asked_slots(table: PanelTable, tasks: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
+    """The slot that each question asks for `(B,)`: any of the page, in closure any but the first."""
+    count = table.num_panels[rows]
+    slots = draws.integer("asked", count)
+    is_closure = (tasks == "visual_closure") | (tasks == "text_closure")
+    if is_closure.any():
+        slots = np.where(is_closure, 1 + draws.integer("gap", count - 1), slots)
+    if table.characters is not None:
+        by_character = table.characters.slots(rows, draws.uniform("asked"))
+        slots = np.where(tasks == "character_coherence", by_character, slots)
+    return slots
+
+
 def _candidates(
     table: PanelTable,
     protocol: str | Sequence[str],
+    tasks: np.ndarray,
     rows: np.ndarray,
     answer_slots: np.ndarray,
     num_candidates: int,
@@ -218,13 +268,24 @@ def _candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The answer among its distractors in random order, padding behind: panel numbers `(B, K)`, place of the answer."""
     distractors = draw_distractors(table, protocol, rows, answer_slots, num_candidates - 1, draws)
+    is_labelled = tasks == "character_coherence" if table.characters is not None else np.zeros(len(rows), dtype=bool)
+    if is_labelled.any():
+        distractors[is_labelled] = draw_distractors(
+            table,
+            protocol,
+            rows[is_labelled],
+            answer_slots[is_labelled],
+            num_candidates - 1,
+            draws[is_labelled],
+            strangers=True,
+        )
     candidates = np.concatenate((table.panel(rows, answer_slots)[:, None], distractors), axis=1)
     keys = np.where(candidates >= 0, draws.uniform("place", num_candidates), 2.0)
     order = np.argsort(keys, axis=1)
     return np.take_along_axis(candidates, order, 1), np.argmin(order, axis=1)
 
 
-QUESTION_BUILDERS: dict[str, Callable[..., Batch]] = {
+BUILDERS: dict[str, Callable[[PanelTable, np.ndarray, np.ndarray, np.ndarray], Batch]] = {
     "panel_picking": panel_picking,
     "character_coherence": character_coherence,
     "visual_closure": visual_closure,
@@ -232,6 +293,18 @@ QUESTION_BUILDERS: dict[str, Callable[..., Batch]] = {
     "caption_relevance": caption_relevance,
     "text_cloze": text_cloze,
 }
+
+
+def _choice_questions(
+    table: PanelTable, task: str, rows: np.ndarray, slots: np.ndarray, candidates: np.ndarray, answers: np.ndarray
+) -> Batch:
+    batch = BUILDERS[task](table, rows, slots, candidates)
+    is_there = candidates >= 0
+    batch["candidate_mask"] = is_there.astype(np.int64)
+    batch["labels"] = answers
+    if task == "character_coherence":
+        batch["labels"] = np.where(is_there, np.arange(candidates.shape[1]) == answers[:, None], -100)
+    return batch
 
 
 def build_questions(
@@ -251,12 +324,52 @@ def build_questions(
         rows: Rows of the table `(B,)`.
         draws: Random numbers of these rows.
         num_candidates: K, the answer included. Not used by reading order.
-        protocol: Where wrong candidates come from; one of `modeling_comicseq.data.distractors.PROTOCOLS`.
+        protocol: Where wrong candidates come from; one of `modeling_comicseq.data.distractors.PROTOCOLS`, or several, of
+            which each question draws one.
         reading_order_target: `"adjacency"` or `"precedence"`.
+
+    Raises:
+        ComicSeqDataError: If the protocol makes no sense for the task.
     """
     if task == "reading_order":
         return reading_order(table, rows, draws, reading_order_target)
-    return QUESTION_BUILDERS[task](table, rows, draws, num_candidates, protocol)
+    for each in [protocol] if isinstance(protocol, str) else protocol:
+        _check_protocol(table, task, each)
+    tasks = np.full(len(rows), task)
+    slots = _asked_slots(table, tasks, rows, draws)
+    candidates, answers = _candidates(table, protocol, tasks, rows, slots, num_candidates, draws)
+    return _choice_questions(table, task, rows, slots, candidates, answers)
+
+
+def build_mixed_questions(
+    table: PanelTable,
+    tasks: np.ndarray,
+    rows: np.ndarray,
+    draws: Draws,
+    num_candidates: int = 5,
+    protocol: str | Sequence[str] = "same_book",
+    reading_order_target: str = "adjacency",
+) -> dict[str, Batch]:
+    """The batches of `build_questions` where every row has a task of its own, in `tasks` (B,), "" for none.
+
+    All candidates are drawn in one go. Questions without a single distractor, and tasks without a question, are left out.
+    """
+    batches: dict[str, Batch] = {}
+    is_order = tasks == "reading_order"
+    if is_order.any():
+        batches["reading_order"] = reading_order(table, rows[is_order], draws[is_order], reading_order_target)
+    is_choice = ~is_order & (tasks != "")
+    tasks, rows, draws = tasks[is_choice], rows[is_choice], draws[is_choice]
+    slots = _asked_slots(table, tasks, rows, draws)
+    candidates, answers = _candidates(table, protocol, tasks, rows, slots, num_candidates, draws)
+    has_distractor = (candidates >= 0).sum(1) > 1
+    for task in BUILDERS:
+        chosen = np.flatnonzero((tasks == task) & has_distractor)
+        if len(chosen):
+            batches[task] = _choice_questions(
+                table, task, rows[chosen], slots[chosen], candidates[chosen], answers[chosen]
+            )
+    return batches
 
 
 def to_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
@@ -269,4 +382,6 @@ def to_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, to
 
 def select_questions(batch: Batch, chosen: np.ndarray) -> Batch:
     """The questions of a batch where `chosen` (B,) is true."""
+    if chosen.all():
+        return batch
     return {name: value[chosen] if isinstance(value, np.ndarray) else value for name, value in batch.items()}

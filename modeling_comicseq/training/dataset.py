@@ -12,11 +12,10 @@ from ..configuration_comicseq import ComicSeqConfig
 from ..data.draws import Draws
 from ..data.panels import PanelTable
 from ..data.views import (
-    build_questions,
+    build_mixed_questions,
     check_servable,
     draw_tasks,
     half_page_views,
-    select_questions,
     servable,
     to_tensors,
     whole_pages,
@@ -48,7 +47,7 @@ class PretrainingDataset(Dataset):
         self.task_weights = config.task_weights
         for task, weight in self.task_weights.items():
             if weight > 0:
-                check_servable(table, task)
+                check_servable(table, task, protocol)
         rows = np.arange(len(table))
         can_ask = [servable(table, task, rows) for task, weight in self.task_weights.items() if weight > 0]
         self.rows = rows[np.any(can_ask, axis=0)]  # a page that can serve nothing would leave a hole in its batch
@@ -67,25 +66,18 @@ class PretrainingDataset(Dataset):
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
         rows = self.rows[indices]
-        tasks = draw_tasks(self.table, rows, self.task_weights, Draws(self.seed, self.epoch, rows))
+        draws = Draws(self.seed, self.epoch, rows)
+        tasks = draw_tasks(self.table, rows, self.task_weights, draws)
         batch: dict = {}
         if self.config.contrastive_weight > 0:
-            draws = Draws(self.seed, self.epoch, rows)
             has_views = self.config.contrastive_objective == "views"
             strips = half_page_views(self.table, rows, draws) if has_views else whole_pages(self.table, rows)
             if len(strips["labels"]):
                 batch |= to_tensors(strips)
-        for task in np.unique(tasks[tasks != ""]):
-            chosen = rows[tasks == task]
-            draws = Draws(self.seed, self.epoch, chosen)
-            questions = build_questions(
-                self.table, task, chosen, draws, self.num_candidates, self.protocol, self.config.reading_order_target
-            )
-            if "candidate_mask" in questions:  # a page alone in its book has no distractor and asks nothing
-                questions = select_questions(questions, questions["candidate_mask"].sum(1) > 1)
-            if len(questions["labels"]):
-                batch[str(task)] = to_tensors(questions)
-        return [batch]
+        questions = build_mixed_questions(
+            self.table, tasks, rows, draws, self.num_candidates, self.protocol, self.config.reading_order_target
+        )
+        return [batch | {task: to_tensors(inputs) for task, inputs in questions.items()}]
 
 
 def first_item(items: list[dict]) -> dict[str, torch.Tensor]:

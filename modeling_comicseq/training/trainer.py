@@ -61,7 +61,7 @@ class ComicSeqTrainer(Trainer):
             config = self.accelerator.unwrap_model(self.model).config
             self.validation_tasks = [task for task, weight in config.task_weights.items() if weight > 0]
             for task in self.validation_tasks:
-                check_servable(validation_table, task)
+                check_servable(validation_table, task, protocol)
         self.num_candidates, self.protocol = num_candidates, protocol
         self.card_template, self.training_data = card_template, training_data
         if isinstance(self.train_dataset, PretrainingDataset):

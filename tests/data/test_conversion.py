@@ -27,7 +27,7 @@ from modeling_comicseq.data.windows import expand_windows, window_counts, window
 
 from .stage3_stores import Source, make_source, vectors_of
 
-SHARED_DATA = os.environ.get("COMICSEQ_SHARED_DATA", "")
+SHARED_DATA = os.environ.get("COMICSEQ_DATA", "")
 
 
 @pytest.fixture
@@ -494,7 +494,7 @@ def test_command(source, tmp_path):
     assert set(datasets.load_from_disk(str(tmp_path / "out2"))["test"]["book_id"]) == {"Book 01"}
 
 
-@pytest.mark.skipif(not SHARED_DATA, reason="COMICSEQ_SHARED_DATA names no folder with the stores of real comics")
+@pytest.mark.skipif(not SHARED_DATA, reason="COMICSEQ_DATA names no folder with the stores of real comics")
 @pytest.mark.parametrize("name", ["upstream_stage4", "stage3/comics_text", "stage3/peppercarrot"])
 def test_stores_of_real_comics(tmp_path, name):
     folder = Path(SHARED_DATA) / name

@@ -9,7 +9,7 @@ from modeling_comicseq.data.distractors import draw_distractors
 from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.views import (
-    QUESTION_BUILDERS,
+    BUILDERS,
     build_questions,
     check_servable,
     draw_tasks,
@@ -20,7 +20,7 @@ from modeling_comicseq.data.views import (
 from .made_dataset import identities, made_table, vector
 
 BOOKS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=6), min_size=1, max_size=4)
-CHOICE_TASKS = sorted(QUESTION_BUILDERS)
+CHOICE_TASKS = sorted(BUILDERS)
 
 
 def shown(task: str, batch: dict) -> list[set]:
