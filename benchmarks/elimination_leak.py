@@ -28,7 +28,7 @@ from modeling_comicseq.training.trainer import ComicSeqTrainer
 
 PAGES_PER_BOOK = 10
 PANELS = 6  # the asked one and five others, of which four are offered in_page
-WIDTH = 64
+WIDTH = 16
 
 
 def noise_table(num_books: int, seed: int) -> PanelTable:
@@ -53,10 +53,10 @@ def train(protocol: str, table: PanelTable, max_steps: int) -> ComicSeqForPreTra
     weights = {task: float(task == "panel_picking") for task in ComicSeqConfig().task_weights}
     config = ComicSeqConfig(
         panel_embedding_dim=WIDTH,
-        hidden_size=WIDTH,
+        hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
-        intermediate_size=2 * WIDTH,
+        intermediate_size=128,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         contrastive_weight=0.0,
@@ -81,7 +81,7 @@ def train(protocol: str, table: PanelTable, max_steps: int) -> ComicSeqForPreTra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--max_steps", type=int, default=1500, help="optimiser steps of each run (default: 1500)")
+    parser.add_argument("--max_steps", type=int, default=1200, help="optimiser steps of each run (default: 1200)")
     parser.add_argument("--train_books", type=int, default=400, help="books to train on (default: 400)")
     parser.add_argument("--test_books", type=int, default=600, help="held-out books (default: 600, 6,000 questions)")
     arguments = parser.parse_args()

@@ -1421,29 +1421,70 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
     ) -> torch.LongTensor:
         """
         Returns the slots of each row in reading order, `(batch_size, num_panels)`, -1 behind the last panel. The order
-        is the best under the scores up to 12 panels, and the best of a wide beam beyond.
+        is the best under the scores up to 12 panels, and the best of a beam beyond.
         """
-        logits = self(panel_embeddings, attention_mask).logits.float()
+        logits = self(panel_embeddings, attention_mask).logits
         if attention_mask is None:
             attention_mask = torch.ones(logits.shape[:2], device=logits.device)
-        orders = torch.full(logits.shape[:2], -1, device=logits.device)
-        for row, (scores, mask) in enumerate(zip(logits, attention_mask.bool(), strict=True)):
-            slots = mask.nonzero()[:, 0]
-            order = best_order(scores[slots][:, slots].tolist(), self.config.reading_order_target)
-            orders[row, : len(slots)] = slots[order]
-        return orders
+        return best_orders(logits, attention_mask, self.config.reading_order_target)
 
 
-def best_order(scores: list[list[float]], target: str, beam_width: int = 200) -> list[int]:
+def best_orders(scores: torch.Tensor, attention_mask: torch.Tensor, target: str) -> torch.Tensor:
     """
-    The permutation with the highest total score by dynamic programming over (panels placed, last panel), as in Held and
-    Karp (1962): exact up to 12 panels, a beam beyond.
+    The order of each page's panels with the highest total score, `(B, N)`, -1 behind the last panel.
 
     Args:
-        scores: Entry (i, j) says how well j follows i: directly (`"adjacency"`) or anywhere (`"precedence"`).
+        scores: Entry (i, j) of (B, N, N) says how well j follows i: directly (`"adjacency"`) or anywhere (`"precedence"`).
+        attention_mask: 1 for a real panel `(B, N)`.
         target: `"adjacency"` or `"precedence"`.
-        beam_width: States kept per level on pages of more than 12 panels.
     """
+    mask = attention_mask.bool()
+    orders = torch.full_like(mask, -1, dtype=torch.long)
+    for count in mask.sum(1).unique().tolist():
+        rows = (mask.sum(1) == count).nonzero()[:, 0]
+        slots = mask[rows].nonzero()[:, 1].view(-1, count)
+        pages = scores[rows[:, None, None], slots[:, :, None], slots[:, None]].float()
+        if count <= 12:
+            best = exact_orders(pages, target)
+        else:
+            best = torch.tensor([beam_order(page, target) for page in pages.tolist()], device=scores.device)
+        orders[rows, :count] = slots.gather(1, best)
+    return orders
+
+
+def exact_orders(scores: torch.Tensor, target: str) -> torch.Tensor:
+    """Best orders `(B, N)` for full pages `scores` (B, N, N), over all (set placed, last panel) as in Held and Karp (1962)."""
+    batch_size, num_panels, _ = scores.shape
+    panels = torch.arange(num_panels, device=scores.device)
+    sets = torch.arange(1 << num_panels, device=scores.device)
+    members = (sets[:, None] >> panels) & 1
+    sizes = members.sum(1)
+    after_set = members.to(scores.dtype) @ scores  # (B, sets, N): what a panel gains behind all of a set
+    total = scores.new_full((batch_size, len(sets), num_panels), -torch.inf)
+    total[:, 1 << panels, panels] = 0.0
+    previous = torch.zeros_like(total, dtype=torch.long)
+    for size in range(1, num_panels):
+        for panel in range(num_panels):
+            placed = sets[(sizes == size) & (members[:, panel] == 0)]
+            if target == "adjacency":
+                best, last = (total[:, placed] + scores[:, None, :, panel]).max(-1)
+            else:
+                best, last = total[:, placed].max(-1)
+                best = best + after_set[:, placed, panel]
+            total[:, placed | 1 << panel, panel] = best
+            previous[:, placed | 1 << panel, panel] = last
+
+    rows = torch.arange(batch_size, device=scores.device)
+    placed, panel = torch.full_like(rows, len(sets) - 1), total[:, -1].argmax(-1)
+    order = [panel]
+    for _ in range(num_panels - 1):
+        placed, panel = placed ^ (1 << panel), previous[rows, placed, panel]
+        order.insert(0, panel)
+    return torch.stack(order, dim=1)
+
+
+def beam_order(scores: list[list[float]], target: str, beam_width: int = 200) -> list[int]:
+    """A good order of one page by a beam over (set placed, last panel), for pages too long to try all."""
     num_panels = len(scores)
     level: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, -1): (0.0, ())}
     for _ in range(num_panels):
@@ -1454,15 +1495,11 @@ def best_order(scores: list[list[float]], target: str, beam_width: int = 200) ->
                 if target == "adjacency":
                     gain, state = scores[last][panel] if order else 0.0, (placed | 1 << panel, panel)
                 else:  # counted where the earlier panel is placed: an order that begins wrong leaves the beam at once
-                    gain, state = (
-                        sum(scores[panel][later] for later in left if later != panel),
-                        (placed | 1 << panel, -1),
-                    )
+                    gain = sum(scores[panel][later] for later in left if later != panel)
+                    state = (placed | 1 << panel, -1)
                 if state not in following or following[state][0] < total + gain:
                     following[state] = (total + gain, (*order, panel))
-        if num_panels > 12:
-            following = dict(sorted(following.items(), key=lambda item: -item[1][0])[:beam_width])
-        level = following
+        level = dict(sorted(following.items(), key=lambda item: -item[1][0])[:beam_width])
     return list(max(level.values())[1])
 
 

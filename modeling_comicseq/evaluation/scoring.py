@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..data.views import Batch, to_tensors
-from ..modeling_comicseq import ComicSeqForPreTraining, best_order
+from ..modeling_comicseq import ComicSeqForPreTraining, best_orders
 from .metrics import pairwise_accuracy, top1_accuracy
 from .questions import right_candidates
 
@@ -28,10 +28,11 @@ def judge(task: str, batch: Batch, scores: np.ndarray, reading_order_target: str
     """How right the scores are, question by question `(Q,)`: top-1 accuracy, or pairwise accuracy of the order."""
     if task != "reading_order":
         return top1_accuracy(scores, right_candidates(batch))
+    mask = torch.from_numpy(batch["attention_mask"])
+    predicted = best_orders(torch.from_numpy(scores), mask, reading_order_target).numpy()
     orders, true_orders = [], []
-    for page, mask, labels in zip(scores, batch["attention_mask"].astype(bool), batch["labels"], strict=True):
-        count = int(mask.sum())
-        orders.append(np.asarray(best_order(page[:count, :count].tolist(), reading_order_target)))
+    for order, count, labels in zip(predicted, batch["attention_mask"].sum(1), batch["labels"], strict=True):
+        orders.append(order[:count])
         true_orders.append(true_order(labels[:count, :count], reading_order_target))
     return pairwise_accuracy(orders, true_orders)
 
