@@ -4,7 +4,8 @@ Builds batches of `PretrainingDataset` (all tasks that the data can serve, defau
 from a synthetic corpus with all four kinds of vectors and, where COMICSEQ_DATA names a folder with
 `stage3/comics_text`, from that store. The plain gather reads the same vectors, as many times, from the same mapped
 arrays, in one indexing operation a column, their places worked out beforehand. Both take turns, each on a batch that the
-other has not just read into the processor's cache; the medians count.
+other has not just read into the processor's cache, and keep their last four results, as a data loader does; the medians
+count.
 
     python benchmarks/views.py
     COMICSEQ_DATA=/path/to/data python benchmarks/views.py --profile
@@ -18,6 +19,7 @@ import os
 import pstats
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,9 @@ def open_training_set(store: Path, folder: Path) -> PretrainingDataset:
     )
     table = PanelTable(splits["train"])
     rows = np.arange(len(table))
-    weights = {task: weight * servable(table, task, rows).any() for task, weight in DEFAULT_TASK_WEIGHTS.items()}
+    weights = {
+        task: weight * float(servable(table, task, rows).any()) for task, weight in DEFAULT_TASK_WEIGHTS.items()
+    }
     return PretrainingDataset(table, ComicSeqConfig(task_weights=weights), num_candidates=5)
 
 
@@ -78,15 +82,16 @@ def measure(dataset: PretrainingDataset, batch_size: int, batches: int) -> list[
     plans = plans[batches // 2 :] + plans[: batches // 2]
     vectors = np.median([sum(len(panels) for _, panels in calls) for calls in reads])
     seconds = np.zeros((batches, 2))
+    kept: deque = deque(maxlen=4)
     for number, (batch, plan) in enumerate(zip(drawn, plans, strict=True)):
         started = time.perf_counter()
         made = dataset.__getitems__(batch)
         between = time.perf_counter()
         gathered = [dataset.table.columns[name].runs[rows] for name, rows in plan.items()]
         seconds[number] = between - started, time.perf_counter() - between
-        del made, gathered
+        kept.append((made, gathered))
     views_seconds, plain_seconds = np.median(seconds, axis=0)
-    pieces = len(dataset.table.columns["panel_embeddings"].pieces)
+    pieces = len(dataset.table.columns["panel_embeddings"].first_panels)
     cells = [f"{len(dataset):,}", str(len(dataset.table.widths)), str(pieces), f"{vectors:,.0f}"]
     cells += [f"{1e3 * views_seconds:.2f}", f"{1e3 * plain_seconds:.2f}"]
     cells += [f"{vectors / views_seconds / 1e6:.2f}", f"{vectors / plain_seconds / 1e6:.2f}"]
@@ -113,9 +118,10 @@ def main() -> None:
             measure(dataset, options.batch_size, 5)  # maps the file and warms the caches
             output.add_row(store.name, *measure(dataset, options.batch_size, options.batches))
             if options.profile:
-                profile = cProfile.Profile()
                 batch = list(range(min(options.batch_size, len(dataset))))
-                profile.runcall(lambda dataset=dataset, batch=batch: [dataset.__getitems__(batch) for _ in range(50)])
+                with cProfile.Profile() as profile:
+                    for _ in range(50):
+                        dataset.__getitems__(batch)
                 pstats.Stats(profile).sort_stats("tottime").print_stats(18)
     if len(stores) == 1:
         Console().print("COMICSEQ_DATA is not set: the real store is left out")

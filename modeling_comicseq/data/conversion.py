@@ -32,7 +32,7 @@ from .page_index import PageIndex, build_page_index
 from .provenance import PROVENANCE_FILE, build_provenance, read_provenance
 from .shards import ShardPlan, convert_shard, finished_shard, shard_file
 from .splits import SPLITS, SplitRule, load_split_books
-from .stage3 import Stage3Store
+from .stage3 import PRESENT, Stage3Store
 from .windows import check_window, window_counts
 
 __all__ = ["convert_store", "dataset_features"]
@@ -40,7 +40,7 @@ __all__ = ["convert_store", "dataset_features"]
 logger = logging.getLogger(__name__)
 
 # Another number when the same input gives another data set: it is part of the fingerprint.
-_FORMAT = 1
+_FORMAT = 2
 _SHARD_BYTES = 512 << 20  # source bytes of a shard: what an interrupt can cost
 _MOST_SHARDS = 100  # larger stores get larger shards, not more files
 
@@ -116,7 +116,7 @@ def convert_store(
     with _work_folder(target, fingerprint) as folder:
         skip = on_error == "skip"
         index = _index(folder, metadata, store, rule, window, stride, skip, console)
-        features = dataset_features(store.widths, dtype)
+        features = dataset_features(store.widths, dtype, index.has_characters)
         plan = ShardPlan(store.url, folder, features.arrow_schema, dtype, window, stride, skip)
         reports = _convert_shards(plan, store, index, num_proc, progress, console)
         skipped = index.skipped + [page for report in reports for page in report["skipped"]]
@@ -137,12 +137,19 @@ def _open(target: Path) -> DatasetDict:
     return data
 
 
-def dataset_features(widths: Mapping[str, int], dtype: str) -> Features:
-    """Columns of the data set for a store with these vector arrays."""
+def dataset_features(widths: Mapping[str, int], dtype: str, has_characters: bool = False) -> Features:
+    """Columns of the data set for a store with these vector arrays, and with or without `character_ids`.
+
+    All panel columns are flat lists: the vectors of a row one after the other, and with text or caption vectors also
+    `has_text` and `has_caption`, one bool a panel, false where the vector is all zero: a panel without text or caption.
+    """
     columns: dict[str, Any] = {name: List(Value(dtype)) for name in widths}
+    columns |= {column: List(Value("bool")) for column, name in PRESENT.items() if name in widths}
     columns |= {name: Value("int32") for name in ("num_panels", "page_index", "window_start")}
     columns |= {name: Value("int64") for name in ("sequence_index", "book_order")}
     columns |= {name: Value("string") for name in ("book_id", "page_name", "canonical_id", "metadata")}
+    if has_characters:
+        columns["character_ids"] = List(List(Value("string")))
     return Features(columns)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
+from .stage3 import PRESENT
+
 __all__ = ["dataset_card"]
 
 
@@ -75,6 +77,14 @@ def dataset_card(provenance: Mapping[str, Any]) -> str:
     for name, width in provenance["widths"].items():
         length = str(width) if name.startswith("page_") else f"num_panels × {width}"
         lines.append(f"| `{name}` | {provenance['dtype']}, flat, length {length} |")
+    for column, name in PRESENT.items():
+        if name in provenance["widths"]:
+            content = f"bool for each panel, flat: false where it has no {column.removeprefix('has_')}"
+            lines.append(f"| `{column}` | {content} (`{name}` is all zero) |")
+    if provenance["character_ids"]:
+        lines.append(
+            "| `character_ids` | for each panel a list of the characters on it; null where the metadata do not tell |"
+        )
     lines += [
         "| `num_panels` | panels of this row |",
         "| `sequence_index` | row of the store |",

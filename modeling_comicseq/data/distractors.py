@@ -62,7 +62,8 @@ def same_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: 
     size = np.where(exists, table.page_pool[neighbours + 1] - start, 0)
     shift = (draws.uniform("same_book.panel", neighbours.shape[1]) * size).astype(np.int64)
 
-    rounds = np.arange(num_distractors)[None, :, None]
+    is_one_enough = (size > 0).sum(1).min(initial=num_distractors) >= num_distractors
+    rounds = np.arange(1 if is_one_enough else num_distractors)[None, :, None]
     choice = start[:, None] + (shift[:, None] + rounds) % np.maximum(size[:, None], 1)
     is_there = rounds < size[:, None]
     return _first(table.pool, choice.reshape(len(rows), -1), is_there.reshape(len(rows), -1), num_distractors)
@@ -90,8 +91,8 @@ def strangers_of_book(table: PanelTable, rows: np.ndarray, num_distractors: int,
     order = np.lexsort((is_second, distance, which_round, question))
     question, panel = question[order], panel[order]
     place = _place_in_group(question)
-    distractors = np.full((len(rows), num_distractors), -1)
     first = place < num_distractors
+    distractors = np.full((len(rows), num_distractors), -1)
     distractors[question[first], place[first]] = panel[first]
     return distractors
 
@@ -125,6 +126,15 @@ def same_page(table: PanelTable, rows: np.ndarray, eligible, num_distractors: in
 
 def _first(pool: np.ndarray, choice: np.ndarray, is_there: np.ndarray, count: int) -> np.ndarray:
     """The first `count` entries of each row that are there, as panel numbers, then -1."""
-    order = np.argsort(~is_there, axis=1, kind="stable")[:, :count]
-    chosen = pool[np.take_along_axis(choice, order, 1)]
-    return np.where(np.take_along_axis(is_there, order, 1), chosen, -1)
+    if is_there[:, :count].all():
+        return pool[choice[:, :count]]
+    return pack(pool[np.where(is_there, choice, 0)], is_there, count)
+
+
+def pack(values: np.ndarray, is_there: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` values of each row that are there `(B, count)`, then -1."""
+    place = np.cumsum(is_there, axis=1) - 1
+    chosen = is_there & (place < count)
+    packed = np.full((len(values), count), -1, dtype=values.dtype)
+    packed[np.nonzero(chosen)[0], place[chosen]] = values[chosen]
+    return packed

@@ -1,6 +1,6 @@
 """The Stage 3 metadata file: a JSON list with one object a page, read as a stream.
 
-A million pages with their texts do not fit comfortably in memory, so the entries are decoded one by one.
+A million pages with their texts do not fit comfortably in memory, so the file is decoded piece by piece.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from .errors import ComicSeqDataError
 
 __all__ = ["PageEntry", "PageProblem", "dump_all", "iter_entries", "parse_entry"]
 
-_BLOCK = 1 << 22  # characters a read
+_BLOCK = 1 << 20  # characters a read
 _LONGEST_ENTRY = 1 << 26  # an entry that is not closed after so many characters is an error, not a long page
 _SPACE = re.compile(r"[ \t\r\n]*")
+_BORDER = re.compile(r'\s*,\s*{\s*"\w+"\s*:')  # between two entries, up to the first value of the second
 _IDENTITY = ("sequence_index", "num_panels", "book_id", "page_name", "canonical_id")
 _dump = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
@@ -82,10 +83,11 @@ def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
     decode = json.JSONDecoder().raw_decode
     buffer, position, count = stream.read(_BLOCK), 0, 0
     expected = "list"  # then "first" (an entry or the end), "comma" (a comma or the end), "entry"
+    border, tried = "", False
     while True:
         position = _SPACE.match(buffer, position).end()  # type: ignore[union-attr]
         if position == len(buffer):
-            buffer, position = stream.read(_BLOCK), 0
+            buffer, position, tried = stream.read(_BLOCK), 0, False
             if buffer:
                 continue
             if expected == "list":
@@ -117,19 +119,42 @@ def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
                 f"{path}: entry {count} begins with {buffer[position : position + 20]!r} and is no JSON object; "
                 "give one object a page"
             )
+        elif border and not tried:
+            tried = True
+            entries, position = _decode_many(buffer, position, border)
+            if entries:
+                yield from entries
+                count, expected = count + len(entries), "comma"
         else:
             try:
                 entry, position = decode(buffer, position)
             except json.JSONDecodeError as error:
                 more = stream.read(_BLOCK) if len(buffer) - position < _LONGEST_ENTRY else ""
                 if more:
-                    buffer, position = buffer[position:] + more, 0
+                    buffer, position, tried = buffer[position:] + more, 0, False
                     continue
                 cut = error.pos >= len(buffer.rstrip()) - 1 or error.msg.startswith("Unterminated")
                 found = f"is truncated inside entry {count}" if cut else f"is not JSON at entry {count} ({error.msg})"
                 raise ComicSeqDataError(f"{path} {found}; write the file again") from None
             yield entry
             count, expected = count + 1, "comma"
+            if not border and (match := _BORDER.match(buffer, position)):
+                border = match[0]
+
+
+def _decode_many(buffer: str, start: int, border: str) -> tuple[list[dict[str, Any]], int]:
+    """Decodes the entries up to the last border in one go, which takes half the time.
+
+    Returns:
+        The entries and where they end; none, and `start`, where only one by one shows what is wrong, if anything.
+    """
+    end = buffer.rfind(border, start)
+    try:
+        # A border inside an entry leaves brackets open, which is no JSON.
+        entries = json.loads(f"[{buffer[start:end]}]") if end > 0 else []
+    except json.JSONDecodeError:
+        entries = []
+    return (entries, end) if entries and set(map(type, entries)) == {dict} else ([], start)
 
 
 def parse_entry(entry: dict[str, Any]) -> PageEntry:
@@ -160,6 +185,8 @@ def parse_entry(entry: dict[str, Any]) -> PageEntry:
             f"field {field!r} is missing and canonical_id {canonical!r} does not tell it",
             "give canonical_id as '…/book/page', or book_id and page_name",
         )
+    if entry.get("character_ids") is not None:
+        _check_characters(entry["character_ids"], num_panels)
     for field in _IDENTITY:
         entry.pop(field, None)
     return PageEntry(row, num_panels, book, name, canonical or f"{book}/{name}", entry)
@@ -190,6 +217,16 @@ def _whole_number(entry: dict[str, Any], field: str) -> int:
     if isinstance(value, float) and value.is_integer() and value >= 0:
         return int(value)
     raise PageProblem(f"{field} is {value!r}", "give a whole number from 0 on")
+
+
+def _check_characters(characters: Any, num_panels: int) -> None:
+    remedy = "give one list of strings or whole numbers a panel"
+    if not isinstance(characters, list) or len(characters) != num_panels:
+        found = f"{len(characters)} lists" if isinstance(characters, list) else repr(characters)
+        raise PageProblem(f"character_ids is {found} for {num_panels} panels", remedy)
+    for panel, ids in enumerate(characters):
+        if not isinstance(ids, list) or not all(type(each) in (str, int) for each in ids):
+            raise PageProblem(f"character_ids of panel {panel} is {ids!r}", remedy)
 
 
 def _text(entry: dict[str, Any], field: str) -> str:

@@ -1,7 +1,7 @@
 """The pages of a store by row: who they are, which split they go to, and where they stand in their book.
 
-The metadata is spilled into an SQLite file, which sorts and looks up without holding the texts in memory; what every
-row needs is kept as one small NumPy record a page.
+What every row needs is kept as one small NumPy record a page. The texts go to flat files in the order of the metadata,
+from which a run of pages is read in one piece: a million pages with their texts do not fit comfortably in memory.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
-from operator import itemgetter
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from natsort import natsort_keygen
 
 from .errors import ComicSeqDataError
@@ -27,12 +27,12 @@ from .windows import window_counts
 
 __all__ = ["PAGE_RECORD", "PageIndex", "TEXT_FIELDS", "Skipped", "build_page_index", "natural_order"]
 
-# row: row of the store; order: rank of the page's first window in its split; split: place in SPLITS.
-PAGE_RECORD = np.dtype([("row", "i8"), ("order", "i8"), ("num_panels", "i4"), ("page_index", "i4"), ("split", "i1")])
-_SCHEMA = """CREATE TABLE pages (
-    row INTEGER PRIMARY KEY, num_panels INTEGER, book_id TEXT, page_name TEXT, canonical_id TEXT, metadata TEXT
-)"""
-
+# row: row of the store; order: rank of the page's first window in its split; entry: place among the spilled texts;
+# split: place in SPLITS.
+PAGE_RECORD = np.dtype(
+    [("row", "i8"), ("order", "i8"), ("entry", "i8"), ("num_panels", "i4"), ("page_index", "i4"), ("split", "i1")]
+)
+_BATCH = 4096  # entries whose texts are written at a time
 TEXT_FIELDS = ("book_id", "page_name", "canonical_id", "metadata")
 
 Skipped = dict[str, Any]
@@ -50,6 +50,8 @@ class PageIndex:
         rows: Their rows.
         skipped: Entries of the metadata that were left out.
         books: Number of books in each split.
+        unlisted: Number of pages of books that no list names.
+        has_characters: Whether the metadata of some page tells its `character_ids`.
     """
 
     def __init__(self, folder: Path):
@@ -57,36 +59,47 @@ class PageIndex:
         self.skipped: list[Skipped] = summary["skipped"]
         self.books: dict[str, int] = summary["books"]
         self.unlisted: int = summary["unlisted"]
+        self.has_characters: bool = summary["has_characters"]
         self.pages = np.asarray(np.load(folder / "pages.npy", mmap_mode="r"))
         self.rows = np.ascontiguousarray(self.pages["row"])
-        # The file is finished and read only: no locks, which network file systems may lack.
-        self._connection = sqlite3.connect(_uri(folder, "mode=ro&immutable=1"), uri=True, check_same_thread=False)
+        self._folder = folder
+        self._bounds = np.load(folder / "texts.npy", mmap_mode="r")
 
     def between(self, lo: int, hi: int) -> np.ndarray:
         """Records of the pages in rows lo to hi."""
         first, last = np.searchsorted(self.rows, (lo, hi))
         return np.array(self.pages[first:last])
 
-    def texts(self, lo: int, hi: int) -> dict[str, list]:
-        """Strings of the same pages as `between(lo, hi)`, in the same order: a list for each of TEXT_FIELDS."""
-        query = f"SELECT row, {', '.join(TEXT_FIELDS)} FROM pages WHERE row >= ? AND row < ? ORDER BY row"
-        found = self._connection.execute(query, (lo, hi)).fetchall()
-        pages = self.between(lo, hi)
-        if len(found) != len(pages):  # some were left out after they were stored, or no list of books names them
-            used = set(pages["row"].tolist())
-            found = [page for page in found if page[0] in used]
-        columns = list(zip(*found, strict=True))[1:] or [()] * len(TEXT_FIELDS)
-        return {field: list(column) for field, column in zip(TEXT_FIELDS, columns, strict=True)}
+    def texts(self, field: str, pages: np.ndarray) -> pa.StringArray:
+        """One of TEXT_FIELDS of the pages with these records."""
+        bounds = self._bounds[:, TEXT_FIELDS.index(field)]
+        return _read_texts(_text_file(self._folder, field), bounds, pages["entry"])
 
 
-def _uri(folder: Path, options: str) -> str:
-    return f"{(folder / 'pages.sqlite').absolute().as_uri()}?{options}"
+def _text_file(folder: Path, field: str) -> Path:
+    return folder / f"{field}.txt"
+
+
+def _read_texts(path: Path, bounds: np.ndarray, entries: np.ndarray) -> pa.StringArray:
+    """Texts of these entries; bounds[n] to bounds[n + 1] are the bytes of entry n."""
+    parts = [pa.array([], pa.string())]
+    breaks = np.flatnonzero(np.diff(entries) != 1) + 1
+    with open(path, "rb") as file:
+        for first, last in zip([0, *breaks], [*breaks, len(entries)], strict=True):
+            if first == last:
+                continue
+            run = np.array(bounds[entries[first] : entries[last - 1] + 2])
+            file.seek(run[0])
+            data = file.read(run[-1] - run[0])
+            offsets = (run - run[0]).astype(np.int32)
+            parts.append(pa.StringArray.from_buffers(last - first, pa.py_buffer(offsets), pa.py_buffer(data)))
+    return pa.concat_arrays(parts)
 
 
 def build_page_index(
     metadata: str, folder: Path, store_pages: int, rule: SplitRule, window: int, stride: int, skip: bool
 ) -> None:
-    """Reads the metadata once and writes `pages.sqlite`, `pages.npy` and, last, `index.json`.
+    """Reads the metadata once and writes the texts, `texts.npy`, `pages.npy` and, last, `index.json`.
 
     Args:
         metadata: Path or URL of the metadata.
@@ -100,8 +113,7 @@ def build_page_index(
     Raises:
         ComicSeqDataError: The file is faulty, or an entry is and `skip` is false, or no page is left.
     """
-    for name in ("index.json", "pages.npy", "pages.sqlite"):
-        (folder / name).unlink(missing_ok=True)
+    (folder / "index.json").unlink(missing_ok=True)
     skipped: list[Skipped] = []
 
     def fault(page: str | None, row: int | None, entry: int | None, found: str, remedy: str) -> None:
@@ -113,29 +125,30 @@ def build_page_index(
             )
         skipped.append({"page": page, "sequence_index": row, "entry": entry, "reason": found})
 
-    connection = sqlite3.connect(_uri(folder, "nolock=1"), uri=True, isolation_level=None)
-    try:
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-32768"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute(_SCHEMA)
-        connection.execute("BEGIN")
-        twice: set[int] = set()
-        _insert(connection, _usable_entries(metadata, store_pages, twice, fault))
-        for row in sorted(twice):
-            # Which of the entries is right cannot be known: the first, already in the table, goes too.
-            (page,) = connection.execute("SELECT canonical_id FROM pages WHERE row = ?", (row,)).fetchone()
-            connection.execute("DELETE FROM pages WHERE row = ?", (row,))
-            fault(page, row, None, f"sequence_index {row} stands twice", "give each page its own row")
-        pages, books, unlisted = _place_pages(connection, rule, window, stride, fault)
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
+    twice: set[int] = set()
+    spilled = _spill(folder, _usable_entries(metadata, store_pages, twice, fault))
+    np.save(folder / "texts.npy", spilled.bounds)
+
+    def names(entries: np.ndarray) -> list[str]:
+        bounds = spilled.bounds[:, TEXT_FIELDS.index("canonical_id")]
+        return _read_texts(_text_file(folder, "canonical_id"), bounds, entries).to_pylist()
+
+    for row in sorted(twice):
+        # Which of the entries is right cannot be known: the first, already among the pages, goes too.
+        (page,) = names(np.flatnonzero(spilled.rows == row))
+        fault(page, row, None, f"sequence_index {row} stands twice", "give each page its own row")
+    pages, books, unlisted = _place_pages(spilled, twice, names, rule, window, stride, fault)
     if not len(pages) or not pages["num_panels"].any():
         raise ComicSeqDataError(
             f"{metadata} leaves no usable page ({len(skipped)} left out); check it against the store"
         )
     np.save(folder / "pages.npy", pages)
-    summary = {"skipped": skipped, "books": books, "unlisted": unlisted}
+    summary = {
+        "skipped": skipped,
+        "books": books,
+        "unlisted": unlisted,
+        "has_characters": spilled.has_characters,
+    }
     temporary = folder / "index.json.tmp"
     temporary.write_text(json.dumps(summary), encoding="utf-8")
     os.replace(temporary, folder / "index.json")
@@ -176,19 +189,47 @@ def _usable_entries(
             yield page
 
 
-def _insert(connection: sqlite3.Connection, pages: Iterable[PageEntry]) -> None:
+class _Spilled(NamedTuple):
+    """What stays in memory of the entries, in the order of the metadata.
+
+    Attributes:
+        rows: Their rows of the store.
+        num_panels: Panels of each.
+        book: The place of each one's book in `books`.
+        books: All book ids.
+        bounds: Bounds of their texts in the files, shape (entries + 1, TEXT_FIELDS).
+        has_characters: Whether one of them tells its `character_ids`.
+    """
+
+    rows: np.ndarray
+    num_panels: np.ndarray
+    book: np.ndarray
+    books: list[str]
+    bounds: np.ndarray
+    has_characters: bool
+
+
+def _spill(folder: Path, pages: Iterable[PageEntry]) -> _Spilled:
+    """Writes the texts of the pages to one file a field."""
+    numbers, bounds = [np.zeros((3, 0), np.int64)], [np.zeros((1, len(TEXT_FIELDS)), np.int64)]
+    places: dict[str, int] = {}
+    has_characters = False
     iterator = iter(pages)
-    while batch := list(islice(iterator, 4096)):
-        metadata = dump_all([page.rest for page in batch])
-        rows = [(*page[:-1], text) for page, text in zip(batch, metadata, strict=True)]
-        connection.executemany("INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?)", rows)
-
-
-def _rows_by_book(connection: sqlite3.Connection) -> Iterator[tuple[str, list[tuple[str, int, str, int]]]]:
-    """Each book with its pages (book_id, row, canonical_id, num_panels), books and rows in order."""
-    query = "SELECT book_id, row, canonical_id, num_panels FROM pages ORDER BY book_id, row"
-    for book, pages in groupby(connection.execute(query), key=itemgetter(0)):
-        yield book, list(pages)
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(_text_file(folder, field), "wb")) for field in TEXT_FIELDS]
+        while batch := list(islice(iterator, _BATCH)):
+            rows, num_panels, books, names, canonical_ids, rests = zip(*batch, strict=True)
+            book_places = [places.setdefault(book, len(places)) for book in books]
+            numbers.append(np.array([rows, num_panels, book_places], np.int64))
+            has_characters = has_characters or any(rest.get("character_ids") is not None for rest in rests)
+            lengths = np.empty((len(batch), len(TEXT_FIELDS)), np.int64)
+            for field, texts in enumerate((books, names, canonical_ids, dump_all(rests))):
+                encoded = [text.encode() for text in texts]
+                files[field].write(b"".join(encoded))
+                lengths[:, field] = list(map(len, encoded))
+            bounds.append(bounds[-1][-1] + np.cumsum(lengths, axis=0))
+    row, panels, book = np.concatenate(numbers, axis=1)
+    return _Spilled(row, panels, book, list(places), np.concatenate(bounds), has_characters)
 
 
 def _source_of(book_id: str, canonical_id: str) -> str:
@@ -207,38 +248,49 @@ def _sources(book_id: str, canonical_ids: Iterable[str]) -> list[str]:
 
 
 def _place_pages(
-    connection: sqlite3.Connection, rule: SplitRule, window: int, stride: int, fault: Callable[..., None]
+    spilled: _Spilled,
+    twice: set[int],
+    names_of: Callable[[np.ndarray], list[str]],
+    rule: SplitRule,
+    window: int,
+    stride: int,
+    fault: Callable[..., None],
 ) -> tuple[np.ndarray, dict[str, int], int]:
     """Records of all pages that belong to a split, sorted by row; books per split; pages that no list names."""
-    (count,) = connection.execute("SELECT COUNT(*) FROM pages").fetchone()
-    pages = np.zeros(count, PAGE_RECORD)
+    by_name = sorted(range(len(spilled.books)), key=spilled.books.__getitem__)
+    rank = np.argsort(by_name)[spilled.book]
+    order = np.lexsort((spilled.rows, rank))
+    order = order[~np.isin(spilled.rows[order], list(twice))]
+    every = np.zeros(len(order), PAGE_RECORD)
+    every["entry"], every["row"], every["num_panels"] = order, spilled.rows[order], spilled.num_panels[order]
+    bounds = np.searchsorted(rank[order], range(len(by_name) + 1))
     ends: Counter[str] = Counter()
     books: Counter[str] = Counter()
-    unlisted = filled = 0
-    for book, entries in _rows_by_book(connection):
-        _, rows, names, num_panels = zip(*entries, strict=True)
+    unlisted, kept = 0, [every[:0]]
+    for place, first, last in zip(by_name, bounds[:-1], bounds[1:], strict=True):
+        book, pages = spilled.books[place], every[first:last]
+        if not len(pages):  # all its rows stood twice
+            continue
+        names = names_of(pages["entry"])
         sources = _sources(book, names)
         if len(sources) > 1:
             found = f"book {book!r} comes from {len(sources)} sources ({', '.join(map(repr, sources[:3]))})"
-            for name, row in zip(names, rows, strict=True):
+            for name, row in zip(names, pages["row"].tolist(), strict=True):
                 fault(name, row, None, found, "give the books different book_id fields")
             continue
         split = rule(book)
         if split is None:
-            unlisted += len(entries)
+            unlisted += len(pages)
             continue
-        order = natural_order(names)
-        part = pages[filled : filled + len(entries)]
-        filled += len(entries)
-        part["row"] = np.array(rows)[order]
-        part["num_panels"] = np.array(num_panels)[order]
-        part["page_index"] = np.arange(len(entries))
-        part["split"] = SPLITS.index(split)
-        windows = window_counts(part["num_panels"], window, stride)
-        part["order"] = ends[split] + np.cumsum(windows) - windows
+        pages = pages[natural_order(names)]
+        pages["page_index"] = np.arange(len(pages))
+        pages["split"] = SPLITS.index(split)
+        windows = window_counts(pages["num_panels"], window, stride)
+        pages["order"] = ends[split] + np.cumsum(windows) - windows
         ends[split] += int(windows.sum())
         books[split] += 1
-    pages = pages[:filled]
+        kept.append(pages)
+    pages = np.concatenate(kept)
     return pages[np.argsort(pages["row"])], {split: books[split] for split in SPLITS}, unlisted
 
 

@@ -100,34 +100,30 @@ class PanelTable:
 
     def gather(self, column: str, panels: np.ndarray) -> np.ndarray:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
-        flat = panels.ravel()
-        is_padding = flat < 0
-        has_padding = is_padding.any()
         vectors_of = self.columns[column]
-        vectors = vectors_of.runs[vectors_of.places(np.where(is_padding, 0, flat) if has_padding else flat)]
-        if has_padding:
-            vectors[is_padding] = 0
-        return vectors.reshape(*panels.shape, -1)
+        return vectors_of.runs[vectors_of.places(panels.ravel())].reshape(*panels.shape, self.widths[column])
 
 
 class VectorColumn:
     """The vectors of one column, which lie in several pieces of memory: a data set has hundreds, a loop would be slow.
 
     `runs` is one array of all runs of `width` numbers from the first piece in memory to the last, whatever lies between
-    them, so that one indexing operation reads from all pieces. Only the starts of vectors may be asked for.
+    them, so that one indexing operation reads from all pieces. Only the starts of vectors may be asked for. One more piece
+    is a vector of zeros, for padding.
     """
 
     def __init__(self, pieces: list[np.ndarray], first_panels: np.ndarray, width: int):
-        self.pieces = pieces  # keeps them mapped
+        self.pieces = [*pieces, np.zeros(width, dtype=pieces[0].dtype)]  # holding them keeps them mapped
         self.first_panels = first_panels
-        addresses = np.asarray([piece.ctypes.data for piece in pieces])
+        addresses = np.asarray([piece.ctypes.data for piece in self.pieces])
         itemsize, lowest = pieces[0].itemsize, int(np.argmin(addresses))
         places = (addresses - addresses[lowest]) // itemsize
-        length = int((places + [len(piece) for piece in pieces]).max()) - width + 1
-        self.runs = as_strided(pieces[lowest], (length, width), (itemsize, itemsize), writeable=False)
-        self.shifts = places - first_panels * width
+        length = int((places + [len(piece) for piece in self.pieces]).max()) - width + 1
+        self.runs = as_strided(self.pieces[lowest], (length, width), (itemsize, itemsize), writeable=False)
+        # Panel number -1 is found in piece -1, the zeros.
+        self.shifts = places - np.append(first_panels, -1) * width
 
     def places(self, panels: np.ndarray) -> np.ndarray:
-        """Places in `runs` of the vectors of panel numbers `(n,)`."""
-        piece = np.searchsorted(self.first_panels, panels, side="right") - 1 if len(self.pieces) > 1 else 0
+        """Places in `runs` of the vectors of panel numbers `(n,)`, -1 for zeros."""
+        piece = np.searchsorted(self.first_panels, panels, side="right") - 1
         return self.shifts[piece] + panels * self.runs.shape[1]

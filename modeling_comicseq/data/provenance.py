@@ -57,6 +57,7 @@ def build_provenance(
         },
         "origin": _plain(store.attributes),
         "widths": store.widths,
+        "character_ids": index.has_characters,
         "slots": store.slots,
         "dtype": options["dtype"],
         "counts": counts,

@@ -19,13 +19,15 @@ import pyarrow as pa
 import xxhash
 
 from .errors import ComicSeqDataError
-from .page_index import PageIndex, Skipped
+from .page_index import TEXT_FIELDS, PageIndex, Skipped
 from .splits import SPLITS
-from .stage3 import NEVER_ZERO, PAGE_ARRAYS, Block, Stage3Store, find_bad_masks, find_bad_vectors
+from .stage3 import NEVER_ZERO, PAGE_ARRAYS, PRESENT, Block, Stage3Store, find_bad_masks, find_bad_vectors
 from .windows import expand_windows
 
 __all__ = ["ShardPlan", "convert_shard", "finished_shard", "shard_file"]
 
+# Written bytes that may wait in memory for the disk.
+_FLUSH_BYTES = 64 << 20
 # Source bytes read at a time, all arrays together. Small, since three blocks are in work at once, and since the
 # allocator keeps arrays of this size for the next ones instead of asking the system for fresh memory.
 _BLOCK_BYTES = 24 << 20
@@ -146,6 +148,7 @@ class _Shard:
         self.empty_vectors: dict[str, int] = dict.fromkeys(store.arrays, 0)
         self.digest = 0
         self.skipped: list[Skipped] = []
+        self.unflushed = 0
         # Writing overlaps with the next block: it has a thread, and the vectors of two blocks have a place.
         self.writing = ThreadPoolExecutor(1)
         self.written: Future | None = None
@@ -154,13 +157,13 @@ class _Shard:
     def convert(self, block: Block) -> None:
         """Checks the pages of a block and writes those that are sound."""
         pages = self.index.between(block.lo, block.hi)
-        texts = self.index.texts(block.lo, block.hi)
         local = pages["row"] - block.lo
         good = np.ones(len(pages), bool)
 
         def fault(page: int, found: str, remedy: str) -> None:
             if good[page]:
-                self._fault(texts["canonical_id"][page], int(pages["row"][page]), found, remedy)
+                name = self.index.texts("canonical_id", pages[page : page + 1])[0].as_py()
+                self._fault(name, int(pages["row"][page]), found, remedy)
                 good[page] = False
 
         for failure in block.failures:
@@ -177,9 +180,9 @@ class _Shard:
             chosen = chosen[np.argsort(pages["split"][chosen], kind="stable")]
             owner, start, count = expand_windows(pages["num_panels"][chosen], self.plan.window, self.plan.stride)
             page_of_row = chosen[owner]
-            vectors, empty, bad = {}, {}, []
+            vectors, zero, bad = {}, {}, []
             for name in self.store.arrays:
-                vectors[name], empty[name], problems = self._gather(
+                vectors[name], zero[name], problems = self._gather(
                     name, block.arrays[name], local[page_of_row], start, count
                 )
                 bad += problems
@@ -188,15 +191,15 @@ class _Shard:
             for row, found, remedy in bad:
                 fault(int(page_of_row[row]), found, remedy)
         self.digest = (self.digest + _digest(block, self.store, pages[chosen], local[chosen])) % 2**128
-        for name, number in empty.items():
-            self.empty_vectors[name] += number
+        for name in zero:
+            self.empty_vectors[name] += int(zero[name].sum())
         for number, split in enumerate(SPLITS):
             mine = chosen[pages["split"][chosen] == number]
             self.counts["pages"][split] += len(mine)
             self.counts["panels"][split] += int(pages["num_panels"][mine].sum())
-        batches = self._batches(pages, texts, page_of_row, start, count, vectors)
+            self.counts["rows"][split] += int((pages["split"][page_of_row] == number).sum())
         self._wait_for_write()
-        self.written = self.writing.submit(self._write, batches)
+        self.written = self.writing.submit(self._write, pages, page_of_row, start, count, vectors, zero)
         self.flat_buffers.reverse()
 
     def _fault(self, page: str, row: int, found: str, remedy: str) -> None:
@@ -209,10 +212,10 @@ class _Shard:
 
     def _gather(
         self, name: str, source: np.ndarray, row: np.ndarray, start: np.ndarray, count: np.ndarray
-    ) -> tuple[np.ndarray, int, list[tuple[int, str, str]]]:
+    ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str, str]]]:
         """Vectors of the windows, shape (sum(count), width).
 
-        Also returns how many of them are all zero, and (window, found, remedy) of those with a fault.
+        Also returns which of them are all zero, and (window, found, remedy) of those with a fault.
         """
         whole_page = name in PAGE_ARRAYS
         if whole_page:
@@ -238,7 +241,7 @@ class _Shard:
                     (int(owner[vector]), f"{what} is all zero", "compute this vector again or correct the mask")
                 )
         if problems or flat.dtype == self.dtype:
-            return flat, int(zero.sum()), problems
+            return flat, zero, problems
         with np.errstate(over="ignore"):
             converted = flat.astype(self.dtype)
         too_large, vanished = find_bad_vectors(converted)
@@ -248,7 +251,7 @@ class _Shard:
             problems.append(
                 (int(owner[vector]), f"{what} holds {value}, outside float16", "convert with --dtype float32")
             )
-        return converted, int(zero.sum()), problems
+        return converted, zero, problems
 
     def _flat_buffer(self, name: str, length: int, source: np.ndarray) -> np.ndarray:
         buffers = self.flat_buffers[0]
@@ -260,11 +263,11 @@ class _Shard:
     def _batches(
         self,
         pages: np.ndarray,
-        texts: dict[str, list],
         page_of_row: np.ndarray,
         start: np.ndarray,
         count: np.ndarray,
         vectors: dict[str, np.ndarray],
+        zero: dict[str, np.ndarray],
     ) -> dict[str, pa.RecordBatch]:
         """The rows of each split as a batch that refers to the vectors without a copy."""
         first_panel = np.concatenate(([0], np.cumsum(count)))
@@ -278,7 +281,7 @@ class _Shard:
             "book_order": records["order"] + window,
             "window_start": start.astype(np.int32),
         }
-        strings = {field: pa.array(values, pa.string()) for field, values in texts.items()}
+        strings = {field: self.index.texts(field, pages) for field in TEXT_FIELDS}
         batches = {}
         bounds = np.searchsorted(records["split"], range(len(SPLITS) + 1))
         for split, lo, hi in zip(SPLITS, bounds[:-1], bounds[1:], strict=True):
@@ -289,18 +292,27 @@ class _Shard:
             for field in self.plan.schema:
                 if field.name in strings:
                     arrays.append(strings[field.name].take(taken))
+                elif field.name == "character_ids":
+                    ids = _character_ids(strings["metadata"].take(taken), start[lo:hi], count[lo:hi])
+                    arrays.append(pa.array(ids, field.type))
                 elif field.name in columns:
                     arrays.append(pa.array(np.ascontiguousarray(columns[field.name][lo:hi])))
+                elif field.name in PRESENT:
+                    arrays.append(_list_array(~zero[PRESENT[field.name]][:, None], first_panel[lo : hi + 1]))
                 else:
                     bounds_of = np.arange(lo, hi + 1) if field.name in PAGE_ARRAYS else first_panel[lo : hi + 1]
                     arrays.append(_list_array(vectors[field.name], bounds_of))
             batches[split] = pa.RecordBatch.from_arrays(arrays, schema=self.plan.schema)
-            self.counts["rows"][split] += int(hi - lo)
         return batches
 
-    def _write(self, batches: dict[str, pa.RecordBatch]) -> None:
-        for split, batch in batches.items():
+    def _write(self, *rows: Any) -> None:
+        for split, batch in self._batches(*rows).items():
             self._writer(split).write_batch(batch)
+            self.unflushed += batch.nbytes
+        if self.unflushed >= _FLUSH_BYTES:
+            for sink, _ in self.writers.values():
+                _flush(sink)
+            self.unflushed = 0
 
     def _wait_for_write(self) -> None:
         if self.written is not None:
@@ -321,6 +333,7 @@ class _Shard:
         files = {}
         for split, (sink, writer) in self.writers.items():
             writer.close()
+            _flush(sink)
             sink.close()
             path = shard_file(self.plan.folder, split, self.number)
             os.replace(sink.name, path)
@@ -342,8 +355,29 @@ class _Shard:
             Path(sink.name).unlink(missing_ok=True)
 
 
+def _flush(file: Any) -> None:
+    """Puts a file on the disk and out of the page cache.
+
+    A file so written is whole when its new name is on the disk, and the memory that the system writes through is used
+    again: fresh memory for all of a large output costs more time than the writing.
+    """
+    file.flush()
+    os.fsync(file.fileno())
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _slot_name(name: str, slot: int | None) -> str:
     return name if slot is None else f"{name}, panel {slot},"
+
+
+def _character_ids(metadata: pa.StringArray, starts: np.ndarray, counts: np.ndarray) -> list:
+    """The characters of each window's panels as lists of strings, None for a page whose metadata do not tell."""
+    windows: list[list[list[str]] | None] = []
+    for text, start, count in zip(metadata.to_pylist(), starts.tolist(), counts.tolist(), strict=True):
+        panels = json.loads(text).get("character_ids")
+        windows.append(panels and [[str(each) for each in ids] for ids in panels[start : start + count]])
+    return windows
 
 
 def _list_array(vectors: np.ndarray, bounds: np.ndarray) -> pa.ListArray:
@@ -351,8 +385,7 @@ def _list_array(vectors: np.ndarray, bounds: np.ndarray) -> pa.ListArray:
     values = vectors[bounds[0] : bounds[-1]].reshape(-1)
     offsets = (bounds - bounds[0]) * vectors.shape[1]
     # 32-bit offsets hold 2**31 values: 4 GiB of float16, far above one block.
-    flat = pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat)
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
 
 
 def _digest(block: Block, store: Stage3Store, pages: np.ndarray, local: np.ndarray) -> int:

@@ -19,13 +19,24 @@ from zarr.storage import LocalStore
 
 from .errors import ComicSeqDataError
 
-__all__ = ["PAGE_ARRAYS", "PANEL_ARRAYS", "Block", "ReadFailure", "Stage3Store", "find_bad_vectors", "find_bad_masks"]
+__all__ = [
+    "PAGE_ARRAYS",
+    "PANEL_ARRAYS",
+    "PRESENT",
+    "Block",
+    "ReadFailure",
+    "Stage3Store",
+    "find_bad_masks",
+    "find_bad_vectors",
+]
 
 PANEL_ARRAYS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
 PAGE_ARRAYS = ("page_caption_embeddings",)
 MASK_ARRAYS = ("panel_masks", "panel_mask")
 # A panel always has a fused and a picture vector; one without text has no text vector, which Stage 3 writes as zeros.
 NEVER_ZERO = ("panel_embeddings", "visual_embeddings")
+# Columns of the data set that tell for each panel whether it has a vector of this array.
+PRESENT = {"has_text": "text_embeddings", "has_caption": "caption_embeddings"}
 
 
 class ReadFailure(NamedTuple):

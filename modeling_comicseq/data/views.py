@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from .distractors import draw_distractors
+from .distractors import draw_distractors, pack
 from .draws import Draws
 from .errors import ComicSeqDataError
 from .panels import PanelTable
@@ -181,15 +181,12 @@ def reading_order(table: PanelTable, rows: np.ndarray, draws: Draws, target: str
 def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
     """Two strips per page, which share out its panels at random and keep their order. Pages of one panel are left out."""
     keep = table.num_panels[rows] >= 2
-    rows, halves = rows[keep], []
+    rows = rows[keep]
     panels, mask = _page(table, rows)
     rank = np.argsort(np.argsort(np.where(mask, draws.uniform("half", mask.shape[1])[keep], 2.0), axis=1), axis=1)
     in_first = rank < (table.num_panels[rows] // 2)[:, None]
-    for chosen in (mask & in_first, mask & ~in_first):
-        order = np.argsort(~chosen, axis=1, kind="stable")
-        halves.append(np.take_along_axis(np.where(chosen, panels, -1), order, 1))
-    strips = np.concatenate(halves)
-    strips = strips[:, : max((strips >= 0).sum(1).max(), 1)]
+    width = (mask.shape[1] + 1) // 2
+    strips = np.concatenate([pack(panels, chosen, width) for chosen in (mask & in_first, mask & ~in_first)])
     return _strips(table, strips, np.tile(rows, 2))
 
 
@@ -359,6 +356,8 @@ def build_mixed_questions(
     if is_order.any():
         batches["reading_order"] = reading_order(table, rows[is_order], draws[is_order], reading_order_target)
     is_choice = ~is_order & (tasks != "")
+    if not is_choice.any():
+        return batches
     tasks, rows, draws = tasks[is_choice], rows[is_choice], draws[is_choice]
     slots = _asked_slots(table, tasks, rows, draws)
     candidates, answers = _candidates(table, protocol, tasks, rows, slots, num_candidates, draws)

@@ -21,8 +21,12 @@ def made_dataset(
     columns: tuple[str, ...] = COLUMNS,
     order: np.ndarray | None = None,
     window: int | None = None,
+    characters: list[list[list[list[str]] | None]] | None = None,
 ) -> Dataset:
-    """One row a page of each of `books` (panels of each page), or a row a window of `window` panels, one overlapping."""
+    """One row a page of each of `books` (panels of each page), or a row a window of `window` panels, one overlapping.
+
+    `characters` gives each page of each book one list of ids a panel, or None.
+    """
     rows = []
     for book, pages in enumerate(books):
         for page, count in enumerate(pages):
@@ -41,10 +45,15 @@ def made_dataset(
                 for column in columns:
                     vectors = [vector(column, book, page, panel) for panel in range(start, end)]
                     row[column] = np.concatenate(vectors).tolist()
+                if characters is not None:
+                    ids = characters[book][page]
+                    row["character_ids"] = ids if ids is None else ids[start:end]
                 rows.append(row)
     features = {name: Value("int32") for name in ("num_panels", "page_index", "window_start")}
     features |= {"sequence_index": Value("int64"), "book_id": Value("string")}
     features |= {column: List(Value("float32")) for column in columns}
+    if characters is not None:
+        features["character_ids"] = List(List(Value("string")))
     if order is not None:
         rows = [rows[i] for i in order]
     return Dataset.from_list(rows, features=Features(features))

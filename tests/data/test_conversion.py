@@ -89,6 +89,26 @@ def test_rows_hold_the_real_panels(tmp_path, monkeypatch, store, dtype):
         assert places == sorted(places)
 
 
+def test_panels_without_text_are_marked(tmp_path):
+    source = make_source(tmp_path / "in", slots=10)
+    source.array("text_embeddings")[5:7, :2] = 0
+    source.array("text_embeddings")[7, 3] = -0.0
+    source.array("caption_embeddings")[8, 1] = 0
+    data = convert(source, tmp_path / "out", window=4, stride=2)
+    assert data["train"].features["has_text"] == datasets.List(datasets.Value("bool"))
+    for row in rows_of(data).values():
+        for column, name in {"has_text": "text_embeddings", "has_caption": "caption_embeddings"}.items():
+            assert row[column] == vectors_of(row, name).any(axis=1).tolist()
+    found = {
+        column: sum(row[column].count(False) for row in rows_of(data).values())
+        for column in ("has_text", "has_caption")
+    }
+    assert min(found.values()) > 0
+    assert "| `has_text` | bool" in (tmp_path / "out" / "README.md").read_text()
+    source = make_source(tmp_path / "pictures", names=("panel_embeddings", "visual_embeddings"))
+    assert not {"has_text", "has_caption"} & set(convert(source, tmp_path / "out2")["train"].features)
+
+
 def test_page_index_is_the_natural_order(source, tmp_path):
     for row in rows_of(convert(source, tmp_path / "out")).values():
         assert row["page_index"] == row["sequence_index"] % 4  # pages 8, 9, 10, 11 of each book
@@ -124,6 +144,14 @@ def test_metadata_in_another_order_or_for_some_rows(source, tmp_path):
     assert sorted(row for row, _ in rows_of(data)) == [4, 5, 6, 7, 16, 17, 18, 19]
     for key, row in rows_of(data).items():
         assert {**row, "book_order": 0} == {**whole[key], "book_order": 0}
+
+
+def test_metadata_in_no_order(tmp_path, monkeypatch):
+    source = make_source(tmp_path / "in", pages=200)
+    whole = rows_of(convert(source, tmp_path / "whole"))
+    monkeypatch.setattr("modeling_comicseq.data.page_index._BATCH", 16)
+    source.write_metadata([source.entries[row] for row in np.random.default_rng(0).permutation(200)])
+    assert rows_of(convert(source, tmp_path / "mixed")) == whole
 
 
 def test_book_and_page_fields(source, tmp_path):
@@ -241,7 +269,7 @@ def convert_until(step: int, source: Source, output: Path, steps) -> None:
 
     def audit(event: str, arguments: tuple) -> None:
         writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if writes or event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "sqlite3.connect"):
+        if writes or event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove"):
             count()
 
     class Sink:
@@ -506,3 +534,44 @@ def test_stores_of_real_comics(tmp_path, name):
     assert sum(row["num_panels"] for row in rows.values()) == mask.sum()
     for (number, _), row in rows.items():
         assert np.array_equal(vectors_of(row, "panel_embeddings", "float32"), panels[number][mask[number]])
+
+
+def test_character_ids(tmp_path):
+    source = make_source(tmp_path / "in")
+    cast = {
+        row: [[f"hero {row}", panel] for panel in range(entry["num_panels"])]
+        for row, entry in enumerate(source.entries)
+        if row % 3
+    }
+    for row, ids in cast.items():
+        source.entries[row]["character_ids"] = ids
+    source.write_metadata(source.entries)
+    data = convert(source, tmp_path / "out", window=4, stride=2)
+    assert read_provenance(data)["character_ids"]
+    for (row, start), found in rows_of(data).items():
+        expected = cast.get(row)
+        if expected is not None:
+            expected = [[str(each) for each in ids] for ids in expected[start : start + found["num_panels"]]]
+        assert found["character_ids"] == expected
+        assert json.loads(found["metadata"]).get("character_ids") == cast.get(row)
+    assert "`character_ids`" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([["a"]], "character_ids is 1 lists for 2 panels"),
+        ("a", "character_ids is 'a' for 2 panels"),
+        ([["a"], "b"], "character_ids of panel 1 is 'b'"),
+        ([["a"], [None]], r"character_ids of panel 1 is \[None\]"),
+    ],
+)
+def test_faulty_character_ids(tmp_path, ids, message):
+    source = make_source(tmp_path / "in")
+    row = next(row for row, entry in enumerate(source.entries) if entry["num_panels"] == 2)
+    source.entries[row]["character_ids"] = ids
+    source.write_metadata(source.entries)
+    with pytest.raises(ComicSeqDataError, match=message):
+        convert(source, tmp_path / "out")
+    data = convert(source, tmp_path / "out", on_error="skip")
+    assert row not in {row for row, _ in rows_of(data)} and "character_ids" not in data["train"].features

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from datasets import concatenate_datasets
@@ -29,6 +31,16 @@ def test_several_chunks_and_selections_read_as_one_table():
     assert np.array_equal(whole.gather("panel_embeddings", panels), chunked.gather("panel_embeddings", panels))
     selected = PanelTable(dataset.select([3, 0]))
     assert identities(selected.gather("panel_embeddings", np.asarray([0, 5]))) == [(1, 1, 0), (0, 0, 0)]
+
+
+def test_a_copy_for_another_process_reads_the_same():
+    dataset = made_dataset([[3, 1], [2, 5]])
+    table = PanelTable(concatenate_datasets([dataset.select([0, 1]), dataset.select([3, 2])]))
+    copy = pickle.loads(pickle.dumps(table))
+    panels = np.asarray([[-1, 3, 10], [0, -1, 4]])
+    expected = table.gather("visual_embeddings", panels)
+    assert np.array_equal(copy.gather("visual_embeddings", panels), expected)
+    assert not expected[panels < 0].any() and expected.flags.writeable
 
 
 def test_pages_are_numbered_in_book_order_whatever_the_row_order():

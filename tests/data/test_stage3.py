@@ -104,6 +104,8 @@ def test_wrong_dtype(source):
 
 # The metadata as a whole
 
+PAGES = [f'{{"sequence_index": {n}, "num_panels": 1, "canonical_id": "a/{n}"}}' for n in range(3)]
+
 
 @pytest.mark.parametrize(
     ("text", "found"),
@@ -122,6 +124,8 @@ def test_wrong_dtype(source):
         ('[{"sequence_index": 0, "num_panels": 1, "canonical_id": "a/b"} {}]', "no comma after entry 0"),
         ('[{"sequence_index": 0, "num_panels": 1, "canonical_id": "a/b"}] x', "follows the end"),
         ('[{"a": "\xff"}]'.encode("latin-1"), "is not JSON in UTF-8"),
+        (f"[{PAGES[0]}, {PAGES[1]}, 3, {PAGES[2]}]", "entry 2 begins with '3, "),
+        (f'[{PAGES[0]}, {PAGES[1]}, {{"a" 3}}, {PAGES[2]}]', "is not JSON at entry 2"),
     ],
 )
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
@@ -139,7 +143,9 @@ def test_metadata_is_absent(source):
 
 def test_metadata_is_read_in_pieces(tmp_path, monkeypatch):
     """Entries that a read cuts anywhere come out whole."""
-    entries = [{"text": 'a "quoted", [bracketed] {text}', "n": n, "deep": [{"x": [1, {}]}]} for n in range(30)]
+    # Pieces of an entry look like the border of two, within lists and within strings.
+    deep = [{"text": 1}, {"text": [1, {}]}, {"text": '}, {"text": '}]
+    entries = [{"text": 'a "quoted", [bracketed] {text}', "n": n, "deep": deep[: n % 4]} for n in range(30)]
     path = tmp_path / "metadata.json"
     for indent in (None, 2):
         path.write_text("\ufeff" + json.dumps(entries, indent=indent), encoding="utf-8")

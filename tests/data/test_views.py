@@ -10,10 +10,12 @@ from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.views import (
     BUILDERS,
+    build_mixed_questions,
     build_questions,
     check_servable,
     draw_tasks,
     half_page_views,
+    masked_panels,
     servable,
 )
 
@@ -223,7 +225,155 @@ def test_tasks_are_drawn_by_weight_among_those_the_page_can_serve():
 def test_a_task_that_no_page_can_serve_is_an_error_that_says_why():
     table = made_table([[1, 1]], columns=("panel_embeddings",))
     with pytest.raises(ComicSeqDataError, match="text_cloze cannot be asked: the data set has no `text_embeddings`"):
-        check_servable(table, "text_cloze")
+        check_servable(table, "text_cloze", "same_book")
     with pytest.raises(ComicSeqDataError, match="no page of the data set has two panels"):
-        check_servable(table, "panel_picking")
-    check_servable(made_table([[2]]), "panel_picking")
+        check_servable(table, "panel_picking", "same_book")
+    check_servable(made_table([[2, 1]]), "panel_picking", "same_book")
+
+
+def test_a_protocol_without_a_distractor_is_an_error_that_says_why():
+    one_page_books = made_table([[3], [2]])
+    check_servable(one_page_books, "panel_picking", "cross_book")
+    check_servable(one_page_books, "reading_order", "same_book")  # needs none
+    check_servable(one_page_books, "visual_closure", "later_panels")
+    with pytest.raises(ComicSeqDataError, match="under the protocol same_book: no book of the split has another page"):
+        check_servable(one_page_books, "panel_picking", ["cross_book", "same_book"])
+    with pytest.raises(ComicSeqDataError, match="the split has a single book"):
+        check_servable(made_table([[3, 2]]), "caption_relevance", "cross_book")
+    with pytest.raises(ComicSeqDataError, match="no page of the split has three panels"):
+        check_servable(made_table([[2, 2]]), "text_closure", "later_panels")
+
+
+def test_later_panels_is_refused_outside_closure():
+    table = made_table([[4, 4], [4]])
+    rows = np.arange(3)
+    for ask in (
+        lambda: check_servable(table, "panel_picking", "later_panels"),
+        lambda: build_questions(table, "panel_picking", rows, Draws(0, 0, rows), 5, ["same_book", "later_panels"]),
+    ):
+        with pytest.raises(ComicSeqDataError, match="later_panels makes no sense for the task panel_picking"):
+            ask()
+
+
+@settings(max_examples=20, deadline=None)
+@given(books=BOOKS, seed=st.integers(0, 1000))
+def test_mixed_questions_are_those_of_each_task(books, seed):
+    table = made_table(books)
+    rows = np.arange(len(table))
+    weights = dict.fromkeys((*CHOICE_TASKS, "reading_order"), 1.0)
+    tasks = draw_tasks(table, rows, weights, Draws(seed, 0, rows))
+    protocol = ("same_book", "cross_book")
+    mixed = build_mixed_questions(table, tasks, rows, Draws(seed, 0, rows), 4, protocol)
+    for task in weights:
+        chosen = rows[tasks == task]
+        if not len(chosen):
+            assert task not in mixed
+            continue
+        alone = build_questions(table, task, chosen, Draws(seed, 0, chosen), 4, protocol)
+        if "candidate_mask" in alone:
+            keep = alone["candidate_mask"].sum(1) > 1
+            chosen, alone = chosen[keep], {}
+            if len(chosen):  # asked again, since the widths of the others do not count
+                alone = build_questions(table, task, chosen, Draws(seed, 0, chosen), 4, protocol)
+        assert (task in mixed) == (len(chosen) > 0)
+        assert all(np.array_equal(mixed[task][name], alone[name]) for name in alone)
+
+
+CHARACTERS = st.lists(st.lists(st.sampled_from("abcd"), max_size=2), min_size=1, max_size=4)
+CAST = st.lists(st.lists(st.none() | CHARACTERS, min_size=1, max_size=6), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize("protocol", ["same_book", "cross_book"])
+@settings(max_examples=25, deadline=None)
+@given(cast=CAST, seed=st.integers(0, 1000))
+def test_character_coherence_asks_for_characters(protocol, cast, seed):
+    books = [[3 if page is None else len(page) for page in book] for book in cast]
+    table = made_table(books, characters=cast)
+
+    def seen(panel: tuple[int, int, int]) -> set[str]:
+        return set((cast[panel[0]][panel[1]] or [[]] * 9)[panel[2]])
+
+    def is_askable(page: list[list[str]] | None) -> bool:
+        return any(set(a) & set(b) for i, a in enumerate(page or []) for b in (page or [])[:i])
+
+    rows = np.arange(len(table))
+    can_ask = servable(table, "character_coherence", rows)
+    assert can_ask.tolist() == [is_askable(page) for book in cast for page in book]
+    rows = rows[can_ask]
+    if not len(rows):
+        return
+    batch = build_questions(table, "character_coherence", rows, Draws(seed, 0, rows), 4, protocol)
+    for context, offered, labels in zip(
+        shown("character_coherence", batch), candidates(batch), batch["labels"], strict=True
+    ):
+        (right,) = [panel for panel, label in zip(offered, labels, strict=True) if label == 1]
+        wrong = [panel for panel, label in zip(offered, labels, strict=True) if label == 0]
+        assert seen(right) & {character for panel in context - {None} for character in seen(panel)}
+        assert len(set(wrong)) == len(wrong)
+        book, page, _ = right
+        if protocol == "cross_book":
+            assert all(panel[0] != book for panel in wrong)
+            continue
+        on_page = {character for ids in cast[book][page] for character in ids}
+        fit = [
+            (book, other, slot)
+            for other, panels in enumerate(cast[book])
+            for slot, ids in enumerate(panels or [])
+            if other != page and not on_page & set(ids)
+        ]
+        assert set(wrong) <= set(fit) and len(wrong) == min(3, len(fit))
+        distances = sorted(abs(other - page) for other in {other for _, other, _ in fit})
+        # One of each page first, the nearest pages first.
+        assert sorted(abs(other - page) for other in {other for _, other, _ in wrong}) == distances[:3]
+
+
+def test_character_ids_in_windows_and_what_they_refuse():
+    cast = [[[["a"], ["b"], [], ["a"], ["c"], ["c"]], [["b"], ["d"]]]]
+    table = made_table([[6, 2]], characters=cast, window=4)
+    # The windows are panels 0-3 and 2-5: `a` comes twice in the first, `c` in the second.
+    assert table.characters.counts.tolist() == [2, 2, 0]
+    rows = np.repeat([0, 1], 20)
+    batch = build_questions(table, "character_coherence", rows, Draws(0, 0, np.arange(40)), 3, "same_book")
+    wrong = {
+        p
+        for offered, labels in zip(candidates(batch), batch["labels"], strict=True)
+        for p, label in zip(offered, labels, strict=True)
+        if label == 0
+    }
+    assert wrong == {(0, 1, 1)}  # `b` is on the page, though not in the second window
+    with pytest.raises(ComicSeqDataError, match="in_page makes no sense for the task character_coherence"):
+        check_servable(table, "character_coherence", "in_page")
+    with pytest.raises(ComicSeqDataError, match="name no character twice on a page"):
+        check_servable(made_table([[2, 2]], characters=[[[["a"], ["b"]], None]]), "character_coherence", "same_book")
+    nobody_else = made_table([[2, 2]], characters=[[[["a"], ["a"]], [["a"], ["a"]]]])
+    with pytest.raises(ComicSeqDataError, match="no book of the split has another page with a panel that could be"):
+        check_servable(nobody_else, "character_coherence", "same_book")
+    with pytest.raises(ComicSeqDataError, match="Row 0 has 1 lists in `character_ids` but 2 panels"):
+        made_table([[2]], characters=[[[["a"]]]])
+
+
+@settings(max_examples=20, deadline=None)
+@given(books=BOOKS, seed=st.integers(0, 1000), share=st.floats(0, 1))
+def test_masked_panels_keep_one_and_hide_one(books, seed, share):
+    table = made_table(books)
+    rows = np.arange(len(table))
+    batch = masked_panels(table, rows, Draws(seed, 0, rows), share)
+    masked, real = batch["masked"], batch["attention_mask"].astype(bool)
+    counts = table.num_panels[table.num_panels >= 2]
+    assert real.sum(1).tolist() == counts.tolist() and not (masked & ~real).any()
+    hidden = masked.sum(1)
+    assert ((hidden >= 1) & (hidden < counts)).all()
+    assert (np.abs(hidden - np.clip(share * counts, 1, counts - 1)) < 1).all()
+    assert not batch["panel_embeddings"][masked].any()
+    assert batch["panel_embeddings"][real & ~masked].any(-1).all()
+    assert np.array_equal(table.gather("panel_embeddings", batch["target_panels"]), batch["target_embeddings"])
+    targets = iter(identities(batch["target_embeddings"]))
+    pages = [(book, page) for book, pages in enumerate(books) for page, count in enumerate(pages) if count >= 2]
+    for page, slots in zip(pages, masked, strict=True):
+        assert [next(targets) for _ in range(slots.sum())] == [(*page, slot) for slot in np.flatnonzero(slots)]
+
+
+def test_masked_panels_are_drawn_uniformly_at_the_share():
+    table = made_table([[10]])
+    batch = masked_panels(table, np.zeros(4000, dtype=int), Draws(0, 0, np.arange(4000)), 0.25)
+    assert np.abs(batch["masked"].mean(0) - 0.25).max() < 0.03
