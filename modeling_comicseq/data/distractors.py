@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .draws import Draws
-from .panels import PanelTable
+from .panels import PanelPool, PanelSubset, PanelTable
 
 PROTOCOLS = ("same_book", "cross_book", "in_page", "later_panels")
 REACH = 32  # pages before and after in which `strangers_of_book` looks
@@ -24,30 +24,35 @@ def draw_distractors(
     num_distractors: int,
     draws: Draws,
     strangers: bool = False,
+    among: PanelSubset | None = None,
 ) -> np.ndarray:
     """Draws distractors for questions about `answer_slots` (B,) of `rows` (B,) under one of `PROTOCOLS`.
 
     Given several protocols, every question draws one of them. With `strangers`, distractors from the same book show none
-    of the page's characters; those of other books never do.
+    of the page's characters; those of other books never do. With `among`, all are panels of that subset.
     """
     if not isinstance(protocol, str):
         drawn = [
-            draw_distractors(table, each, rows, answer_slots, num_distractors, draws, strangers) for each in protocol
+            draw_distractors(table, each, rows, answer_slots, num_distractors, draws, strangers, among)
+            for each in protocol
         ]
         choice = draws.integer("protocol", np.full(len(rows), len(drawn)))
         return np.stack(drawn)[choice, np.arange(len(rows))]
+    pool = table.pool if among is None else among.pool
+    if protocol == "same_book" and strangers:
+        return strangers_of_book(table, rows, num_distractors, draws)
     if protocol == "same_book":
-        return (strangers_of_book if strangers else same_book)(table, rows, num_distractors, draws)
+        return same_book(table, pool, rows, num_distractors, draws)
     if protocol == "cross_book":
-        return cross_book(table, rows, num_distractors, draws)
+        return cross_book(table, pool, rows, num_distractors, draws)
     if protocol == "in_page":
-        return same_page(table, rows, lambda slots: slots != answer_slots[:, None], num_distractors, draws)
+        return same_page(table, among, rows, lambda slots: slots != answer_slots[:, None], num_distractors, draws)
     if protocol == "later_panels":
-        return same_page(table, rows, lambda slots: slots > answer_slots[:, None], num_distractors, draws)
+        return same_page(table, among, rows, lambda slots: slots > answer_slots[:, None], num_distractors, draws)
     raise ValueError(f"`protocol` is {protocol!r} but must be one of {', '.join(PROTOCOLS)}.")
 
 
-def same_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
+def same_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
     """One panel from each of the nearest other pages of the book; a second from each where pages are too few, and so on."""
     page, book = table.pages[rows], table.books[rows]
     first_page, end_page = table.book_pages[book], table.book_pages[book + 1]
@@ -58,34 +63,34 @@ def same_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: 
     neighbours = page[:, None] + offsets
     exists = (neighbours >= first_page[:, None]) & (neighbours < end_page[:, None])
     neighbours = np.where(exists, neighbours, page[:, None])
-    start = table.page_pool[neighbours]
-    size = np.where(exists, table.page_pool[neighbours + 1] - start, 0)
+    start = pool.page_starts[neighbours]
+    size = np.where(exists, pool.page_starts[neighbours + 1] - start, 0)
     shift = (draws.uniform("same_book.panel", neighbours.shape[1]) * size).astype(np.int64)
 
     is_one_enough = (size > 0).sum(1).min(initial=num_distractors) >= num_distractors
     rounds = np.arange(1 if is_one_enough else num_distractors)[None, :, None]
     choice = start[:, None] + (shift[:, None] + rounds) % np.maximum(size[:, None], 1)
     is_there = rounds < size[:, None]
-    return _first(table.pool, choice.reshape(len(rows), -1), is_there.reshape(len(rows), -1), num_distractors)
+    return _first(pool.panels, choice.reshape(len(rows), -1), is_there.reshape(len(rows), -1), num_distractors)
 
 
 def strangers_of_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
     """As `same_book`, but of the panels that show none of the page's characters, which may stand many pages away."""
     assert table.characters is not None
     page, book = table.pages[rows], table.books[rows]
-    start = table.page_pool[np.maximum(page - REACH, table.book_pages[book])]
-    size = table.page_pool[np.minimum(page + REACH + 1, table.book_pages[book + 1])] - start
+    start = table.pool.page_starts[np.maximum(page - REACH, table.book_pages[book])]
+    size = table.pool.page_starts[np.minimum(page + REACH + 1, table.book_pages[book + 1])] - start
     question = np.repeat(np.arange(len(rows)), size)
     place = np.arange(len(question)) - np.repeat(np.cumsum(size) - size, size)
-    other = np.searchsorted(table.page_pool, start[question] + place, side="right") - 1
-    panel = table.pool[start[question] + place]
+    other = np.searchsorted(table.pool.page_starts, start[question] + place, side="right") - 1
+    panel = table.pool.panels[start[question] + place]
     luck = draws.uniform("strangers.panel", size.max(initial=1))[question, place]
     fit = (other != page[question]) & table.characters.are_strangers(panel, page[question])
     question, other, panel, luck = question[fit], other[fit], panel[fit], luck[fit]
 
     order = np.lexsort((luck, other, question))
     question, other, panel = question[order], other[order], panel[order]
-    which_round = _place_in_group(question * len(table.page_pool) + other)
+    which_round = _place_in_group(question * len(table.pool.page_starts) + other)
     distance = np.abs(other - page[question])
     is_second = (draws.uniform("same_book.side", REACH)[question, distance - 1] < 0.5) == (other < page[question])
     order = np.lexsort((is_second, distance, which_round, question))
@@ -102,23 +107,28 @@ def _place_in_group(groups: np.ndarray) -> np.ndarray:
     return np.arange(len(groups)) - np.searchsorted(groups, groups)
 
 
-def cross_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
+def cross_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
     """Panels of other books: one from each of `num_distractors` equal parts of all of them, so that none comes twice."""
     book = table.books[rows]
-    start = table.page_pool[table.book_pages[book]][:, None]
-    end = table.page_pool[table.book_pages[book + 1]][:, None]
-    others = len(table.pool) - (end - start)
+    start = pool.page_starts[table.book_pages[book]][:, None]
+    end = pool.page_starts[table.book_pages[book + 1]][:, None]
+    others = len(pool.panels) - (end - start)
     bounds = np.arange(num_distractors + 1) * others // num_distractors
     size = np.diff(bounds, axis=1)  # 0 in places where there are fewer other panels than parts
     choice = bounds[:, :-1] + (draws.uniform("cross_book.panel", num_distractors) * size).astype(np.int64)
     choice = np.where(choice >= start, choice + end - start, choice)
-    return _first(table.pool, np.where(size > 0, choice, 0), size > 0, num_distractors)
+    return _first(pool.panels, np.where(size > 0, choice, 0), size > 0, num_distractors)
 
 
-def same_page(table: PanelTable, rows: np.ndarray, eligible, num_distractors: int, draws: Draws) -> np.ndarray:
+def same_page(
+    table: PanelTable, among: PanelSubset | None, rows: np.ndarray, eligible, num_distractors: int, draws: Draws
+) -> np.ndarray:
     """Panels of the question's own page, at the slots (1, N) of which `eligible` is true."""
     slots = np.arange(max(table.num_panels[rows].max(), num_distractors))[None]
     is_there = (slots < table.num_panels[rows][:, None]) & eligible(slots)
+    if among is not None:
+        panels = np.where(is_there, table.panel(rows[:, None], slots), 0)
+        is_there &= among.count(panels, panels + 1) > 0
     order = np.argsort(np.where(is_there, draws.uniform("same_page.panel", slots.shape[1]), 2.0), axis=1)
     order = order[:, :num_distractors]
     return np.where(np.take_along_axis(is_there, order, 1), table.panel(rows[:, None], order), -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
@@ -23,9 +25,9 @@ class PanelTable:
         pages: Number of the page of each row `(R,)`; the windows of a long page share it. Pages are numbered in the
             order of their book, books one after the other.
         book_pages: First page of each book, and the number of pages `(books + 1,)`.
-        pool: Number of every panel, page by page, each panel once, even where windows overlap `(panels,)`. A panel's
-            number is that of its row's first panel plus its slot.
-        page_pool: First entry of each page in `pool`, and the length of `pool` `(pages + 1,)`.
+        pool: Every panel, page by page. A panel's number is that of its row's first panel plus its slot.
+        with_text: Those that have a text, where some have none; else None.
+        with_caption: Those that have a caption, likewise.
         columns: The vector columns that are present.
         widths: Width of each.
         characters: Who is seen in which panel, None where the data set does not tell.
@@ -52,6 +54,9 @@ class PanelTable:
             if name in table.column_names:
                 self.columns[name] = self._open(name, table[name])
                 self.widths[name] = self.columns[name].runs.shape[1]
+        self.with_text, self.with_caption = (
+            self._subset(table[name]) if name in table.column_names else None for name in ("has_text", "has_caption")
+        )
         self.characters = None
         if "character_ids" in table.column_names:
             self.characters = CharacterLabels(table["character_ids"], self.num_panels, self.pages)
@@ -75,8 +80,21 @@ class PanelTable:
         seen[1:] = np.where(is_new[1:], 0, np.clip(start[:-1] + count[:-1] - start[1:], 0, count[1:]))
         fresh = count - seen
         first = np.cumsum(fresh) - fresh
-        self.pool = np.repeat(self.offsets[order] + seen - first, fresh) + np.arange(fresh.sum())
-        self.page_pool = np.concatenate((first[is_new], [len(self.pool)]))
+        panels = np.repeat(self.offsets[order] + seen - first, fresh) + np.arange(fresh.sum())
+        self.pool = PanelPool(panels, np.concatenate((first[is_new], [len(panels)])))
+
+    def _subset(self, flags: pa.ChunkedArray) -> PanelSubset | None:
+        is_member = pa.concat_arrays(flags.chunks).flatten().to_numpy(zero_copy_only=False)
+        if is_member.all():
+            return None
+        chosen = is_member[self.pool.panels]
+        starts = np.concatenate(([0], np.cumsum(chosen)))[self.pool.page_starts]
+        members = np.flatnonzero(is_member)
+        return PanelSubset(
+            PanelPool(self.pool.panels[chosen], starts),
+            members,
+            np.searchsorted(members, np.arange(self.offsets[-1] + 1)),
+        )
 
     def _open(self, name: str, column: pa.ChunkedArray) -> VectorColumn:
         chunks = [chunk for chunk in column.chunks if len(chunk)]
@@ -102,6 +120,44 @@ class PanelTable:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
         vectors_of = self.columns[column]
         return vectors_of.runs[vectors_of.places(panels.ravel())].reshape(*panels.shape, self.widths[column])
+
+
+@dataclass
+class PanelPool:
+    """Panels, page by page, each panel once, even where windows overlap.
+
+    Attributes:
+        panels: Their numbers `(n,)`.
+        page_starts: First entry of each page in `panels`, and their number `(pages + 1,)`.
+    """
+
+    panels: np.ndarray
+    page_starts: np.ndarray
+
+
+@dataclass
+class PanelSubset:
+    """Some of the panels of a table.
+
+    Attributes:
+        pool: Page by page, each once.
+        members: Their numbers in order `(n,)`.
+        ranks: How many members have a number below `(panels + 1,)`.
+    """
+
+    pool: PanelPool
+    members: np.ndarray
+    ranks: np.ndarray
+
+    def count(self, first: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Members among the panels from `first` to below `end` `(B,)`."""
+        return self.ranks[end] - self.ranks[first]
+
+    def draw(self, first: np.ndarray, end: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """One of those members each, drawn with numbers in [0, 1) `(B,)`; `first` where there is none."""
+        count = self.count(first, end)
+        choice = self.ranks[first] + (uniform * count).astype(np.int64)
+        return np.where(count > 0, np.append(self.members, 0)[choice], first)
 
 
 class VectorColumn:

@@ -10,7 +10,7 @@ import torch
 from .distractors import draw_distractors, pack
 from .draws import Draws
 from .errors import ComicSeqDataError
-from .panels import PanelTable
+from .panels import PanelSubset, PanelTable
 
 Batch = dict[str, np.ndarray]
 NEEDED_COLUMN = {"caption_relevance": "caption_embeddings", "text_cloze": "text_embeddings"}
@@ -25,7 +25,24 @@ def servable(table: PanelTable, task: str, rows: np.ndarray) -> np.ndarray:
         return np.zeros(len(rows), dtype=bool)
     if task == "character_coherence" and table.characters is not None:
         return table.characters.counts[rows] > 0
-    return table.num_panels[rows] >= (1 if task == "caption_relevance" else 2)
+    enough = table.num_panels[rows] >= (1 if task == "caption_relevance" else 2)
+    among = _can_be_asked(table, task)
+    if among is None:
+        return enough
+    return enough & (among.count(*_askable(table, task, rows)) > 0)
+
+
+def _can_be_asked(table: PanelTable, task: str) -> PanelSubset | None:
+    """The panels that `task` can ask about: those that have the text or the caption it asks for; None for all."""
+    if task == "text_cloze" or (task == "text_closure" and "text_embeddings" in table):
+        return table.with_text
+    return table.with_caption if task == "caption_relevance" else None
+
+
+def _askable(table: PanelTable, task: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First panel of each row that can be asked about and the one behind the last: closure needs one before the gap."""
+    first = table.offsets[rows] + (1 if task in ("visual_closure", "text_closure") else 0)
+    return np.minimum(first, table.offsets[rows + 1]), table.offsets[rows + 1]
 
 
 def check_servable(table: PanelTable, task: str, protocol: str | Sequence[str]) -> None:
@@ -38,6 +55,8 @@ def check_servable(table: PanelTable, task: str, protocol: str | Sequence[str]) 
     if not len(rows):
         if task in NEEDED_COLUMN and NEEDED_COLUMN[task] not in table:
             missing = f"the data set has no `{NEEDED_COLUMN[task]}`"
+        elif _can_be_asked(table, task) is not None:
+            missing = "no page has a panel whose text or caption could be asked for"
         elif task == "character_coherence" and table.characters is not None:
             missing = "its `character_ids` name no character twice on a page"
         else:
@@ -79,7 +98,9 @@ def _check_protocol(table: PanelTable, task: str, protocol: str) -> None:
 def _has_distractor(table: PanelTable, task: str, protocol: str, rows: np.ndarray) -> bool:
     strangers = task == "character_coherence" and table.characters is not None
     slots = np.minimum(1, table.num_panels[rows] - 1)  # behind the earliest gap, the most panels are left
-    return bool((draw_distractors(table, protocol, rows, slots, 1, Draws(0, 0, rows), strangers) >= 0).any())
+    among = table.with_text if task in ("text_closure", "text_cloze") else None
+    distractors = draw_distractors(table, protocol, rows, slots, 1, Draws(0, 0, rows), strangers, among)
+    return bool((distractors >= 0).any())
 
 
 def draw_tasks(table: PanelTable, rows: np.ndarray, weights: dict[str, float], draws: Draws) -> np.ndarray:
@@ -248,6 +269,12 @@ def _asked_slots(table: PanelTable, tasks: np.ndarray, rows: np.ndarray, draws: 
     is_closure = (tasks == "visual_closure") | (tasks == "text_closure")
     if is_closure.any():
         slots = np.where(is_closure, 1 + draws.integer("gap", count - 1), slots)
+    for task in ("text_closure", "text_cloze", "caption_relevance"):
+        among = _can_be_asked(table, task)
+        if among is not None and (tasks == task).any():
+            purpose = "gap" if task == "text_closure" else "asked"
+            drawn = among.draw(*_askable(table, task, rows), draws.uniform(purpose)) - table.offsets[rows]
+            slots = np.where(tasks == task, drawn, slots)
     if table.characters is not None:
         by_character = table.characters.slots(rows, draws.uniform("asked"))
         slots = np.where(tasks == "character_coherence", by_character, slots)
@@ -275,6 +302,17 @@ def _candidates(
             num_candidates - 1,
             draws[is_labelled],
             strangers=True,
+        )
+    is_text = (tasks == "text_cloze") | ((tasks == "text_closure") & ("text_embeddings" in table))
+    if table.with_text is not None and is_text.any():  # an empty text among the candidates would give itself away
+        distractors[is_text] = draw_distractors(
+            table,
+            protocol,
+            rows[is_text],
+            answer_slots[is_text],
+            num_candidates - 1,
+            draws[is_text],
+            among=table.with_text,
         )
     candidates = np.concatenate((table.panel(rows, answer_slots)[:, None], distractors), axis=1)
     keys = np.where(candidates >= 0, draws.uniform("place", num_candidates), 2.0)

@@ -47,14 +47,14 @@ def test_pages_are_numbered_in_book_order_whatever_the_row_order():
     table = made_table([[2, 2, 2], [2, 2]], order=np.asarray([4, 1, 3, 0, 2]))
     assert table.pages.tolist() == [4, 1, 3, 0, 2]
     assert table.book_pages.tolist() == [0, 3, 5]
-    pool = identities(table.gather("panel_embeddings", table.pool))
+    pool = identities(table.gather("panel_embeddings", table.pool.panels))
     assert pool == sorted(pool)
 
 
 def test_windows_share_their_page_and_count_each_panel_once():
     table = made_table([[7, 2]], window=4)
     assert table.pages.tolist() == [0, 0, 1]
-    assert identities(table.gather("panel_embeddings", table.pool)) == [(0, 0, p) for p in range(7)] + [
+    assert identities(table.gather("panel_embeddings", table.pool.panels)) == [(0, 0, p) for p in range(7)] + [
         (0, 1, 0),
         (0, 1, 1),
     ]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from datasets import List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_comicseq.data.distractors import draw_distractors
 from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import (
     BUILDERS,
     build_mixed_questions,
@@ -19,7 +21,7 @@ from modeling_comicseq.data.views import (
     servable,
 )
 
-from .made_dataset import identities, made_table, vector
+from .made_dataset import identities, made_dataset, made_table, vector
 
 BOOKS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=6), min_size=1, max_size=4)
 CHOICE_TASKS = sorted(BUILDERS)
@@ -377,3 +379,43 @@ def test_masked_panels_are_drawn_uniformly_at_the_share():
     table = made_table([[10]])
     batch = masked_panels(table, np.zeros(4000, dtype=int), Draws(0, 0, np.arange(4000)), 0.25)
     assert np.abs(batch["masked"].mean(0) - 0.25).max() < 0.03
+
+
+@pytest.mark.parametrize("protocol", ["same_book", "cross_book", "in_page"])
+def test_a_panel_without_text_is_neither_asked_for_its_text_nor_offered(protocol):
+    has_text = np.random.default_rng(0).random(60) < 0.6
+    dataset = made_dataset([[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 5, 5]])
+    flags = has_text.reshape(12, 5).tolist()
+    dataset = dataset.add_column("has_text", flags, feature=List(Value("bool")))
+    table = PanelTable(dataset)
+    for task in ("text_cloze", "text_closure"):
+        rows = np.repeat(np.arange(12), 20)
+        can_ask = servable(table, task, rows)
+        first = 1 if task == "text_closure" else 0
+        assert can_ask[::20].tolist() == [any(page[first:]) for page in flags]
+        rows = rows[can_ask]
+        batch = build_questions(table, task, rows, Draws(0, 0, np.arange(len(rows))), 5, protocol)
+        offered = [panel for question in candidates(batch) for panel in question if panel]
+        assert offered and all(flags[book * 4 + page][panel] for book, page, panel in offered)
+        asked = {question[label] for question, label in zip(candidates(batch), batch["labels"], strict=True)}
+        # Every panel with a text comes up sooner or later.
+        assert asked == {(r // 4, r % 4, p) for r in range(12) for p in range(first, 5) if flags[r][p]}
+    picked = build_questions(table, "panel_picking", rows, Draws(0, 0, rows), 5, protocol)
+    offered = [panel for question in candidates(picked) for panel in question if panel]
+    assert not all(flags[book * 4 + page][panel] for book, page, panel in offered)
+
+
+def test_questions_are_the_same_where_every_panel_has_a_text():
+    dataset = made_dataset([[4, 3, 5], [2, 4, 3]])
+    flagged = dataset.add_column("has_text", [[True] * n for n in dataset["num_panels"]], feature=List(Value("bool")))
+    rows = np.arange(6)
+    for task in ("text_cloze", "text_closure"):
+        plain, other = (build_questions(PanelTable(d), task, rows, Draws(1, 0, rows)) for d in (dataset, flagged))
+        assert all(np.array_equal(plain[name], other[name]) for name in plain)
+
+
+def test_data_without_a_single_text_are_refused_for_text_tasks():
+    dataset = made_dataset([[2, 2]])
+    table = PanelTable(dataset.add_column("has_text", [[False, False]] * 2, feature=List(Value("bool"))))
+    with pytest.raises(ComicSeqDataError, match="text_cloze cannot be asked: no page has a panel whose text"):
+        check_servable(table, "text_cloze", "same_book")
