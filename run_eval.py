@@ -8,17 +8,17 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from datasets import load_from_disk
 from rich.console import Console
 from rich.progress import track
 from transformers import HfArgumentParser
 
-from modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.checkpoints import check_fits, load_checkpoint, read_config
+from modeling_comicseq.checks import check_at_least, check_protocols, parse_into
+from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS, ComicSeqConfig
 from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.provenance import read_provenance
 from modeling_comicseq.data.synthetic import SyntheticCorpus, SyntheticWorld
@@ -36,7 +36,9 @@ class EvaluationArguments:
     split: str = field(default="test", metadata={"help": "Split to ask questions from: test, validation or train."})
     tasks: list[str] = field(
         default_factory=lambda: ["panel_picking"],
-        metadata={"help": f"Tasks to ask, or `all` that the data can serve: {', '.join(DEFAULT_TASK_WEIGHTS)}."},
+        metadata={
+            "help": f"Tasks to ask, or `all` that the model was trained on and the data can serve: {', '.join(DEFAULT_TASK_WEIGHTS)}."
+        },
     )
     protocol: list[str] = field(
         default_factory=lambda: ["same_book", "cross_book"],
@@ -50,37 +52,18 @@ class EvaluationArguments:
     batch_size: int = field(default=256, metadata={"help": "Questions in a batch."})
     output_dir: str | None = field(default=None, metadata={"help": "Folder of results.json; the model's by default."})
 
-
-def load_model(name: str) -> tuple[ComicSeqForPreTraining, set[str]]:
-    """Loads a checkpoint of any ComicSeq class; returns the model and the tasks whose head the checkpoint holds."""
-    try:
-        loaded: Any = ComicSeqForPreTraining.from_pretrained(name, output_loading_info=True)
-    except OSError as error:
-        raise ComicSeqDataError(f"{name} is no ComicSeq checkpoint: {str(error).splitlines()[0]}") from None
-    model, info = loaded
-    untrained = {key.split("_head.")[0] for key in info["missing_keys"] if "_head." in key}
-    if any(key.startswith("comicseq.") for key in info["missing_keys"]):
-        raise ComicSeqDataError(f"{name} is no ComicSeq checkpoint: it holds no encoder.")
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), set(DEFAULT_TASK_WEIGHTS) - untrained
-
-
-def open_table(arguments: EvaluationArguments, model: ComicSeqForPreTraining) -> PanelTable:
-    """Opens the split and checks that its vectors are as wide as the model's."""
-    try:
-        splits = load_from_disk(arguments.dataset)
-    except FileNotFoundError:
-        raise ComicSeqDataError(f"{arguments.dataset} is no data set: write one with `comicseq convert`.") from None
-    if arguments.split not in splits:
-        raise ComicSeqDataError(f"{arguments.dataset} has no split {arguments.split!r} but {', '.join(splits)}.")
-    table = PanelTable(splits[arguments.split])
-    for column, width in table.widths.items():
-        wanted = getattr(model.config, column.removesuffix("_embeddings") + "_embedding_dim")
-        if width != wanted:
-            raise ComicSeqDataError(
-                f"`{column}` of {arguments.dataset} is {width} wide but {arguments.model} was made for {wanted}: use the"
-                " data that the model was trained on, or train one on these vectors."
-            )
-    return table
+    def __post_init__(self):
+        for task in self.tasks:
+            if task not in DEFAULT_TASK_WEIGHTS and task != "all":
+                raise ComicSeqDataError(
+                    f"`tasks` names {task!r} but tasks are all, {', '.join(DEFAULT_TASK_WEIGHTS)}."
+                )
+        check_protocols(self.protocol)
+        check_at_least("num_candidates", self.num_candidates, 2)
+        check_at_least("repeats", self.repeats, 1)
+        check_at_least("batch_size", self.batch_size, 1)
+        if self.output_dir is not None and Path(self.output_dir).is_file():
+            raise ComicSeqDataError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
 
 
 def synthetic_world(dataset: str) -> SyntheticWorld | None:
@@ -91,27 +74,51 @@ def synthetic_world(dataset: str) -> SyntheticWorld | None:
         return None
 
 
-def main() -> None:
-    parser = HfArgumentParser(EvaluationArguments, prog="run_eval.py", description=__doc__)  # type: ignore[arg-type]
-    (arguments,) = parser.parse_args_into_dataclasses()
-    model, tasks = load_model(arguments.model)
-    table, world = open_table(arguments, model), synthetic_world(arguments.dataset)
-    asked = list(DEFAULT_TASK_WEIGHTS) if arguments.tasks == ["all"] else arguments.tasks
-    for task in asked:
-        if task not in DEFAULT_TASK_WEIGHTS:
-            raise ComicSeqDataError(f"`tasks` names {task!r} but tasks are {', '.join(DEFAULT_TASK_WEIGHTS)}.")
-        if task not in tasks:
-            raise ComicSeqDataError(f"{arguments.model} has no head for {task}: it holds {', '.join(sorted(tasks))}.")
+def question_sets(
+    arguments: EvaluationArguments, config: ComicSeqConfig, untrained: set[str], table: PanelTable, console: Console
+) -> list[tuple[str, str]]:
+    """Tasks and protocols to ask. A named task that cannot be asked is an error; `all` leaves it out and says so."""
+    is_all = "all" in arguments.tasks
+    sets = []
+    for task in DEFAULT_TASK_WEIGHTS if is_all else arguments.tasks:
+        # Reading order has no wrong candidates, hence no protocol.
+        for protocol in arguments.protocol if task != "reading_order" else arguments.protocol[:1]:
+            try:
+                if task in untrained:
+                    raise ComicSeqDataError(f"{arguments.model} has no head for {task}.")
+                if is_all and not (config.task_weights or {}).get(task, 0):
+                    raise ComicSeqDataError(f"{arguments.model} was not trained on {task}.")
+                check_servable(table, task, protocol)
+            except ComicSeqDataError as error:
+                if not is_all:
+                    raise
+                console.print(f"Left out {task}, {protocol}: {error}", soft_wrap=True, highlight=False)
+            else:
+                sets.append((task, protocol))
+    if not sets:
+        raise ComicSeqDataError(f"{arguments.model} can be asked no question of {arguments.dataset}.")
+    return sets
 
-        for protocol in arguments.protocol:
-            check_servable(table, task, protocol)
+
+def main(argv: list[str] | None = None) -> None:
+    parser = HfArgumentParser(
+        EvaluationArguments,  # type: ignore[arg-type]
+        prog="run_eval.py",
+        description=(__doc__ or "").split("\n")[0],
+        allow_abbrev=False,
+    )
+    arguments = parse_into(parser, argv)
+    table = open_split(arguments.dataset, arguments.split)
+    config = read_config(arguments.model)
+    check_fits(config, arguments.model, table, arguments.dataset)
+    model, untrained = load_checkpoint(arguments.model, config)
+    if torch.cuda.is_available():
+        model.cuda()  # type: ignore[call-arg]
+    world = synthetic_world(arguments.dataset)
 
     console = Console()
     results: list[Result] = []
-    sets = [(task, protocol) for task in asked for protocol in arguments.protocol]
-    sets = [
-        (task, protocol) for task, protocol in sets if task != "reading_order" or protocol == arguments.protocol[0]
-    ]
+    sets = question_sets(arguments, config, untrained, table, console)
     for task, protocol in track(sets, "Asking", console=Console(stderr=True)):
         results += compare(
             model,
@@ -126,7 +133,8 @@ def main() -> None:
             batch_size=arguments.batch_size,
         )
     print_results(results, console)
-    path = Path(arguments.output_dir or arguments.model) / "results.json"
+    folder = Path(arguments.model) if Path(arguments.model).is_dir() else Path()
+    path = Path(arguments.output_dir or folder) / "results.json"
     write_results(results, asdict(arguments), path)
     console.print(f"Written to {path}")
 

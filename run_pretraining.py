@@ -8,61 +8,40 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from datasets import Dataset, load_from_disk
 from rich.console import Console
 from transformers.trainer_utils import get_last_checkpoint, set_seed
 
-from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.checkpoints import MODEL_FIELDS, check_fits, read_config
+from modeling_comicseq.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.dataset import PretrainingDataset
+from modeling_comicseq.training.model import build_model
 from modeling_comicseq.training.trainer import ComicSeqTrainer
 
 
-def open_split(folder: str, split: str) -> Dataset:
-    """Opens one split of the data set in `folder`."""
-    try:
-        splits = load_from_disk(folder)
-    except FileNotFoundError:
-        raise ComicSeqDataError(
-            f"{folder} is no data set: write one with `comicseq convert --output {folder}`."
-        ) from None
-    if split not in splits:
-        raise ComicSeqDataError(f"{folder} has no split {split!r} but {', '.join(splits)}: convert the store again.")
-    return splits[split]
-
-
-def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqForPreTraining:
-    """A new model as wide as the data set's vectors, or the checkpoint that `--model` names, with the overrides."""
-    config = ComicSeqConfig.from_pretrained(arguments.model)
-    is_new = arguments.model.endswith(".json")
-    overrides = arguments.config_fields()
-    if "task_weights" in overrides:
-        overrides["task_weights"] = config.task_weights | overrides["task_weights"]
-    widths = {column.removesuffix("_embeddings") + "_embedding_dim": width for column, width in table.widths.items()}
-    if is_new:
-        overrides = widths | overrides
-    # Built anew, so that the overridden configuration is checked as a whole.
-    config = ComicSeqConfig.from_dict(config.to_dict() | overrides)
-    for field, width in widths.items():
-        if getattr(config, field) != width:
-            raise ComicSeqDataError(
-                f"`{field}` of {arguments.model} is {getattr(config, field)} but the vectors of {arguments.dataset} are"
-                f" {width} wide: use a model of that width."
-            )
-    if is_new:
-        return ComicSeqForPreTraining(config)
-    return ComicSeqForPreTraining.from_pretrained(arguments.model, config=config)
-
-
-def find_checkpoint(arguments: PretrainingArguments) -> str | None:
+def find_checkpoint(arguments: PretrainingArguments, config: ComicSeqConfig) -> str | None:
     """The checkpoint to resume from: the one named, else the last in `output_dir`, unless `--restart` is given."""
-    if arguments.resume_from_checkpoint:
-        return arguments.resume_from_checkpoint
-    if arguments.restart or not Path(arguments.output_dir).is_dir():
-        return None
-    return get_last_checkpoint(arguments.output_dir)
+    checkpoint = arguments.resume_from_checkpoint
+    if not checkpoint:
+        if arguments.restart or not Path(arguments.output_dir).is_dir():
+            return None
+        checkpoint = get_last_checkpoint(arguments.output_dir)
+        if checkpoint is None:
+            return None
+    if not Path(checkpoint, "trainer_state.json").is_file():
+        raise ComicSeqDataError(
+            f"{checkpoint} is no checkpoint of a run: name a whole one, or train anew with --restart."
+        )
+    saved = read_config(checkpoint)
+    for name in MODEL_FIELDS:
+        if getattr(saved, name) != getattr(config, name):
+            raise ComicSeqDataError(
+                f"{checkpoint} is of another run: its `{name}` is {getattr(saved, name)!r}, not {getattr(config, name)!r}."
+                " Give another --output_dir, or train anew with --restart."
+            )
+    return checkpoint
 
 
 def main() -> None:
@@ -70,9 +49,10 @@ def main() -> None:
     if arguments.dataset is None:
         raise ComicSeqDataError("`dataset` is not set: name the folder that `comicseq convert` wrote.")
     set_seed(arguments.seed)  # before the weights are drawn
-    train_table = PanelTable(open_split(arguments.dataset, "train"))
-    validation_table = PanelTable(open_split(arguments.dataset, "validation"))
+    train_table = open_split(arguments.dataset, "train")
+    validation_table = open_split(arguments.dataset, "validation")
     model = build_model(arguments, train_table)
+    check_fits(model.config, arguments.model, validation_table, arguments.dataset)
     dataset = PretrainingDataset(
         train_table, model.config, arguments.num_candidates, arguments.protocol, seed=arguments.seed
     )
@@ -85,7 +65,7 @@ def main() -> None:
         card_template=Path(__file__).with_name("model_card.md"),
         training_data=f"{len(train_table):,} pages of {len(train_table.book_ids):,} books.",
     )
-    checkpoint = find_checkpoint(arguments)
+    checkpoint = find_checkpoint(arguments, model.config)
     console = Console(quiet=not trainer.is_world_process_zero())
     if checkpoint is not None:
         console.print(f"Resuming from {checkpoint} (train anew with --restart).")
@@ -96,7 +76,8 @@ def main() -> None:
     if arguments.push_to_hub:
         trainer.push_to_hub()
     console.print(
-        f"Saved to {arguments.output_dir}: load it with AutoModel.from_pretrained({arguments.output_dir!r})."
+        f"Saved to {arguments.output_dir}: load it with AutoModel.from_pretrained({arguments.output_dir!r}).",
+        soft_wrap=True,
     )
 
 

@@ -15,6 +15,7 @@
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 from transformers.utils import auto_docstring
 
 # How often each task is drawn in pretraining, among those that a page can serve.
@@ -142,6 +143,8 @@ class ComicSeqConfig(PreTrainedConfig):
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"`{field}` is {getattr(self, field)!r} but must be one of {', '.join(allowed)}.")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"`hidden_act` is {self.hidden_act!r} but must be one of {', '.join(sorted(ACT2FN))}.")
         for task, weight in self.task_weights.items():
             if task not in DEFAULT_TASK_WEIGHTS:
                 raise ValueError(

@@ -85,6 +85,7 @@ def test_every_field_survives_a_file(tmp_path):
         ("candidate_encoding", "cross", "joint, independent"),
         ("contrastive_objective", "simclr", "views, nt_xent, cohesion"),
         ("reading_order_target", "next", "adjacency, precedence"),
+        ("hidden_act", "gelux", "gelu, "),
     ],
 )
 def test_refuses(field, value, allowed):

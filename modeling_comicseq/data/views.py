@@ -62,7 +62,7 @@ def check_servable(table: PanelTable, task: str, protocol: str | Sequence[str]) 
         else:
             missing = "no page of the data set has two panels"
         raise ComicSeqDataError(
-            f"The task {task} cannot be asked: {missing}. Set its weight to 0 or convert a store that has."
+            f"The task {task} cannot be asked: {missing}. Leave the task out (weight 0 in training), or convert a store that has."
         )
     if task != "reading_order":
         for each in [protocol] if isinstance(protocol, str) else protocol:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+
+from ..checks import check_at_least, check_protocols, did_you_mean, parse_into
+from ..data.errors import ComicSeqDataError
 
 
 @dataclass
@@ -73,46 +76,66 @@ class PretrainingArguments(TrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         self.config_fields()
+        check_at_least("num_candidates", self.num_candidates, 2)
+        check_at_least("per_device_train_batch_size", self.per_device_train_batch_size, 1)
+        check_at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)
+        check_protocols(self.protocol)
+        if Path(self.output_dir).is_file():
+            raise ComicSeqDataError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
 
     def config_fields(self) -> dict[str, Any]:
         """The overridden fields of the model configuration.
 
         Raises:
-            ValueError: If `config_overrides` is no mapping.
+            ComicSeqDataError: If `config_overrides` is no mapping.
         """
-        fields = yaml.safe_load(self.config_overrides or "{}")
-        if not isinstance(fields, dict):
-            raise ValueError(
+        try:
+            overrides = yaml.safe_load(self.config_overrides or "{}")
+        except yaml.YAMLError:
+            overrides = None
+        if not isinstance(overrides, dict):
+            raise ComicSeqDataError(
                 f"`config_overrides` is {self.config_overrides!r} but must be like '{{hidden_size: 256}}'."
             )
-        return fields
+        return overrides
 
 
 def parse_arguments(argv: list[str] | None = None) -> PretrainingArguments:
-    """Parses `CONFIG.yaml --field value …`; the command line overrides the file."""
+    """Parses `CONFIG.yaml --field value …`; the command line overrides the file.
+
+    Raises:
+        ComicSeqDataError: If a field does not exist or its value is not allowed.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = HfArgumentParser(
         PretrainingArguments,  # type: ignore[arg-type]
         prog="run_pretraining.py",
         usage="%(prog)s [CONFIG.yaml] [--field value ...]",
         description="Pretrains ComicSeq on all tasks. Fields come from CONFIG.yaml and from the command line, which wins.",
+        allow_abbrev=False,
     )
     if argv and not argv[0].startswith("-"):
         argv = [*_yaml_to_argv(Path(argv[0])), *argv[1:]]
-    (arguments,) = parser.parse_args_into_dataclasses(argv)
-    return arguments
+    return parse_into(parser, argv)
 
 
 def _yaml_to_argv(path: Path) -> list[str]:
     if not path.is_file():
-        raise SystemExit(f"There is no configuration file {path}.")
+        raise ComicSeqDataError(f"There is no configuration file {path}.")
     try:
-        fields = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise SystemExit(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(fields, dict):
-        raise SystemExit(f"{path} must hold `field: value` lines.")
-    return [word for name, value in fields.items() for word in (f"--{name}", *_words(value))]
+        values = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ComicSeqDataError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ComicSeqDataError(f"{path} must hold `field: value` lines.")
+    known = {each.name for each in fields(PretrainingArguments) if each.init}
+    for name in values:
+        if name not in known:
+            raise ComicSeqDataError(
+                f"{path} names `{name}`, which is no field of a run{did_you_mean(name, known)}. --help lists them."
+            )
+    # A field without a value keeps its default.
+    return [word for name, value in values.items() if value is not None for word in (f"--{name}", *_words(value))]
 
 
 def _words(value) -> list[str]:

@@ -10,13 +10,19 @@ from ..configuration_comicseq import ComicSeqConfig
 
 
 def write_card(
-    template: Path, folder: str | Path, config: ComicSeqConfig, metrics: dict[str, float], training_data: str
+    template: Path,
+    folder: str | Path,
+    repo: str,
+    config: ComicSeqConfig,
+    metrics: dict[str, float],
+    training_data: str,
 ) -> None:
     """Fills the card's template and writes it as `folder`/README.md.
 
     Args:
         template: The template, `model_card.md` at the top of the repository.
         folder: The checkpoint.
+        repo: Where it will be loaded from: its name on the Hub, or the folder.
         config: Its configuration.
         metrics: Validation metrics of the run, `eval_TASK_accuracy` among them.
         training_data: One sentence about the data.
@@ -37,7 +43,8 @@ def write_card(
             tags=["comics", "comicseq", "panel-sequences"],
         ),
         template_str=template.read_text(),
-        model_name=Path(folder).name,
+        model_name=Path(repo).name,
+        repo=repo,
         panel_embedding_dim=config.panel_embedding_dim,
         max_position_embeddings=config.max_position_embeddings,
         training_data=training_data,

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ..configuration_comicseq import ComicSeqConfig
 from ..data.draws import Draws
+from ..data.errors import ComicSeqDataError
 from ..data.panels import PanelTable
 from ..data.views import (
     build_mixed_questions,
@@ -45,6 +46,8 @@ class PretrainingDataset(Dataset):
     ):
         assert config.task_weights is not None  # the configuration fills it in
         self.task_weights = config.task_weights
+        if not any(weight > 0 for weight in self.task_weights.values()):
+            raise ComicSeqDataError("`task_weights` are all 0: give at least one task a weight above 0.")
         for task, weight in self.task_weights.items():
             if weight > 0:
                 check_servable(table, task, protocol)

@@ -11,6 +11,7 @@ import torch
 from transformers import Trainer, TrainerCallback
 
 from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..data.errors import ComicSeqDataError
 from ..data.panels import PanelTable
 from ..data.views import check_servable
 from ..evaluation.questions import iterate_questions
@@ -62,11 +63,18 @@ class ComicSeqTrainer(Trainer):
             self.validation_tasks = [task for task, weight in config.task_weights.items() if weight > 0]
             for task in self.validation_tasks:
                 check_servable(validation_table, task, protocol)
+            self._check_metric()
         self.num_candidates, self.protocol = num_candidates, protocol
         self.card_template, self.training_data = card_template, training_data
         if isinstance(self.train_dataset, PretrainingDataset):
             self.add_callback(EpochCallback(self.train_dataset))
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
+
+    def _check_metric(self) -> None:
+        names = [*(f"{task}_accuracy" for task in self.validation_tasks), "score"]
+        metric = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
+        if self.args.load_best_model_at_end and metric not in names:
+            raise ComicSeqDataError(f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}.")
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
         """Examples of all tasks in the whole optimiser step, over all processes and accumulated batches."""
@@ -133,4 +141,6 @@ class ComicSeqTrainer(Trainer):
         validations = [entry for entry in self.state.log_history if "eval_score" in entry]
         metrics = max(validations, key=lambda entry: entry["eval_score"], default={})
         config = self.accelerator.unwrap_model(self.model).config
-        write_card(self.card_template, str(self.args.output_dir), config, metrics, self.training_data)
+        folder = str(self.args.output_dir)
+        repo = self.args.hub_model_id or folder
+        write_card(self.card_template, folder, repo, config, metrics, self.training_data)
