@@ -5,7 +5,9 @@ Importing the package registers its classes with the Auto classes of transformer
 """
 
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoModelForPreTraining
+from transformers.pipelines import PIPELINE_REGISTRY
 
+from . import modeling_comicseq
 from .configuration_comicseq import ComicSeqConfig
 from .modeling_comicseq import (
     ComicSeqForCaptionRelevance,
@@ -19,6 +21,7 @@ from .modeling_comicseq import (
     ComicSeqModel,
     ComicSeqPreTrainedModel,
 )
+from .pipeline_comicseq import TASK_MODELS, pipeline_class
 
 AutoConfig.register("comicseq", ComicSeqConfig)
 AutoModel.register(ComicSeqConfig, ComicSeqModel)
@@ -35,6 +38,10 @@ AutoModelForMultipleChoice.register(
         ComicSeqForTextCloze,
     ),
 )
+for task, model_class in TASK_MODELS.items():
+    PIPELINE_REGISTRY.register_pipeline(
+        task, pipeline_class=pipeline_class(task), pt_model=getattr(modeling_comicseq, model_class)
+    )
 
 __all__ = [
     "ComicSeqConfig",

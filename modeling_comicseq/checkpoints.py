@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -10,14 +12,17 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
+from transformers.utils.hub import cached_file
 
 from .checks import did_you_mean
 from .configuration_comicseq import ComicSeqConfig
 from .data.errors import ComicSeqDataError
 from .data.panels import PanelTable
+from .data.provenance import compare_origins, read_provenance
 from .modeling_comicseq import ComicSeqForPreTraining
 
 CONFIG_FIELDS = {field.name for field in fields(ComicSeqConfig)} | {"model_type"}
+TRAINING_PROVENANCE = "training_provenance.json"
 MODEL_FIELDS = tuple(ComicSeqConfig.__annotations__)  # those that are ComicSeq's own
 
 
@@ -122,6 +127,53 @@ def check_fits(config: ComicSeqConfig, name: str, table: PanelTable, dataset: st
             f"{dataset} has pages of {longest} panels but `max_position_embeddings` of {name} is"
             f" {config.max_position_embeddings}: convert the store with a smaller --window."
         )
+
+
+def save_training_provenance(folder: str | Path, table: PanelTable) -> None:
+    """Writes into a checkpoint's folder where the vectors came from that the model was trained on.
+
+    What is written is what tells vector spaces apart and what the model card says: no paths of the machine.
+
+    Args:
+        folder: The checkpoint.
+        table: The split that the model is trained on. Without a provenance, nothing is written.
+    """
+    provenance = read_provenance(table.dataset)
+    if not provenance:
+        return
+    content: dict[str, Any] = {name: provenance[name] for name in ("origin", "widths", "dtype", "counts") if name in provenance}
+    content["fingerprint"] = provenance.get("source", {}).get("fingerprint")
+    beside = Path(folder) / f".{TRAINING_PROVENANCE}.{os.getpid()}.partial"
+    try:
+        beside.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        os.replace(beside, Path(folder) / TRAINING_PROVENANCE)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_training_provenance(name: str) -> dict[str, Any]:
+    """What `save_training_provenance` wrote into the checkpoint `name`, a folder or a model on the Hub; empty without."""
+    path = cached_file(name, TRAINING_PROVENANCE, _raise_exceptions_for_missing_entries=False)
+    if path is None:
+        return {}
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise ComicSeqDataError(f"{path} cannot be read as JSON: restore it from the training run, or remove it.")
+    return content
+
+
+def other_origin(name: str, provenance: Mapping[str, Any], dataset: str) -> str | None:
+    """A warning if the vectors of `dataset` are of another origin than those that the model `name` was trained on."""
+    difference = compare_origins(read_training_provenance(name), provenance)
+    if difference is None:
+        return None
+    return (
+        f"{name} was trained on vectors of another origin than those of {dataset} ({difference}): equal width is not"
+        " equal meaning, and scores on them say little."
+    )
 
 
 def first_line(error: Exception) -> str:

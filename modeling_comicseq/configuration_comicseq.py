@@ -13,10 +13,20 @@
 # limitations under the License.
 """ComicSeq model configuration"""
 
+from pathlib import Path
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils import auto_docstring
+
+# What a checkpoint's own code needs. Hosted endpoints install from it; they come with an older transformers.
+REQUIREMENTS = """\
+numpy>=1.26
+safetensors>=0.5
+torch>=2.6
+transformers>=5.2,<6
+"""
 
 # How often each task is drawn in pretraining, among those that a page can serve.
 DEFAULT_TASK_WEIGHTS = {
@@ -58,6 +68,8 @@ class ComicSeqConfig(PreTrainedConfig):
         Temperature of the contrastive objective.
     contrastive_weight (`float`, *optional*, defaults to 0.5):
         Weight of the contrastive loss beside the mean loss of the tasks.
+    masked_panel_weight (`float`, *optional*, defaults to 0.0):
+        Weight of masked panel modelling beside the mean loss of the tasks; 0 leaves it and its head out.
     reading_order_weight (`float`, *optional*, defaults to 0.3):
         Factor on the loss of a reading-order example. Every other example counts 1.
     reading_order_target (`str`, *optional*, defaults to `"adjacency"`):
@@ -98,6 +110,7 @@ class ComicSeqConfig(PreTrainedConfig):
     contrastive_objective: str = "views"
     contrastive_temperature: float | int = 0.07
     contrastive_weight: float | int = 0.5
+    masked_panel_weight: float | int = 0.0
     reading_order_weight: float | int = 0.3
     reading_order_target: str = "adjacency"
     task_weights: dict[str, float | int] | None = None
@@ -108,15 +121,32 @@ class ComicSeqConfig(PreTrainedConfig):
                 setattr(self, field, self.panel_embedding_dim)
         if self.task_weights is None:
             self.task_weights = dict(DEFAULT_TASK_WEIGHTS)
+        if self.is_installed:
+            kwargs.pop("custom_pipelines", None)  # the package registers its pipelines itself
         super().__post_init__(**kwargs)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether this code is the installed package's, not a copy that a checkpoint carries."""
+        return not __name__.startswith("transformers_modules.")
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Saves the configuration, and `requirements.txt` for those who install what the checkpoint needs from it."""
+        super().save_pretrained(save_directory, **kwargs)
+        (Path(save_directory) / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
 
     def validate_architecture(self):
         """Checks every field against what the model can be built with."""
-        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        sizes = ("hidden_size", "num_attention_heads", "intermediate_size")
         dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim")
         for field in (*sizes, *dims, "max_position_embeddings"):
             if getattr(self, field) < 1:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1.")
+        if self.num_hidden_layers < 0:
+            raise ValueError(
+                f"`num_hidden_layers` is {self.num_hidden_layers} but must be at least 0, where the heads read the embedded"
+                " vectors."
+            )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"`hidden_size` is {self.hidden_size} but must be a multiple of `num_attention_heads`, which is"
@@ -132,7 +162,7 @@ class ComicSeqConfig(PreTrainedConfig):
         for field in ("input_scale", "contrastive_temperature", "layer_norm_eps"):
             if getattr(self, field) is not None and not getattr(self, field) > 0:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be above 0.")
-        for field in ("contrastive_weight", "reading_order_weight", "initializer_range"):
+        for field in ("contrastive_weight", "masked_panel_weight", "reading_order_weight", "initializer_range"):
             if not getattr(self, field) >= 0:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 0.")
         choices = {

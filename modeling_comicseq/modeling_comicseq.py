@@ -31,6 +31,8 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_comicseq import ComicSeqConfig
+from .contrastive_comicseq import cohesion_loss, gather_rows, info_nce_loss, matching_losses, scale_gradient
+from .ordering_comicseq import best_orders
 
 
 @dataclass
@@ -96,10 +98,14 @@ class ComicSeqForPreTrainingOutput(ModelOutput):
         The strip vectors of `panel_embeddings`.
     contrastive_loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
         The contrastive loss before its weight.
+    masked_panel_loss (`torch.FloatTensor` of shape `(1,)`, *optional*):
+        The loss of masked panel modelling before its weight.
     task_losses (`dict[str, torch.FloatTensor]`, *optional*):
         The loss of every example of each task.
     task_logits (`dict[str, torch.FloatTensor]`, *optional*):
         The logits of each task, as its own class returns them.
+    padding_share (`float`, *optional*):
+        Share of padding among the tokens that went through the layers.
     cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
         The strip query's weights over the panels.
     """
@@ -107,8 +113,10 @@ class ComicSeqForPreTrainingOutput(ModelOutput):
     loss: torch.FloatTensor | None = None
     pooler_output: torch.FloatTensor | None = None
     contrastive_loss: torch.FloatTensor | None = None
+    masked_panel_loss: torch.FloatTensor | None = None
     task_losses: dict[str, torch.FloatTensor] | None = None
     task_logits: dict[str, torch.FloatTensor] | None = None
+    padding_share: float | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -238,21 +246,19 @@ class ComicSeqEmbeddings(nn.Module):
         panel_embeddings: torch.Tensor,
         attention_mask: torch.Tensor,
         position_ids: torch.Tensor,
-        mask_position: torch.Tensor | None = None,
+        masked_panels: torch.Tensor | None = None,
         visual_embedding: torch.Tensor | None = None,
         modality: str = "panel",
     ) -> torch.Tensor:
-        if mask_position is None:
+        if masked_panels is None:
             return self.add_positions(self.project(panel_embeddings, attention_mask, modality), position_ids)
 
-        slots = torch.arange(panel_embeddings.shape[1], device=panel_embeddings.device)
-        is_asked = slots == mask_position[:, None]
         asked = self.mask_embedding.expand(panel_embeddings.shape[0], 1, -1)
         if visual_embedding is not None:
-            given = torch.ones_like(mask_position, dtype=torch.bool)[:, None]
+            given = masked_panels.new_ones(masked_panels.shape[0], 1)
             asked = asked + self.project(visual_embedding[:, None], given, "visual")
-        hidden_states = self.project(panel_embeddings, attention_mask & ~is_asked, modality)
-        return self.add_positions(torch.where(is_asked[..., None], asked, hidden_states), position_ids)
+        hidden_states = self.project(panel_embeddings, attention_mask & ~masked_panels, modality)
+        return self.add_positions(torch.where(masked_panels[..., None], asked, hidden_states), position_ids)
 
 
 def eager_attention_forward(
@@ -422,6 +428,36 @@ class ComicSeqView:
         return self.panel_mask.shape[1]
 
 
+@dataclass
+class ComicSeqPacking:
+    """
+    Where the real tokens of several views go in rows that they share.
+
+    Attributes:
+        real: Which tokens of the concatenated views are no padding `(B, L)`.
+        place: Where each of them stands in the packed rows laid end to end `(M,)`.
+        num_rows: Number of packed rows.
+        row_length: Length of a packed row: that of the longest row of tokens at least.
+    """
+
+    real: torch.Tensor
+    place: torch.Tensor
+    num_rows: int
+    row_length: int
+
+    @classmethod
+    def of(cls, views: list[ComicSeqView], row_length: int) -> "ComicSeqPacking":
+        real = pad_and_concatenate([view.real for view in views])
+        row_length = max(row_length, real.shape[1])
+        starts, num_rows = first_fit(real.sum(1).tolist(), row_length)
+        place = torch.tensor(starts, device=real.device)[:, None] + real.cumsum(1) - 1
+        return cls(real, place[real], num_rows, row_length)
+
+    @property
+    def padding_share(self) -> float:
+        return 1 - len(self.place) / max(self.num_rows * self.row_length, 1)
+
+
 @auto_docstring
 class ComicSeqPreTrainedModel(PreTrainedModel):
     config: ComicSeqConfig
@@ -484,7 +520,14 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
             "AutoModelForPreTraining": name + "ComicSeqForPreTraining",
             "AutoModelForMultipleChoice": name + multiple_choice.__name__,
         }
+        # Named here, as the files of pipelines and endpoints are copied only where this file imports them.
+        from .handler import EndpointHandler  # noqa: F401
+        from .pipeline_comicseq import custom_pipelines
+
+        self.config.custom_pipelines = custom_pipelines(type(self).__name__)
         super().save_pretrained(save_directory, **kwargs)
+        if self.config.is_installed:
+            del self.config.custom_pipelines  # else `pipeline` would ask to trust the folder's own code
 
 
 @auto_docstring(
@@ -515,10 +558,11 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         modality: str = "panel",
         candidate_modality: str = "panel",
         candidates_read_context: bool = True,
+        masked_panels: torch.Tensor | None = None,
     ) -> ComicSeqView:
         """
-        Checks the inputs and embeds panels and candidates. Arguments are those of `forward`; in addition,
-        `candidates_read_context=False` lets each candidate attend to itself alone.
+        Checks the inputs and embeds panels and candidates. Arguments are those of `forward`; `masked_panels` (B, N) marks
+        panels to take out as `mask_position` does, but any number of them.
         """
         modalities = ("panel", "visual", "text", "caption")
         for name, value in (("modality", modality), ("candidate_modality", candidate_modality)):
@@ -554,9 +598,9 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         position_ids = torch.where(attention_mask, position_ids, -1)
         if mask_position is not None:
             check_shape("mask_position", mask_position, batch_size)
-            slots = torch.arange(num_panels, device=mask_position.device)
+            masked_panels = torch.arange(num_panels, device=mask_position.device) == mask_position[:, None]
             check_values(
-                (attention_mask & (slots == mask_position[:, None])).any(1),
+                (attention_mask & masked_panels).any(1),
                 f"`mask_position` must be a real panel among the {num_panels} slots",
                 mask_position,
             )
@@ -568,7 +612,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             check_shape("visual_embedding", visual_embedding, batch_size, self.config.visual_embedding_dim)
 
         tokens = self.embeddings(
-            panel_embeddings, attention_mask, position_ids, mask_position, visual_embedding, modality
+            panel_embeddings, attention_mask, position_ids, masked_panels, visual_embedding, modality
         )
         if candidate_embeddings is None:
             return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask)
@@ -620,20 +664,19 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         As `encode`, but without padding: the real tokens of several rows share a row of `row_length` and are kept apart
         by the attention mask. Padded tokens come back as zeros. Hidden states and attentions cannot be recorded.
         """
+        return self.run_packed(views, ComicSeqPacking.of(views, row_length))
+
+    def run_packed(self, views: list[ComicSeqView], packing: ComicSeqPacking) -> list[torch.Tensor]:
         tokens = pad_and_concatenate([view.tokens for view in views])
         visible = pad_and_concatenate([view.visible for view in views])
-        real = pad_and_concatenate([view.real for view in views])
-        row_length = max(row_length, tokens.shape[1])
-        starts, num_rows = first_fit(real.sum(1).tolist(), row_length)
-        place = torch.tensor(starts, device=tokens.device)[:, None] + real.cumsum(1) - 1
-        place = place[real]
+        real, place, shape = packing.real, packing.place, (packing.num_rows, packing.row_length)
+        num_slots = packing.num_rows * packing.row_length
 
-        packed = tokens.new_zeros(num_rows * row_length, tokens.shape[-1]).index_put((place,), tokens[real])
-        packed_visible = visible.new_zeros(num_rows * row_length).index_put((place,), visible[real])
+        packed = tokens.new_zeros(num_slots, tokens.shape[-1]).index_put((place,), tokens[real])
+        packed_visible = visible.new_zeros(num_slots).index_put((place,), visible[real])
         row = torch.arange(len(real), device=tokens.device)[:, None].expand_as(real)
-        packed_row = row.new_full((num_rows * row_length,), -1).index_put((place,), row[real])
+        packed_row = row.new_full((num_slots,), -1).index_put((place,), row[real])
 
-        shape = (num_rows, row_length)
         packed = packed.view(*shape, -1)
         attention_mask = self.create_visibility_mask(packed, packed_visible.view(shape), packed_row.view(shape))
         hidden_states = self.run_layers(packed, attention_mask).flatten(0, 1)
@@ -742,16 +785,19 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
 
 
 class ComicSeqSimilarity(nn.Module):
-    """Learned, scaled cosine of context (B, D) and candidates (B, K, D): the prior for likeness that an MLP lacks."""
+    """
+    Learned, scaled cosine `(B, M, K)` of every pair of `left` (B, M, D) and `right` (B, K, D): the prior for likeness that
+    an MLP lacks.
+    """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.log_scale = nn.Parameter(torch.zeros(()))
 
-    def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        context, candidates = self.projection(context), self.projection(candidates)
-        return self.log_scale.exp() * nn.functional.cosine_similarity(context[:, None], candidates, dim=-1)
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        left, right = (nn.functional.normalize(self.projection(each), dim=-1) for each in (left, right))
+        return self.log_scale.exp() * (left @ right.transpose(-1, -2))
 
 
 class ComicSeqBilinear(nn.Module):
@@ -780,7 +826,9 @@ class ComicSeqConcatenationScorer(nn.Module):
 
     def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         scores = self.mlp(torch.cat((context[:, None].expand_as(candidates), candidates), dim=-1)).squeeze(-1)
-        return scores if self.similarity is None else scores + self.similarity(context, candidates)
+        if self.similarity is not None:
+            scores = scores + self.similarity(context[:, None], candidates).squeeze(1)
+        return scores
 
 
 class ComicSeqPanelPickingHead(nn.Module):
@@ -799,7 +847,7 @@ class ComicSeqPanelPickingHead(nn.Module):
     ) -> torch.Tensor:
         scores = self.scorer(context, candidates)
         if self.mean_similarity is not None and panel_mean is not None:
-            scores = scores + self.mean_similarity(panel_mean, candidates)
+            scores = scores + self.mean_similarity(panel_mean[:, None], candidates).squeeze(1)
         return scores
 
 
@@ -840,7 +888,8 @@ class ComicSeqClosureHead(nn.Module):
             panel_mask = preceding.new_ones(preceding.shape[:2], dtype=torch.bool)
         scores = self.scorer(take_slot(preceding, last_slot(panel_mask)), candidates)
         if self.mean_similarity is not None:
-            scores = scores + self.mean_similarity(masked_mean(preceding, panel_mask), candidates)
+            panel_mean = masked_mean(preceding, panel_mask)
+            scores = scores + self.mean_similarity(panel_mean[:, None], candidates).squeeze(1)
         return scores
 
 
@@ -854,10 +903,13 @@ class ComicSeqCaptionRelevanceHead(nn.Module):
 
     def forward(self, panel: torch.Tensor, caption: torch.Tensor) -> torch.Tensor:
         panels = panel[:, None] if panel.dim() == 2 else panel
-        scores = self.scorer(panels, caption[:, None]).squeeze(-1)
-        if self.similarity is not None:
-            scores = scores + self.similarity(caption, panels)
+        scores = self.score_pairs(panels, caption[:, None]).squeeze(-1)
         return scores.squeeze(1) if panel.dim() == 2 else scores
+
+    def score_pairs(self, panels: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
+        """Scores of every pair of panels (B, K, D) and captions (B, C, D), `(B, K, C)`."""
+        scores = self.scorer(panels, captions)
+        return scores if self.similarity is None else scores + self.similarity(panels, captions)
 
 
 class ComicSeqTextClozeHead(nn.Module):
@@ -882,20 +934,37 @@ class ComicSeqTextClozeHead(nn.Module):
         context = self.context_encoder(torch.cat((visual_context, surrounding_text), dim=-1))
         scores = self.scorer(context[:, None], candidate_texts).squeeze(1)
         if self.context_similarity is not None:
-            scores = scores + self.context_similarity(visual_context, candidate_texts)
-            scores = scores + self.text_similarity(surrounding_text, candidate_texts)
+            scores = scores + self.context_similarity(visual_context[:, None], candidate_texts).squeeze(1)
+            scores = scores + self.text_similarity(surrounding_text[:, None], candidate_texts).squeeze(1)
         return scores
 
 
+class ComicSeqMaskedPanelHead(nn.Module):
+    """Predicts the embedded panel (B, D) that was masked from the contextualised state of its slot (B, D)."""
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = nn.GELU()
+        self.projection = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.projection(self.activation(self.dense(hidden_states)))
+
+
 class ComicSeqReadingOrderHead(nn.Module):
-    """How likely is it that panel i is followed by panel j? Scores `(B, N, N)` from panels (B, N, D)."""
+    """
+    How likely is it that panel i is followed by panel j? Scores `(B, N, N)` from panels (B, N, D). No panel follows itself:
+    the diagonal is 0 and is not read.
+    """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.scorer = ComicSeqBilinear(config)
 
     def forward(self, panels: torch.Tensor) -> torch.Tensor:
-        return self.scorer(panels, panels)
+        itself = torch.eye(panels.shape[-2], dtype=torch.bool, device=panels.device)
+        return self.scorer(panels, panels).masked_fill(itself, 0.0)
 
 
 def last_slot(mask: torch.Tensor) -> torch.Tensor:
@@ -925,7 +994,8 @@ def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     check_values(
         in_range, f"`labels` must be from 0 to below {num_candidates}, the number of candidates, or -100", labels
     )
-    is_real = take_slot(logits, labels.clamp(0, num_candidates - 1)) > torch.finfo(logits.dtype).min
+    # Unequal, not greater: a NaN is no padded candidate.
+    is_real = take_slot(logits, labels.clamp(0, num_candidates - 1)) != torch.finfo(logits.dtype).min
     check_values(is_real | (labels == -100), "`labels` must not be a padded candidate", labels)
     return nn.functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-100)
 
@@ -934,7 +1004,7 @@ def binary_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy `(B,)` of each row's `logits` (B, ...) where its label is not -100."""
     check_shape("labels", labels, *logits.shape)
     check_values((labels == 0) | (labels == 1) | (labels == -100), "`labels` must be 0, 1 or -100", labels)
-    is_real = logits > torch.finfo(logits.dtype).min
+    is_real = logits != torch.finfo(logits.dtype).min
     check_values(is_real | (labels == -100), "`labels` must be -100 at padded candidates", labels)
     counted = (labels != -100).flatten(1)
     targets = torch.where(counted, labels.flatten(1), 0).float()
@@ -1248,12 +1318,16 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
         losses = choice_losses(logits, labels)
         if not head.training:
             return losses
-        # In training the right panel must also find its caption among those of the batch.
-        right = take_slot(candidates, labels.clamp(min=0))
-        batch_size = right.shape[0]
-        panel_by_caption = head(right.expand(batch_size, -1, -1), panels[:, 0]).T.float()
-        own = torch.where(labels == -100, -100, torch.arange(batch_size, device=labels.device))
-        return (losses + nn.functional.cross_entropy(panel_by_caption, own, reduction="none", ignore_index=-100)) / 2
+        # In training the right panel must also find its caption among those of the batch, over all processes.
+        right, mine = gather_rows(take_slot(candidates, labels.clamp(min=0)))
+        captions, _ = gather_rows(panels[:, 0])
+        labels, _ = gather_rows(labels)
+        own = torch.where(labels == -100, -100, torch.arange(len(labels), device=labels.device))
+        scores = head.score_pairs(right[None], captions[None])[0].float()
+        by_panel = nn.functional.cross_entropy(scores, own, reduction="none", ignore_index=-100)
+        # The other processes' panels read this one's captions, too: that part has gradients here, and its value there.
+        others = by_panel.sum() - by_panel[mine].sum()
+        return (losses + by_panel[mine] + (others - others.detach()) / max(len(losses), 1)) / 2
 
     @can_return_tuple
     @auto_docstring
@@ -1429,80 +1503,6 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
         return best_orders(logits, attention_mask, self.config.reading_order_target)
 
 
-def best_orders(scores: torch.Tensor, attention_mask: torch.Tensor, target: str) -> torch.Tensor:
-    """
-    The order of each page's panels with the highest total score, `(B, N)`, -1 behind the last panel.
-
-    Args:
-        scores: Entry (i, j) of (B, N, N) says how well j follows i: directly (`"adjacency"`) or anywhere (`"precedence"`).
-        attention_mask: 1 for a real panel `(B, N)`.
-        target: `"adjacency"` or `"precedence"`.
-    """
-    mask = attention_mask.bool()
-    orders = torch.full_like(mask, -1, dtype=torch.long)
-    for count in mask.sum(1).unique().tolist():
-        rows = (mask.sum(1) == count).nonzero()[:, 0]
-        slots = mask[rows].nonzero()[:, 1].view(-1, count)
-        pages = scores[rows[:, None, None], slots[:, :, None], slots[:, None]].float()
-        if count <= 12:
-            best = exact_orders(pages, target)
-        else:
-            best = torch.tensor([beam_order(page, target) for page in pages.tolist()], device=scores.device)
-        orders[rows, :count] = slots.gather(1, best)
-    return orders
-
-
-def exact_orders(scores: torch.Tensor, target: str) -> torch.Tensor:
-    """Best orders `(B, N)` for full pages `scores` (B, N, N), over all (set placed, last panel) as in Held and Karp (1962)."""
-    batch_size, num_panels, _ = scores.shape
-    panels = torch.arange(num_panels, device=scores.device)
-    sets = torch.arange(1 << num_panels, device=scores.device)
-    members = (sets[:, None] >> panels) & 1
-    sizes = members.sum(1)
-    after_set = members.to(scores.dtype) @ scores  # (B, sets, N): what a panel gains behind all of a set
-    total = scores.new_full((batch_size, len(sets), num_panels), -torch.inf)
-    total[:, 1 << panels, panels] = 0.0
-    previous = torch.zeros_like(total, dtype=torch.long)
-    for size in range(1, num_panels):
-        for panel in range(num_panels):
-            placed = sets[(sizes == size) & (members[:, panel] == 0)]
-            if target == "adjacency":
-                best, last = (total[:, placed] + scores[:, None, :, panel]).max(-1)
-            else:
-                best, last = total[:, placed].max(-1)
-                best = best + after_set[:, placed, panel]
-            total[:, placed | 1 << panel, panel] = best
-            previous[:, placed | 1 << panel, panel] = last
-
-    rows = torch.arange(batch_size, device=scores.device)
-    placed, panel = torch.full_like(rows, len(sets) - 1), total[:, -1].argmax(-1)
-    order = [panel]
-    for _ in range(num_panels - 1):
-        placed, panel = placed ^ (1 << panel), previous[rows, placed, panel]
-        order.insert(0, panel)
-    return torch.stack(order, dim=1)
-
-
-def beam_order(scores: list[list[float]], target: str, beam_width: int = 200) -> list[int]:
-    """A good order of one page by a beam over (set placed, last panel), for pages too long to try all."""
-    num_panels = len(scores)
-    level: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, -1): (0.0, ())}
-    for _ in range(num_panels):
-        following: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}
-        for (placed, last), (total, order) in level.items():
-            left = [panel for panel in range(num_panels) if not placed >> panel & 1]
-            for panel in left:
-                if target == "adjacency":
-                    gain, state = scores[last][panel] if order else 0.0, (placed | 1 << panel, panel)
-                else:  # counted where the earlier panel is placed: an order that begins wrong leaves the beam at once
-                    gain = sum(scores[panel][later] for later in left if later != panel)
-                    state = (placed | 1 << panel, -1)
-                if state not in following or following[state][0] < total + gain:
-                    following[state] = (total + gain, (*order, panel))
-        level = dict(sorted(following.items(), key=lambda item: -item[1][0])[:beam_width])
-    return list(max(level.values())[1])
-
-
 TASK_CLASSES: dict[str, type[ComicSeqTaskModel]] = {
     "panel_picking": ComicSeqForPanelPicking,
     "character_coherence": ComicSeqForCharacterCoherence,
@@ -1512,48 +1512,6 @@ TASK_CLASSES: dict[str, type[ComicSeqTaskModel]] = {
     "text_cloze": ComicSeqForTextCloze,
     "reading_order": ComicSeqForReadingOrder,
 }
-
-
-def views_loss(strips: torch.Tensor, pages: torch.Tensor, books: torch.Tensor | None, temperature: float):
-    """
-    InfoNCE between strip vectors (B, D) of views of pages: a view must find the other views of its page (equal entry of
-    `pages`) among those of other pages. Other pages of the same book (`books`) are no negatives: they are likely alike.
-    """
-    strips = nn.functional.normalize(strips.float(), dim=-1)
-    scores = strips @ strips.T / temperature
-    itself = torch.eye(len(pages), dtype=torch.bool, device=pages.device)
-    positive = (pages[:, None] == pages) & ~itself
-    ignored = itself if books is None else itself | ((books[:, None] == books) & ~positive)
-    return -positive_log_probability(scores, positive, ignored)
-
-
-def nt_xent_loss(
-    panels: torch.Tensor, panel_mask: torch.Tensor, books: torch.Tensor | None, temperature: float
-) -> torch.Tensor:
-    """
-    NT-Xent (Chen et al., 2020) on contextualised panels (B, N, D): those of a page against those of other books' pages.
-    """
-    vectors = nn.functional.normalize(panels[panel_mask].float(), dim=-1)
-    pages = torch.arange(len(panels), device=panels.device)[:, None].expand_as(panel_mask)[panel_mask]
-    itself = torch.eye(len(pages), dtype=torch.bool, device=pages.device)
-    positive = (pages[:, None] == pages) & ~itself
-    ignored = itself if books is None else itself | ((books[pages][:, None] == books[pages]) & ~positive)
-    return -positive_log_probability(vectors @ vectors.T / temperature, positive, ignored)
-
-
-def positive_log_probability(scores: torch.Tensor, positive: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:
-    """Mean log probability of the positive pairs among all that are not ignored, over the rows that have one."""
-    scores = scores.masked_fill(ignored, torch.finfo(scores.dtype).min)
-    log_probability = torch.where(positive, scores.log_softmax(-1), 0.0).sum(-1) / positive.sum(-1).clamp(min=1)
-    has_positive = positive.any(-1)
-    return torch.where(has_positive, log_probability, 0.0).sum() / has_positive.sum().clamp(min=1)
-
-
-def cohesion_loss(panels: torch.Tensor, panel_mask: torch.Tensor) -> torch.Tensor:
-    """One minus the mean cosine of the panels (B, N, D) of a page. Without negatives it is lowest when all are equal."""
-    vectors = nn.functional.normalize(panels.float(), dim=-1)
-    pairs = panel_mask[:, :, None] & panel_mask[:, None] & ~torch.eye(panel_mask.shape[1], device=panels.device).bool()
-    return 1 - torch.where(pairs, vectors @ vectors.transpose(1, 2), 0.0).sum() / pairs.sum().clamp(min=1)
 
 
 @auto_docstring(
@@ -1575,6 +1533,8 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         self.caption_relevance_head = ComicSeqCaptionRelevanceHead(config)
         self.text_cloze_head = ComicSeqTextClozeHead(config)
         self.reading_order_head = ComicSeqReadingOrderHead(config)
+        if config.masked_panel_weight > 0:
+            self.masked_panel_head = ComicSeqMaskedPanelHead(config)
         self.post_init()
 
     @merge_with_config_defaults
@@ -1594,6 +1554,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         caption_relevance: dict[str, torch.Tensor] | None = None,
         text_cloze: dict[str, torch.Tensor] | None = None,
         reading_order: dict[str, torch.Tensor] | None = None,
+        masked_panels: dict[str, torch.Tensor] | None = None,
         num_examples: torch.Tensor | int | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqForPreTrainingOutput:
@@ -1619,6 +1580,10 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             Inputs and labels of [`ComicSeqForTextCloze`].
         reading_order (`dict[str, torch.Tensor]`, *optional*):
             Inputs and labels of [`ComicSeqForReadingOrder`].
+        masked_panels (`dict[str, torch.Tensor]`, *optional*):
+            Pages for masked panel modelling, where `masked_panel_weight` is above 0: `panel_embeddings` and
+            `attention_mask`, `masked_panels` `(batch_size, num_panels)`, true for the slots taken out, and in their order
+            `target_embeddings` `(num_masked, panel_embedding_dim)` and `labels` `(num_masked,)`, a number for each panel.
         num_examples (`int`, *optional*):
             What the summed task losses are divided by: the examples of the whole optimiser step. Defaults to those of
             this call.
@@ -1637,64 +1602,107 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             for task, inputs in tasks.items()
             if inputs is not None
         }
-        views = [self.comicseq.embed(**TASK_CLASSES[task].encoder_inputs(**q)) for task, q in questions.items()]
+        views = {
+            task: self.comicseq.embed(**TASK_CLASSES[task].encoder_inputs(**question))
+            for task, question in questions.items()
+        }
         if panel_embeddings is not None:
-            views.insert(0, self.comicseq.embed(panel_embeddings, attention_mask, position_ids))
+            views["strips"] = self.comicseq.embed(panel_embeddings, attention_mask, position_ids)
+        if masked_panels is not None:
+            pages = {name: value for name, value in masked_panels.items() if name not in ("target_embeddings", "labels")}
+            views["masked_panels"] = self.comicseq.embed(**pages)
         if not views:
             raise ValueError("Neither `panel_embeddings` nor the inputs of any task were given.")
-        # Packing drops the padding, which is most of a batch of many tasks; recorded states would come packed, too.
-        records = ("output_attentions", "output_hidden_states")
-        is_recorded = any(kwargs.get(name, getattr(self.config, name)) for name in records)
-        is_flash = "flash" in self.config._attn_implementation  # takes padding, but no mask that keeps rows apart
-        if is_recorded or is_flash or torch.compiler.is_compiling():
-            encoded = self.comicseq.encode(views, **kwargs)
-        else:
-            encoded = self.comicseq.encode_packed(views)
-
-        strips, contrastive_loss = None, None
-        if panel_embeddings is not None:
-            view, hidden_states = views.pop(0), encoded.pop(0)
-            panels, _ = view.split(hidden_states)
-            strips, _ = self.comicseq.pooler(panels, view.panel_mask)
-            if labels is not None:
-                check_shape("labels", labels, strips.shape[0])
-                contrastive_loss = self.contrastive_loss(strips, panels, view.panel_mask, labels, book_ids)
+        encoded, padding_share = self.encode_views(list(views.values()), **kwargs)
+        states = dict(zip(views, encoded, strict=True))
 
         task_logits, task_losses = {}, {}
-        for (task, question), view, hidden_states in zip(questions.items(), views, encoded, strict=True):
+        for task, question in questions.items():
             head = getattr(self, f"{task}_head")
-            panels, candidates = view.split(hidden_states)
+            panels, candidates = views[task].split(states[task])
             logits = TASK_CLASSES[task].score(self.comicseq.embeddings, head, panels, candidates, **question)
             task_logits[task] = logits
             if "labels" in tasks[task]:
                 task_losses[task] = TASK_CLASSES[task].losses(head, panels, candidates, logits, tasks[task]["labels"])
 
+        strips, contrastive_loss, masked_panel_loss = None, None, None
+        if panel_embeddings is not None:
+            panels, _ = views["strips"].split(states["strips"])
+            panel_mask = views["strips"].panel_mask
+            strips, _ = self.comicseq.pooler(panels, panel_mask)
+            if labels is not None:
+                check_shape("labels", labels, strips.shape[0])
+                contrastive_loss = self.contrastive_loss(strips, panels, panel_mask, labels, book_ids)
+        if masked_panels is not None:
+            panels, _ = views["masked_panels"].split(states["masked_panels"])
+            masked_panel_loss = self.masked_panel_loss(panels, **masked_panels)
+
         return ComicSeqForPreTrainingOutput(
-            loss=self.total_loss(task_losses, contrastive_loss, num_examples),
+            loss=self.total_loss(task_losses, contrastive_loss, masked_panel_loss, num_examples),
             pooler_output=strips,
             contrastive_loss=contrastive_loss,
+            masked_panel_loss=masked_panel_loss,
             task_losses=task_losses or None,
             task_logits=task_logits or None,
+            padding_share=padding_share,
         )
 
-    def contrastive_loss(self, strips, panels, panel_mask, pages, books) -> torch.Tensor:
-        if self.config.contrastive_objective == "views":
-            return views_loss(strips, pages, books, self.config.contrastive_temperature)
-        if self.config.contrastive_objective == "nt_xent":
-            return nt_xent_loss(panels, panel_mask, books, self.config.contrastive_temperature)
-        return cohesion_loss(panels, panel_mask)
+    def encode_views(self, views: list[ComicSeqView], **kwargs) -> tuple[list[torch.Tensor], float | None]:
+        """Encodes all views in one pass; returns them and the share of padding in it, where that is known."""
+        # Packing drops the padding, which is most of a batch of many tasks; recorded states would come packed, too.
+        records = ("output_attentions", "output_hidden_states")
+        is_recorded = any(kwargs.get(name, getattr(self.config, name)) for name in records)
+        is_flash = "flash" in self.config._attn_implementation  # takes padding, but no mask that keeps rows apart
+        if is_recorded or is_flash or torch.compiler.is_compiling():
+            return self.comicseq.encode(views, **kwargs), None
+        packing = ComicSeqPacking.of(views, row_length=64)
+        return self.comicseq.run_packed(views, packing), packing.padding_share
 
-    def total_loss(self, task_losses, contrastive_loss, num_examples) -> torch.Tensor | None:
-        """Mean over all examples of their weighted losses, plus the weighted contrastive loss."""
+    def contrastive_loss(self, strips, panels, panel_mask, pages, books) -> torch.Tensor:
+        """The configured objective; in training, over the strips of all processes, each of which must call it."""
+        books = pages if books is None else books
+        vectors = strips
+        if self.config.contrastive_objective != "views":
+            row = torch.arange(len(pages), device=pages.device)[:, None].expand_as(panel_mask)[panel_mask]
+            vectors, pages, books = panels[panel_mask], pages[row], books[row]
+        if self.training:
+            vectors, pages, books = (gather_rows(each)[0] for each in (vectors, pages, books))
+        if self.config.contrastive_objective == "cohesion":
+            loss = cohesion_loss(vectors, pages)
+        else:
+            loss = info_nce_loss(vectors, pages, books, self.config.contrastive_temperature)
+        return scale_gradient(loss) if self.training else loss
+
+    def masked_panel_loss(self, panels, masked_panels, target_embeddings, labels, **pages) -> torch.Tensor:
+        """
+        Masked panel modelling by contrast, as in ComicBERT: which of the masked panels of the batch (in training, of all
+        processes) stood in the slot? Its own vector is told from the others by cosine.
+        """
+        if self.config.masked_panel_weight == 0:
+            raise ValueError("`masked_panels` was given but `masked_panel_weight` is 0: the model has no head for it.")
+        check_shape("labels", labels, int(masked_panels.sum()))
+        given = torch.ones_like(labels, dtype=torch.bool)[None]
+        targets = self.comicseq.embeddings.project(target_embeddings[None], given, "panel")[0]
+        predictions = self.masked_panel_head(panels[masked_panels.bool()])
+        if self.training:
+            predictions, targets, labels = (gather_rows(each)[0] for each in (predictions, targets, labels))
+        losses = matching_losses(predictions, targets, labels, self.config.contrastive_temperature)
+        loss = losses.sum() / max(len(losses), 1)
+        return scale_gradient(loss) if self.training else loss
+
+    def total_loss(self, task_losses, contrastive_loss, masked_panel_loss, num_examples) -> torch.Tensor | None:
+        """Mean over all examples of their weighted losses, plus the weighted losses of the other objectives."""
         terms = []
         if task_losses:
             weights = {"reading_order": self.config.reading_order_weight}
             total = sum(weights.get(task, 1.0) * losses.sum() for task, losses in task_losses.items())
             if num_examples is None:
-                num_examples = sum(len(losses) for losses in task_losses.values())
+                num_examples = max(sum(len(losses) for losses in task_losses.values()), 1)
             terms.append(total / num_examples)
         if contrastive_loss is not None:
             terms.append(self.config.contrastive_weight * contrastive_loss)
+        if masked_panel_loss is not None:
+            terms.append(self.config.masked_panel_weight * masked_panel_loss)
         return sum(terms) if terms else None
 
 

@@ -68,7 +68,7 @@ def test_every_field_survives_a_file(tmp_path):
     ("field", "value", "allowed"),
     [
         ("hidden_size", 0, "at least 1"),
-        ("num_hidden_layers", 0, "at least 1"),
+        ("num_hidden_layers", -1, "at least 0"),
         ("intermediate_size", -2, "at least 1"),
         ("max_position_embeddings", 0, "at least 1"),
         ("panel_embedding_dim", 0, "at least 1"),

@@ -9,14 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from modeling_comicseq.modeling_comicseq import (
-    beam_order,
-    best_orders,
-    cohesion_loss,
-    first_fit,
-    nt_xent_loss,
-    views_loss,
-)
+from modeling_comicseq.contrastive_comicseq import cohesion_loss, info_nce_loss, matching_losses
+from modeling_comicseq.modeling_comicseq import first_fit
+from modeling_comicseq.ordering_comicseq import beam_order, best_orders
 from tests.model_inputs import TASKS, build, example, tiny_config
 
 
@@ -116,7 +111,7 @@ def test_without_labels_there_are_scores_and_no_loss():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=7), st.booleans(), st.integers(0, 10**6))
-def test_views_loss_is_info_nce(pages, with_books, seed):
+def test_info_nce_by_loops(pages, with_books, seed):
     torch.manual_seed(seed)
     strips, temperature = torch.randn(len(pages), 6), 0.2
     books = [page // 2 for page in pages]
@@ -132,7 +127,7 @@ def test_views_loss_is_info_nce(pages, with_books, seed):
         if views:
             losses.append(sum(-math.log(similarity(j) / sum(map(similarity, against))) for j in views) / len(views))
     expected = sum(losses) / len(losses) if losses else 0.0
-    actual = views_loss(strips, torch.tensor(pages), torch.tensor(books) if with_books else None, temperature)
+    actual = info_nce_loss(strips, torch.tensor(pages), torch.tensor(books) if with_books else None, temperature)
     assert actual.item() == pytest.approx(expected, abs=1e-4)
 
 
@@ -153,11 +148,90 @@ def test_panel_level_objectives(lengths, seed):
         if mates:
             losses.append(sum(math.log(total) - cosine[own, mate] / temperature for mate in mates) / len(mates))
         likeness += [cosine[own, mate] for mate in mates]
-    assert nt_xent_loss(panels, mask, None, temperature).item() == pytest.approx(
-        sum(losses) / len(losses) if losses else 0.0, abs=1e-4
-    )
+    config = tiny_config(contrastive_objective="nt_xent", contrastive_temperature=temperature)
+    pages = torch.arange(len(lengths))
+    nt_xent = build("pretraining", config).contrastive_loss(None, panels, mask, pages, None)
+    assert nt_xent.item() == pytest.approx(sum(losses) / len(losses) if losses else 0.0, abs=1e-4)
     expected = 1 - sum(likeness) / len(likeness) if likeness else 1.0
-    assert cohesion_loss(panels, mask).item() == pytest.approx(expected, abs=1e-4)
+    vectors = torch.stack([panels[slot] for slot in slots])
+    pages = torch.tensor([page for page, _ in slots])
+    assert cohesion_loss(vectors, pages).item() == pytest.approx(expected, abs=1e-4)
+
+
+def masked_pages(batch_size: int = 3) -> dict[str, torch.Tensor]:
+    """Pages of 5, 4, 3, … panels, of which the second (and of the first page the last, too) is masked."""
+    torch.manual_seed(0)
+    panels = torch.randn(batch_size, 5, 24)
+    mask = torch.arange(5) < torch.tensor([max(5 - row, 2) for row in range(batch_size)])[:, None]
+    masked = torch.zeros_like(mask)
+    masked[:, 1] = True
+    masked[:1, 4] = True
+    return {
+        "panel_embeddings": panels,
+        "attention_mask": mask.long(),
+        "masked_panels": masked,
+        "target_embeddings": panels[masked],
+        "labels": torch.arange(int(masked.sum())) + 7,
+    }
+
+
+def test_masked_panels_are_told_from_each_other():
+    """The loss by loops; what stands in a masked slot is not read."""
+    model = build("pretraining", tiny_config(masked_panel_weight=0.7))
+    inputs = masked_pages()
+    with torch.no_grad():
+        outputs = model(masked_panels=inputs)
+        view = model.comicseq.embed(
+            inputs["panel_embeddings"], inputs["attention_mask"], masked_panels=inputs["masked_panels"]
+        )
+        (states,) = model.comicseq.encode([view])
+        predictions = model.masked_panel_head(states[inputs["masked_panels"]])
+        targets = model.comicseq.embeddings.panel_projection(inputs["target_embeddings"], torch.float32)
+    losses = []
+    for row, prediction in enumerate(predictions):
+        scores = [torch.cosine_similarity(prediction, target, dim=0).item() / 0.07 for target in targets]
+        losses.append(math.log(sum(map(math.exp, scores))) - scores[row])
+    assert outputs.masked_panel_loss.item() == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+    assert_close(outputs.loss, 0.7 * outputs.masked_panel_loss)
+    garbage = torch.where(inputs["masked_panels"][..., None], torch.nan, inputs["panel_embeddings"])
+    with torch.no_grad():
+        again = model(masked_panels=inputs | {"panel_embeddings": garbage})
+    assert torch.equal(again.loss, outputs.loss)
+
+
+def test_a_panel_seen_twice_is_no_negative_of_itself():
+    torch.manual_seed(0)
+    queries, keys = torch.randn(3, 4), torch.randn(3, 4)
+    losses = matching_losses(queries, keys, torch.tensor([5, 6, 5]), 0.5)
+    for row, others in enumerate(([0, 1], [0, 1, 2], [1, 2])):
+        scores = {key: torch.cosine_similarity(queries[row], keys[key], dim=0).item() / 0.5 for key in others}
+        expected = math.log(sum(map(math.exp, scores.values()))) - scores[row]
+        assert losses[row].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_masked_panels_need_the_head():
+    with pytest.raises(ValueError, match="`masked_panel_weight` is 0"):
+        build("pretraining")(masked_panels=masked_pages())
+
+
+@pytest.mark.parametrize("objective", ["views", "nt_xent", "cohesion"])
+def test_tasks_and_strips_without_rows_change_nothing(objective):
+    """A process whose share of a batch has no example of some task passes it without rows."""
+    model = build("pretraining", tiny_config(contrastive_objective=objective, masked_panel_weight=1.0)).train()
+    inputs = example("pretraining")
+    some = {name: inputs[name] for name in ("panel_picking", "reading_order")}
+    none = {
+        task: {k: v[:0] if isinstance(v, torch.Tensor) else v for k, v in inputs[task].items()}
+        for task in TASKS
+        if task not in some
+    }
+    strips = {name: inputs[name][:0] for name in ("panel_embeddings", "attention_mask", "labels")}
+    nothing_masked = {name: value[:0] for name, value in masked_pages().items()}
+    outputs = model(**some, **none, **strips, masked_panels=nothing_masked)
+    outputs.loss.backward()
+    expected = model(**some)
+    assert_close(outputs.loss - (0.5 if objective == "cohesion" else 0.0), expected.loss, atol=1e-5, rtol=0)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("objective", ["views", "nt_xent", "cohesion"])

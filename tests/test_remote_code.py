@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoModelForPreTraining
 from transformers.testing_utils import CaptureLogger
 
+import modeling_comicseq
 from modeling_comicseq import ComicSeqConfig, ComicSeqModel
 from tests.model_inputs import CLASSES, TASKS, build, example, tiny_config
 
@@ -117,7 +118,11 @@ def test_every_class_without_the_package(tmp_path):
         again = tmp_path / "again" / name
         assert_equal_numbers(numbers(name, CLASSES[name].from_pretrained(again)), expected)
         assert json.loads((again / "config.json").read_text())["auto_map"] == model.config.auto_map
-        for file in ("modeling_comicseq.py", "configuration_comicseq.py"):
+        config = json.loads((again / "config.json").read_text())
+        assert (
+            config["custom_pipelines"] == json.loads((tmp_path / name / "config.json").read_text())["custom_pipelines"]
+        )
+        for file in (path.name for path in (tmp_path / name).iterdir() if path.suffix in (".py", ".txt")):
             assert (again / file).read_text() == (tmp_path / name / file).read_text()
 
 
@@ -152,7 +157,9 @@ def test_one_pretraining_checkpoint_serves_every_class_without_the_package(tmp_p
 def test_saved_folder(name, tmp_path):
     build(name).save_pretrained(tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == {"config.json", "model.safetensors", "modeling_comicseq.py", "configuration_comicseq.py"}
+    code = {path.name for path in Path(modeling_comicseq.__file__).parent.glob("*_comicseq.py")}
+    assert code >= {"modeling_comicseq.py", "configuration_comicseq.py", "pipeline_comicseq.py"}
+    assert files == {"config.json", "model.safetensors", "handler.py", "requirements.txt"} | code
     config = json.loads((tmp_path / "config.json").read_text())
     auto_map = config["auto_map"]
     assert config["architectures"] == [CLASSES[name].__name__]

@@ -31,6 +31,8 @@ def draw_distractors(
     Given several protocols, every question draws one of them. With `strangers`, distractors from the same book show none
     of the page's characters; those of other books never do. With `among`, all are panels of that subset.
     """
+    if not len(rows):
+        return np.zeros((0, num_distractors), dtype=np.int64)
     if not isinstance(protocol, str):
         drawn = [
             draw_distractors(table, each, rows, answer_slots, num_distractors, draws, strangers, among)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .errors import ComicSeqDataError
 
-__all__ = ["SPLITS", "check_fractions", "load_split_books", "split_of", "SplitRule"]
+__all__ = ["SPLITS", "check_fractions", "hash_place", "load_split_books", "split_of", "SplitRule"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,6 +31,13 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
     return values[0], values[1], values[2]
 
 
+def hash_place(book_id: str) -> float:
+    """A book's place in [0, 1): the SHA-256 of its id as a number. Splits and folds are cut along it."""
+    digest = hashlib.sha256(book_id.encode("utf-8", "surrogatepass")).digest()
+    # 53 bits, so that the quotient is exact and always below 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
 def split_of(book_id: str, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> str:
     """The split of a book: its SHA-256 as a number in [0, 1), cut at the fractions.
 
@@ -43,9 +50,7 @@ def split_of(book_id: str, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> str:
     Returns:
         "train", "validation" or "test".
     """
-    digest = hashlib.sha256(book_id.encode("utf-8", "surrogatepass")).digest()
-    # 53 bits, so that the quotient is exact and always below 1.
-    place = (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+    place = hash_place(book_id)
     for split, end in zip(SPLITS, itertools.accumulate(fractions), strict=True):
         if place < end:
             return split

@@ -184,11 +184,15 @@ def text_cloze(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidate
     return batch
 
 
-def reading_order(table: PanelTable, rows: np.ndarray, draws: Draws, target: str) -> Batch:
-    """The panels of the page in random order. Labels `(B, N, N)` say which follows which."""
+def draw_shuffles(table: PanelTable, rows: np.ndarray, draws: Draws) -> np.ndarray:
+    """The slots of each page in random order `(B, N)`, those of padding behind."""
+    mask = _page(table, rows)[1]
+    return np.argsort(np.where(mask, draws.uniform("order", mask.shape[1]), 2.0), axis=1)
+
+
+def reading_order(table: PanelTable, rows: np.ndarray, order: np.ndarray, target: str) -> Batch:
+    """The panels of the page in `order` (B, N), of `draw_shuffles`. Labels `(B, N, N)` say which follows which."""
     panels, mask = _page(table, rows)
-    # A random sort key per panel; padding sorts behind.
-    order = np.argsort(np.where(mask, draws.uniform("order", mask.shape[1]), 2.0), axis=1)
     step = order[:, None, :] - order[:, :, None]
     follows = step == 1 if target == "adjacency" else step > 0
     counted = mask[:, :, None] & mask[:, None, :] & (step != 0)
@@ -215,11 +219,11 @@ def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: floa
     """Pages with some of their panels masked, for an objective that predicts the masked panels from the others.
 
     Every page masks the same share of its panels, rounded up or down at random, but at least one panel, and keeps at least
-    one; pages of one panel are left out. Targets stand in the order of `masked`, row by row.
+    one; pages of one panel are left out. Targets stand in the order of `masked_panels`, row by row.
 
     Returns:
         `panel_embeddings` (B, N, P) with masked slots zero, `attention_mask` (B, N), in which masked slots count as real,
-        `masked` (B, N) bool, `target_embeddings` (M, P) and `target_panels` (M,), their panel numbers.
+        `masked_panels` (B, N) bool, `target_embeddings` (M, P) and `labels` (M,), their panel numbers.
     """
     keep = table.num_panels[rows] >= 2
     rows = rows[keep]
@@ -231,9 +235,9 @@ def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: floa
     return {
         "panel_embeddings": table.gather("panel_embeddings", np.where(masked, -1, panels)),
         "attention_mask": mask.astype(np.int64),
-        "masked": masked,
+        "masked_panels": masked,
         "target_embeddings": table.gather("panel_embeddings", panels[masked]),
-        "target_panels": panels[masked],
+        "labels": panels[masked],
     }
 
 
@@ -330,9 +334,10 @@ BUILDERS: dict[str, Callable[[PanelTable, np.ndarray, np.ndarray, np.ndarray], B
 }
 
 
-def _choice_questions(
+def choice_questions(
     table: PanelTable, task: str, rows: np.ndarray, slots: np.ndarray, candidates: np.ndarray, answers: np.ndarray
 ) -> Batch:
+    """Inputs and labels of `task`'s class for `rows` (B,) and what `draw_choices` returns."""
     batch = BUILDERS[task](table, rows, slots, candidates)
     is_there = candidates >= 0
     batch["candidate_mask"] = is_there.astype(np.int64)
@@ -367,13 +372,29 @@ def build_questions(
         ComicSeqDataError: If the protocol makes no sense for the task.
     """
     if task == "reading_order":
-        return reading_order(table, rows, draws, reading_order_target)
+        return reading_order(table, rows, draw_shuffles(table, rows, draws), reading_order_target)
+    return choice_questions(table, task, rows, *draw_choices(table, task, rows, draws, num_candidates, protocol))
+
+
+def draw_choices(
+    table: PanelTable,
+    task: str,
+    rows: np.ndarray,
+    draws: Draws,
+    num_candidates: int = 5,
+    protocol: str | Sequence[str] = "same_book",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is drawn for multiple-choice questions of one task; arguments and errors are those of `build_questions`.
+
+    Returns:
+        The slot asked for `(B,)`, panel numbers of the candidates `(B, K)`, -1 for padding, and the place of the right
+        one among them `(B,)`.
+    """
     for each in [protocol] if isinstance(protocol, str) else protocol:
         _check_protocol(table, task, each)
     tasks = np.full(len(rows), task)
     slots = _asked_slots(table, tasks, rows, draws)
-    candidates, answers = _candidates(table, protocol, tasks, rows, slots, num_candidates, draws)
-    return _choice_questions(table, task, rows, slots, candidates, answers)
+    return slots, *_candidates(table, protocol, tasks, rows, slots, num_candidates, draws)
 
 
 def build_mixed_questions(
@@ -392,7 +413,9 @@ def build_mixed_questions(
     batches: dict[str, Batch] = {}
     is_order = tasks == "reading_order"
     if is_order.any():
-        batches["reading_order"] = reading_order(table, rows[is_order], draws[is_order], reading_order_target)
+        batches["reading_order"] = reading_order(
+            table, rows[is_order], draw_shuffles(table, rows[is_order], draws[is_order]), reading_order_target
+        )
     is_choice = ~is_order & (tasks != "")
     if not is_choice.any():
         return batches
@@ -403,7 +426,7 @@ def build_mixed_questions(
     for task in BUILDERS:
         chosen = np.flatnonzero((tasks == task) & has_distractor)
         if len(chosen):
-            batches[task] = _choice_questions(
+            batches[task] = choice_questions(
                 table, task, rows[chosen], slots[chosen], candidates[chosen], answers[chosen]
             )
     return batches

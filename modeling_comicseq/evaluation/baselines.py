@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..data.views import Batch
@@ -25,7 +27,36 @@ def last_panel_cosine(batch: Batch) -> np.ndarray:
     return _cosine(context[np.arange(len(context)), nearest], batch)
 
 
+def farthest_from_context(batch: Batch) -> np.ndarray:
+    """Minus the cosine to the mean of the context `(Q, K)`: right where wrong candidates stand in the context."""
+    return np.where(batch["candidate_mask"].astype(bool), -context_mean_cosine(batch), -np.inf)
+
+
+def nearest_neighbour_chain(batch: Batch) -> list[np.ndarray]:
+    """A reading order `(N,)` of each shuffled page: from the panel least like the others always on to the nearest left.
+
+    Cosine does not tell a direction; that pages open on a panel of their own, a view of the place, would.
+    """
+    orders = []
+    for vectors, mask in zip(batch["panel_embeddings"], batch["attention_mask"].astype(bool), strict=True):
+        unit = _unit(vectors[mask])
+        cosine = unit @ unit.T
+        order = [int(cosine.sum(1).argmin())]
+        while len(order) < len(unit):
+            left = np.setdiff1d(np.arange(len(unit)), order)
+            order.append(int(left[cosine[order[-1], left].argmax()]))
+        orders.append(np.asarray(order))
+    return orders
+
+
 BASELINES = {"last-panel cosine": last_panel_cosine, "context-mean cosine": context_mean_cosine}
+
+
+def choice_baselines(task: str) -> dict[str, Callable[[Batch], np.ndarray]]:
+    """The baselines of a multiple-choice task by name. A caption is a context of one: its last panel is its mean."""
+    if task == "caption_relevance":
+        return {"caption cosine": context_mean_cosine, "farthest from the caption": farthest_from_context}
+    return BASELINES | {"farthest from the context": farthest_from_context}
 
 
 def _context(batch: Batch) -> tuple[np.ndarray, np.ndarray]:

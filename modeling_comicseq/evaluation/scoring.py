@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from ..data.views import Batch, to_tensors
-from ..modeling_comicseq import ComicSeqForPreTraining, best_orders
+from ..modeling_comicseq import ComicSeqForPreTraining
+from ..ordering_comicseq import best_orders
+from .ablations import pairs_alone
 from .metrics import pairwise_accuracy, top1_accuracy
 from .questions import right_candidates
 
@@ -24,16 +26,30 @@ def model_logits(model: ComicSeqForPreTraining, task: str, batch: Batch) -> np.n
     return logits.float().cpu().numpy()
 
 
+def pair_logits(model: ComicSeqForPreTraining, batch: Batch) -> np.ndarray:
+    """The scores of reading order where every pair of panels is a page of its own: there is no context `(Q, N, N)`."""
+    pairs, (page, first, second) = pairs_alone(batch)
+    logits = model_logits(model, "reading_order", pairs)
+    scores = np.zeros((*batch["attention_mask"].shape, batch["attention_mask"].shape[1]), dtype=np.float32)
+    scores[page, first, second], scores[page, second, first] = logits[:, 0, 1], logits[:, 1, 0]
+    return scores
+
+
+def predicted_orders(scores: np.ndarray, attention_mask: np.ndarray, reading_order_target: str) -> list[np.ndarray]:
+    """The reading order `(N,)` of each page's real panels by `scores` (Q, N, N): exact up to 12 panels, a beam beyond."""
+    orders = best_orders(torch.from_numpy(scores), torch.from_numpy(attention_mask), reading_order_target).numpy()
+    return [order[:count] for order, count in zip(orders, attention_mask.sum(1), strict=True)]
+
+
 def judge(task: str, batch: Batch, scores: np.ndarray, reading_order_target: str = "adjacency") -> np.ndarray:
     """How right the scores are, question by question `(Q,)`: top-1 accuracy, or pairwise accuracy of the order."""
     if task != "reading_order":
         return top1_accuracy(scores, right_candidates(batch))
-    mask = torch.from_numpy(batch["attention_mask"])
-    predicted = best_orders(torch.from_numpy(scores), mask, reading_order_target).numpy()
-    orders, true_orders = [], []
-    for order, count, labels in zip(predicted, batch["attention_mask"].sum(1), batch["labels"], strict=True):
-        orders.append(order[:count])
-        true_orders.append(true_order(labels[:count, :count], reading_order_target))
+    orders = predicted_orders(scores, batch["attention_mask"], reading_order_target)
+    true_orders = [
+        true_order(labels[: len(order), : len(order)], reading_order_target)
+        for order, labels in zip(orders, batch["labels"], strict=True)
+    ]
     return pairwise_accuracy(orders, true_orders)
 
 

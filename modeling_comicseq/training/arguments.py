@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -67,6 +68,20 @@ class PretrainingArguments(TrainingArguments):
         default="score", metadata={"help": "Validation metric of the best checkpoint."}
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that metric is better."})
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after so many evaluations in a row without a new best `metric_for_best_model`. Off by default:"
+            " the learning rate anneals to the last step, and the best checkpoint is kept anyway."
+        },
+    )
+    bf16: bool | None = field(
+        default=None,
+        metadata={"help": "Train in bfloat16 autocast. By default where the GPU computes in it, never on the CPU."},
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Should stay off: it hides losses that are not finite from the logs."}
+    )
     logging_steps: float = field(default=20, metadata={"help": "Steps between two logs."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: batches are nested."})
     ddp_find_unused_parameters: bool | None = field(
@@ -74,14 +89,27 @@ class PretrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if self.bf16 is None:
+            on_gpu = torch.cuda.is_available() and not self.use_cpu and not self.fp16
+            self.bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         super().__post_init__()
         self.config_fields()
         check_at_least("num_candidates", self.num_candidates, 2)
         check_at_least("per_device_train_batch_size", self.per_device_train_batch_size, 1)
         check_at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)
         check_protocols(self.protocol)
+        self._check_early_stopping()
         if Path(self.output_dir).is_file():
             raise ComicSeqDataError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
+
+    def _check_early_stopping(self) -> None:
+        if self.early_stopping_patience is None:
+            return
+        check_at_least("early_stopping_patience", self.early_stopping_patience, 1)
+        if self.eval_strategy == "no":
+            raise ComicSeqDataError(
+                "`early_stopping_patience` counts evaluations but `eval_strategy` is 'no': set it to epoch or steps."
+            )
 
     def config_fields(self) -> dict[str, Any]:
         """The overridden fields of the model configuration.

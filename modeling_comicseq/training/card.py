@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -35,19 +36,35 @@ def write_card(
     results = "\n".join(
         ["Validation accuracy in training (pairwise for reading_order), %:", "", "| task | % |", "|---|---|", *rows]
     )
-    card = ModelCard.from_template(
+    save_card(fill_card(template, repo, config, training_data, results if rows else None), folder)
+
+
+def fill_card(
+    template: Path, repo: str, config: ComicSeqConfig, training_data: str | None = None, results: str | None = None
+) -> ModelCard:
+    """The card's template with what is known filled in; arguments as in `write_card`, `results` in Markdown."""
+    known = {"training_data": training_data, "results": results}
+    return ModelCard.from_template(
         ModelCardData(
             license="apache-2.0",
             library_name="transformers",
             pipeline_tag="feature-extraction",
             tags=["comics", "comicseq", "panel-sequences"],
         ),
-        template_str=template.read_text(),
+        template_str=template.read_text(encoding="utf-8"),
         model_name=Path(repo).name,
         repo=repo,
         panel_embedding_dim=config.panel_embedding_dim,
         max_position_embeddings=config.max_position_embeddings,
-        training_data=training_data,
-        **({"results": results} if rows else {}),
+        **{name: value for name, value in known.items() if value is not None},
     )
-    card.save(Path(folder) / "README.md")
+
+
+def save_card(card: ModelCard, folder: str | Path) -> None:
+    """Writes a card as `folder`/README.md, beside its target first and then in its place."""
+    beside = Path(folder) / f".README.{os.getpid()}.partial"
+    try:
+        card.save(beside)
+        os.replace(beside, Path(folder) / "README.md")
+    finally:
+        beside.unlink(missing_ok=True)

@@ -14,9 +14,11 @@ from ..data.errors import ComicSeqDataError
 from ..data.panels import PanelTable
 from ..data.views import (
     build_mixed_questions,
+    build_questions,
     check_servable,
     draw_tasks,
     half_page_views,
+    masked_panels,
     servable,
     to_tensors,
     whole_pages,
@@ -24,9 +26,11 @@ from ..data.views import (
 
 
 class PretrainingDataset(Dataset):
-    """Each row asks one question, of a task drawn by the model's `task_weights`, and joins in the contrastive loss.
+    """Each row asks one question, of a task drawn by the model's `task_weights`, and joins in the contrastive loss (and in
+    masked panel modelling, where the model has it).
 
-    `__getitems__` builds a whole batch at once; pass `first_item` as collator.
+    `__getitems__` builds a whole batch at once; pass `first_item` as collator. A batch names every task that is trained,
+    with no rows where it has no question: all processes must gather the negatives of the same losses.
 
     Args:
         table: The panels.
@@ -71,16 +75,19 @@ class PretrainingDataset(Dataset):
         rows = self.rows[indices]
         draws = Draws(self.seed, self.epoch, rows)
         tasks = draw_tasks(self.table, rows, self.task_weights, draws)
-        batch: dict = {}
+        settings = (self.num_candidates, self.protocol, self.config.reading_order_target)
+        batch = build_mixed_questions(self.table, tasks, rows, draws, *settings)
+        for task, weight in self.task_weights.items():
+            if weight > 0 and task not in batch:
+                batch[task] = build_questions(self.table, task, rows[:0], draws[:0], *settings)
+        if self.config.masked_panel_weight > 0:
+            batch["masked_panels"] = masked_panels(self.table, rows, draws)
+        tensors: dict = {name: to_tensors(inputs) for name, inputs in batch.items()}
         if self.config.contrastive_weight > 0:
             has_views = self.config.contrastive_objective == "views"
             strips = half_page_views(self.table, rows, draws) if has_views else whole_pages(self.table, rows)
-            if len(strips["labels"]):
-                batch |= to_tensors(strips)
-        questions = build_mixed_questions(
-            self.table, tasks, rows, draws, self.num_candidates, self.protocol, self.config.reading_order_target
-        )
-        return [batch | {task: to_tensors(inputs) for task, inputs in questions.items()}]
+            tensors |= to_tensors(strips)
+        return [tensors]
 
 
 def first_item(items: list[dict]) -> dict[str, torch.Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from ..data.errors import ComicSeqDataError
@@ -18,6 +18,8 @@ from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
 from .card import write_card
 from .dataset import PretrainingDataset, first_item
+from .saving import CheckpointingTrainer
+from .statistics import TrainingStatistics, strip_space
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
 
@@ -32,7 +34,7 @@ class EpochCallback(TrainerCallback):
         self.dataset.set_epoch(int(state.epoch + 1e-6))
 
 
-class ComicSeqTrainer(Trainer):
+class ComicSeqTrainer(CheckpointingTrainer):
     """Trains `ComicSeqForPreTraining` on a `PretrainingDataset` and validates it on frozen questions.
 
     Args:
@@ -68,7 +70,7 @@ class ComicSeqTrainer(Trainer):
         self.card_template, self.training_data = card_template, training_data
         if isinstance(self.train_dataset, PretrainingDataset):
             self.add_callback(EpochCallback(self.train_dataset))
-        self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, dtype=torch.float64))
+        self.statistics = TrainingStatistics(self.accelerator.device)
 
     def _check_metric(self) -> None:
         names = [*(f"{task}_accuracy" for task in self.validation_tasks), "score"]
@@ -87,25 +89,19 @@ class ComicSeqTrainer(Trainer):
         # What follows averages the loss over processes and accumulated batches, hence the share of the examples.
         share = self.args.world_size * self.current_gradient_accumulation_steps
         outputs = model(**inputs, num_examples=(num_items_in_batch / share).clamp(min=1 / share))
-        self._record(outputs)
+        self.statistics.add(outputs, inputs)
+        self.loss_watch.record(outputs)
         return (outputs.loss, outputs) if return_outputs else outputs.loss
-
-    def _record(self, outputs) -> None:
-        losses = {f"{task}_loss": values.detach() for task, values in (outputs.task_losses or {}).items()}
-        if outputs.contrastive_loss is not None:
-            losses["contrastive_loss"] = outputs.contrastive_loss.detach()[None]
-        for name, values in losses.items():
-            self._sums[name] += torch.tensor([values.double().sum().item(), len(values)])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            # Every process adds up the same list of losses, whether or not it has seen an example of each task.
-            names = [*(f"{task}_loss" for task in DEFAULT_TASK_WEIGHTS), "contrastive_loss"]
-            sums = torch.stack([self._sums[name] for name in names]).to(self.accelerator.device, torch.float32)
-            sums = self.accelerator.reduce(sums)
-            logs |= {name: float(total / count) for name, (total, count) in zip(names, sums, strict=True) if count > 0}
-            self._sums.clear()
+            logs |= self.statistics.summary(self.accelerator)
         super().log(logs, start_time)
+
+    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
+        started = time.perf_counter()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        self.statistics.pause(time.perf_counter() - started)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
@@ -114,6 +110,8 @@ class ComicSeqTrainer(Trainer):
         for task in self.validation_tasks:
             metrics[f"{metric_key_prefix}_{task}_accuracy"] = self._validation_accuracy(model, task)
         metrics[f"{metric_key_prefix}_score"] = float(np.mean(list(metrics.values())))
+        space = strip_space(model, self.validation_table)
+        metrics |= {f"{metric_key_prefix}_{name}": value for name, value in space.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -134,13 +132,18 @@ class ComicSeqTrainer(Trainer):
         total = self.accelerator.reduce(total)
         return float(total[0] / total[1].clamp(min=1))
 
-    def create_model_card(self, *args, **kwargs) -> None:
-        """Writes the card of the model, where a template was given, with the best validation's metrics."""
-        if self.card_template is None or not self.is_world_process_zero():
+    def write_card(self, folder: Path) -> None:
+        """Writes the card with the metrics of the weights' own validation, where a template was given."""
+        if self.card_template is None:
             return
-        validations = [entry for entry in self.state.log_history if "eval_score" in entry]
-        metrics = max(validations, key=lambda entry: entry["eval_score"], default={})
         config = self.accelerator.unwrap_model(self.model).config
-        folder = str(self.args.output_dir)
-        repo = self.args.hub_model_id or folder
-        write_card(self.card_template, folder, repo, config, metrics, self.training_data)
+        repo = self.hub_model_id or self.args.hub_model_id or str(folder)
+        write_card(self.card_template, folder, repo, config, self._metrics(), self.training_data)
+
+    def _metrics(self) -> dict[str, float]:
+        """The last validation; once the run has ended, the one of the best checkpoint where that was loaded."""
+        validations = [entry for entry in self.state.log_history if "eval_score" in entry]
+        if not self.is_in_train and self.args.load_best_model_at_end and self.state.best_model_checkpoint:
+            best = Path(self.state.best_model_checkpoint).name.rpartition("-")[2]
+            validations = [entry for entry in validations if entry["step"] == int(best)]
+        return validations[-1] if validations else {}

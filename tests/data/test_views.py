@@ -360,7 +360,7 @@ def test_masked_panels_keep_one_and_hide_one(books, seed, share):
     table = made_table(books)
     rows = np.arange(len(table))
     batch = masked_panels(table, rows, Draws(seed, 0, rows), share)
-    masked, real = batch["masked"], batch["attention_mask"].astype(bool)
+    masked, real = batch["masked_panels"], batch["attention_mask"].astype(bool)
     counts = table.num_panels[table.num_panels >= 2]
     assert real.sum(1).tolist() == counts.tolist() and not (masked & ~real).any()
     hidden = masked.sum(1)
@@ -368,7 +368,7 @@ def test_masked_panels_keep_one_and_hide_one(books, seed, share):
     assert (np.abs(hidden - np.clip(share * counts, 1, counts - 1)) < 1).all()
     assert not batch["panel_embeddings"][masked].any()
     assert batch["panel_embeddings"][real & ~masked].any(-1).all()
-    assert np.array_equal(table.gather("panel_embeddings", batch["target_panels"]), batch["target_embeddings"])
+    assert np.array_equal(table.gather("panel_embeddings", batch["labels"]), batch["target_embeddings"])
     targets = iter(identities(batch["target_embeddings"]))
     pages = [(book, page) for book, pages in enumerate(books) for page, count in enumerate(pages) if count >= 2]
     for page, slots in zip(pages, masked, strict=True):
@@ -378,7 +378,7 @@ def test_masked_panels_keep_one_and_hide_one(books, seed, share):
 def test_masked_panels_are_drawn_uniformly_at_the_share():
     table = made_table([[10]])
     batch = masked_panels(table, np.zeros(4000, dtype=int), Draws(0, 0, np.arange(4000)), 0.25)
-    assert np.abs(batch["masked"].mean(0) - 0.25).max() < 0.03
+    assert np.abs(batch["masked_panels"].mean(0) - 0.25).max() < 0.03
 
 
 @pytest.mark.parametrize("protocol", ["same_book", "cross_book", "in_page"])

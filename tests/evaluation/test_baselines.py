@@ -4,7 +4,13 @@ import numpy as np
 
 from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.views import build_questions
-from modeling_comicseq.evaluation.baselines import context_mean_cosine, last_panel_cosine
+from modeling_comicseq.evaluation.baselines import (
+    choice_baselines,
+    context_mean_cosine,
+    farthest_from_context,
+    last_panel_cosine,
+    nearest_neighbour_chain,
+)
 
 from ..data.made_dataset import made_table
 
@@ -49,3 +55,32 @@ def test_baselines_of_the_other_tasks_compare_like_with_like():
     caption = batch_of("caption_relevance")
     expected = cosine(caption["caption_embeddings"][0], caption["candidate_embeddings"][0, 1])
     assert np.isclose(context_mean_cosine(caption)[0, 1], expected)
+
+
+def test_farthest_is_right_where_wrong_candidates_stand_in_the_context():
+    batch = batch_of("panel_picking")
+    real = batch["candidate_mask"].astype(bool)
+    assert np.array_equal(farthest_from_context(batch)[real], -context_mean_cosine(batch)[real])
+    assert (farthest_from_context(batch)[~real] == -np.inf).all()
+    batch = batch_of("panel_picking", protocol="in_page")
+    best = farthest_from_context(batch).argmax(1)
+    # The page's corners apart, the one panel that the context lacks is least like it.
+    assert (best == batch["labels"]).mean() > np.mean(1 / batch["candidate_mask"].sum(1))
+
+
+def test_no_two_baselines_are_the_same_by_construction():
+    for task in ("panel_picking", "visual_closure", "caption_relevance", "text_cloze"):
+        scores = [baseline(batch_of(task)) for baseline in choice_baselines(task).values()]
+        for number, first in enumerate(scores):
+            for second in scores[:number]:
+                assert not np.allclose(np.nan_to_num(first, neginf=0), np.nan_to_num(second, neginf=0))
+
+
+def test_nearest_neighbour_chain_by_hand():
+    angles = np.deg2rad([50, 0, 90, 20, 0])  # the second is least like the others; the last slot is padding
+    panels = np.stack((np.cos(angles), np.sin(angles)), axis=1)[None].astype(np.float32)
+    batch = {"panel_embeddings": panels, "attention_mask": np.asarray([[1, 1, 1, 1, 0]])}
+    unit = panels[0, :4]
+    start = int((unit @ unit.T).sum(1).argmin())
+    (order,) = nearest_neighbour_chain(batch)
+    assert order.tolist() == ([2, 0, 3, 1] if start == 2 else [1, 3, 0, 2])

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.provenance import read_provenance
-from modeling_comicseq.data.synthetic import DEMO_WORLD, SyntheticCorpus, synthesize
+from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.evaluation.compare import compare
 from modeling_comicseq.evaluation.metrics import top1_accuracy
 from modeling_comicseq.evaluation.optimum import TASKS, candidate_log_ratio, joint_log_posterior
 from modeling_comicseq.evaluation.order_optimum import order_posterior
-from modeling_comicseq.evaluation.questions import iterate_questions, right_candidates
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    synthesize(folder / "store", num_books=40, world=dataclasses.replace(DEMO_WORLD, width=32), progress=False)
-    store, metadata = folder / "store/stage3_embeddings.zarr", folder / "store/stage3_metadata.json"
-    splits = convert_store(store, metadata, folder / "arrow", fractions=(1.0, 0.0, 0.0), progress=False)
-    return PanelTable(splits["train"]), SyntheticCorpus.from_provenance(read_provenance(splits)).world
-
+from modeling_comicseq.evaluation.questions import draw_question_set, iterate_questions, right_candidates
 
 QUESTIONS = [
     *((task, "same_book") for task in TASKS),
@@ -60,3 +46,60 @@ def test_order_of_shuffled_pages(data):
             labels = batch["labels"][short]
             counted = labels >= 0
             assert ((posterior.precedence > 0.5) == labels)[counted].mean() > 0.7
+
+
+def untrained_model() -> ComicSeqForPreTraining:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return ComicSeqForPreTraining(ComicSeqConfig(panel_embedding_dim=32, **sizes))
+
+
+ROWS = [
+    ("panel_picking", "same_book"),
+    ("caption_relevance", "same_book"),
+    ("text_cloze", "cross_book"),
+    ("text_closure", "later_panels"),
+    ("reading_order", ""),
+]
+
+
+@pytest.mark.parametrize(("task", "protocol"), ROWS)
+def test_the_optimum_is_above_every_other_row(data, task, protocol):
+    table, world = data
+    results, _ = compare({"model": untrained_model()}, table, draw_question_set(table, task, protocol), world=world)
+    name = "optimum (up to 7 panels)" if task == "reading_order" else "optimum"
+    optimum = next(result for result in results if result.answerer == name)
+    assert optimum.role == "optimum"
+    for metric, best in optimum.metrics.items():
+        for other in results:
+            # The two optima agree but for luck where candidates hardly tell about each other.
+            luck = 0.01 if other.answerer == "optimum, one candidate" else 0.0
+            assert best.mean >= other.metrics[metric].mean - luck, (other.answerer, metric)
+
+
+def test_more_candidates_than_pages_drop_the_optimum_with_a_note(data):
+    table, world = data
+    notes: list[str] = []
+    questions = draw_question_set(table, "panel_picking", num_candidates=9)
+    results, _ = compare({"model": untrained_model()}, table, questions, world=world, note=notes.append)
+    assert {result.role for result in results} == {"baseline", "ablation", "model"}
+    assert len(notes) == 1 and "No optimum for panel_picking, same_book" in notes[0]
+    questions = draw_question_set(table, "visual_closure", "later_panels", num_candidates=9)
+    results, _ = compare({"model": untrained_model()}, table, questions, world=world, note=notes.append)
+    assert len(notes) == 2 and "at most 8 candidates" in notes[1]
+
+
+def test_the_model_is_also_scored_on_the_pages_of_the_order_optimum(data):
+    table, world = data
+    questions = draw_question_set(table, "reading_order", repeats=2)
+    results, differences = compare({"model": untrained_model()}, table, questions, world=world)
+    subset = next(result for result in results if result.role == "subset")
+    short = int((table.num_panels[questions.rows] <= 7).sum())
+    assert subset.num_questions == short < len(questions)
+    whole = next(result for result in results if result.role == "model")
+    pages = {group.value: group.score.mean for group in whole.by_page_length}
+    assert {group.value: group.score.mean for group in subset.by_page_length} == {
+        length: score for length, score in pages.items() if length <= 7
+    }
+    gap = next(d for d in differences if d.minus == "optimum (up to 7 panels)" and d.metric == "pairwise accuracy")
+    optimum = next(result for result in results if result.role == "optimum")
+    assert gap.difference.mean == pytest.approx(subset.score.mean - optimum.score.mean)

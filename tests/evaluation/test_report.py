@@ -1,27 +1,132 @@
 from __future__ import annotations
 
+import io
 import json
 
+import pytest
+from huggingface_hub import ModelCard
+from PIL import Image
 from rich.console import Console
 
-from modeling_comicseq.evaluation.report import Result, print_results, write_results
+from modeling_comicseq.evaluation.card import put_on_card
+from modeling_comicseq.evaluation.plots import plot_results
+from modeling_comicseq.evaluation.report import print_results, report_markdown, share_of_optimum
+from modeling_comicseq.evaluation.results import Difference, Group, Result, Score, results_json, write_results
+from modeling_comicseq.training.card import write_card
+
+from ..model_inputs import tiny_config
+from ..test_main_line import REPOSITORY
+
+NAN = float("nan")
+
+
+def result(
+    answerer: str, role: str, score: float, model: str = "", task="panel_picking", protocol="in_page"
+) -> Result:
+    metrics = {"top-1 accuracy": Score(score, score - 0.03, score + 0.03), "mean reciprocal rank": Score(score + 0.2)}
+    groups = [Group(n, Score(score, NAN, NAN), 600, 1) for n in (3, 4)]
+    return Result(task, protocol, answerer, role, model, metrics, groups, [groups[0]], 1200, 12, "xxh3:abc")
+
 
 RESULTS = [
-    Result("panel_picking", "in_page", "chance", 0.2, 0.2, 0.2, 0.211, 0.1, 0.3, 1200, 12),
-    Result("panel_picking", "in_page", "model", 0.411, 0.38, 0.44, None, None, None, 1200, 12),
+    result("chance", "baseline", 0.2),
+    result("last-panel cosine", "baseline", 0.3),
+    result("context-mean cosine", "baseline", 0.35),
+    result("optimum, one candidate", "optimum", 0.6),
+    result("optimum", "optimum", 0.62),
+    result("model, without context", "ablation", 0.21, "model"),
+    result("model", "model", 0.411, "model"),
+    result("other", "model", 0.4, "other"),
 ]
+DIFFERENCES = [
+    Difference("panel_picking", "in_page", "model", minus, "top-1 accuracy", Score(gain, gain - 0.1, gain + 0.1))
+    for minus, gain in (("chance", 0.211), ("context-mean cosine", 0.061), ("other", 0.011))
+]
+ABOUT = {"dataset": "data", "split": "test", "data_fingerprint": "xxh3:d", "questions_fingerprint": "xxh3:q"}
 
 
-def test_the_table_names_leaks_and_shows_intervals():
-    console = Console(record=True, width=140, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_results(RESULTS, console)
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_overview_names_leaks_and_fits_the_terminal(width):
+    console = Console(file=io.StringIO(), width=width, record=True)
+    print_results(RESULTS, DIFFERENCES, console)
     text = console.export_text()
-    assert "panel_picking, in_page (leaky)" in text and "41.1 [38.0, 44.0]" in text and "+21.1 [+10.0, +30.0]" in text
-    assert "1,200 questions, 12 books" in text
+    assert "in_page (leaky)" in text and "1,200 questions of 12 books" in text
+    assert "41.1" in text and "[38.1, 44.1]" in text and "[-3.9, +16.1]" in text and "62.0" in text
+    assert "model minus other +1.1 [-8.9, +11.1]" in text
+    assert max(map(len, text.splitlines())) <= width
 
 
-def test_results_are_json_with_their_settings(tmp_path):
-    write_results(RESULTS, {"seed": 3}, tmp_path / "new" / "results.json")
-    written = json.loads((tmp_path / "new" / "results.json").read_text())
-    assert written["settings"] == {"seed": 3} and written["results"][1]["score"] == 0.411
+def test_the_report_holds_every_row():
+    text = report_markdown(RESULTS, DIFFERENCES, {"models": ["model"]}, ["a note"], ["scores.png"])
+    for each in RESULTS:
+        assert f"| {each.answerer} |" in text
+    assert "## panel_picking, in_page (leaky)" in text and "`xxh3:abc`" in text and "Note: a note" in text
+    assert "model reaches 53 % of the attainable gain" in text and "![scores](scores.png)" in text
+    assert "| 3 | 600 | 20.0 | 35.0 |" in text
+    assert share_of_optimum(RESULTS, "model") == pytest.approx((0.411 - 0.2) / (0.6 - 0.2))
+
+
+def test_results_are_json_that_anything_reads(tmp_path):
+    content = {"settings": {"seed": 3}} | results_json(RESULTS, DIFFERENCES)
+    write_results(content, tmp_path / "new" / "results.json")
+    written = json.loads((tmp_path / "new" / "results.json").read_text(), parse_constant=pytest.fail)
+    assert written["settings"] == {"seed": 3} and written["results"][6]["score"] == 0.411
+    assert written["results"][0]["by_page_length"][0]["score"]["low"] is None
+    assert written["differences"][0]["minus"] == "chance"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["results.json"]
+
+
+def test_plots_are_pictures(tmp_path):
+    names = plot_results(RESULTS, tmp_path / "plots")
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(names)
+    for name in names:
+        with Image.open(tmp_path / "plots" / name) as picture:
+            colours = picture.convert("RGB").getcolors(10**6)
+            assert picture.format == "PNG" and picture.width > 300 and len(colours) > 20
+
+
+def card_folder(tmp_path):
+    folder = tmp_path / "model"
+    tiny_config().save_pretrained(folder)
+    return folder
+
+
+def test_the_card_carries_results_that_the_hub_parses(tmp_path):
+    folder = card_folder(tmp_path)
+    metrics = {"eval_panel_picking_accuracy": 0.4}
+    write_card(REPOSITORY / "model_card.md", folder, "org/name", tiny_config(), metrics, "Ten pages of one book.")
+    card = (folder / "README.md").read_text()
+    assert "| panel_picking | 40.0 |" in card
+    (folder / "README.md").write_text(card + "\nA word of the author.\n")
+
+    for _ in range(2):  # a second evaluation takes the place of the first
+        put_on_card(folder, REPOSITORY / "model_card.md", RESULTS, "model", ABOUT)
+    loaded = ModelCard.load(folder / "README.md")
+    assert loaded.data.model_name == "model" and loaded.data.license == "apache-2.0"
+    found = {(r.task_name, r.dataset_config, r.metric_type): r for r in loaded.data.eval_results}
+    top1 = found["panel_picking", "panel_picking, in_page (leaky)", "accuracy"]
+    assert top1.metric_value == 0.411 and top1.dataset_revision == "xxh3:abc" and top1.dataset_split == "test"
+    assert found["panel_picking", "panel_picking, in_page (leaky)", "mrr"].metric_value == 0.611
+    assert len(loaded.data.eval_results) == 2
+    text = loaded.text
+    assert "| panel_picking, in_page (leaky) | 1,200 | 20.0 | 35.0 | 41.1 [38.1, 44.1] | 21.0 | 0.611 |" in text
+    assert "xxh3:d" in text and "xxh3:q" in text and "Ten pages of one book." in text
+    assert "| panel_picking | 40.0 |" not in text and text.count("A word of the author.") == 1
+    assert text.count("## Results") == 1 and not list(folder.glob(".*partial*"))
+
+
+def test_a_checkpoint_without_a_card_gets_one(tmp_path):
+    folder = card_folder(tmp_path)
+    (folder / "training_provenance.json").write_text(json.dumps({"counts": {"train": {"pages": 1200, "books": 9}}}))
+    put_on_card(folder, REPOSITORY / "model_card.md", RESULTS, "model", ABOUT)
+    text = ModelCard.load(folder / "README.md").text
+    assert "1,200 pages of 9 books." in text and "41.1 [38.1, 44.1]" in text and "{{" not in text
+
+
+def test_a_card_of_another_kind_is_kept(tmp_path):
+    folder = card_folder(tmp_path)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n\nAll about it.\n")
+    put_on_card(folder, REPOSITORY / "model_card.md", RESULTS, "model", ABOUT)
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.license == "mit" and card.text.startswith("# Mine\n\nAll about it.")
+    assert "41.1 [38.1, 44.1]" in card.text

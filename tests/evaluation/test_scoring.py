@@ -5,7 +5,6 @@ import torch
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPanelPicking, ComicSeqForPreTraining
 from modeling_comicseq.data.views import to_tensors
-from modeling_comicseq.evaluation.compare import compare
 from modeling_comicseq.evaluation.questions import iterate_questions
 from modeling_comicseq.evaluation.scoring import judge, model_logits, true_order
 
@@ -32,20 +31,6 @@ def test_the_pretraining_model_scores_as_the_task_class(tmp_path):
     assert model.training  # asking leaves the model as it was
 
 
-def test_questions_without_a_distractor_are_not_asked():
-    table = made_table([[3, 2], [4]])
-    rows = np.concatenate([rows for rows, _ in iterate_questions(table, "panel_picking")])
-    assert sorted(rows) == [0, 1]
-
-
-def test_repeats_ask_other_questions_of_the_same_pages():
-    table = made_table([[6, 6, 6, 6]])
-    first, second = (batch for _, batch in iterate_questions(table, "panel_picking", repeats=2))
-    assert not np.array_equal(first["mask_position"], second["mask_position"])
-    again, _ = (batch for _, batch in iterate_questions(table, "panel_picking", repeats=2))
-    assert np.array_equal(first["candidate_embeddings"], again["candidate_embeddings"])
-
-
 def test_the_true_order_scores_one_and_its_reverse_zero():
     for target in ("adjacency", "precedence"):
         questions = iterate_questions(made_table([[2, 5, 3], [1]]), "reading_order", reading_order_target=target)
@@ -63,15 +48,3 @@ def test_true_order_reads_either_matrix():
     step = place[None] - place[:, None]
     assert true_order((step == 1).astype(int), "adjacency").tolist() == order.tolist()
     assert true_order((step > 0).astype(int), "precedence").tolist() == order.tolist()
-
-
-def test_compare_puts_every_answerer_on_the_same_questions():
-    results = compare(
-        tiny_model(), "model", made_table([[3, 4, 2, 5], [3, 3]]), "panel_picking", "same_book", repeats=2
-    )
-    assert [result.answerer for result in results] == ["chance", "last-panel cosine", "context-mean cosine", "model"]
-    assert {(result.num_questions, result.num_books) for result in results} == {(12, 2)}
-    model = results[-1]
-    for other in results[:-1]:
-        assert np.isclose(other.gain, model.score - other.score)
-    assert np.isclose(results[0].score, np.mean([1 / 5] * 8 + [1 / 4] * 4))

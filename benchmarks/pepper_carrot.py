@@ -1,0 +1,182 @@
+"""Real comics with pictures and texts, leaving episodes out: a model trained on the other episodes, beside cosine and chance.
+
+The Stage 3 store holds a few books (episodes). Each fold trains on the others' pages for a minute and asks the fold's own:
+panel picking, closure by picture and by text, and reading order. Wrong candidates come from other pages of the same episode.
+Answers of all folds are pooled; intervals by bootstrap over episodes, paired for differences.
+
+With --model the checkpoint is asked as it is, too, and tuned on the other episodes. None of the asked episodes may stand in
+its training data; pretraining on the texts of other comics is one line:
+
+    comicseq convert --embeddings COMICS/stage3_embeddings.zarr --metadata COMICS/stage3_metadata.json --output COMICS/arrow
+    python run_pretraining.py configuration/pretraining/text_only.yaml --dataset COMICS/arrow \\
+        --model configuration/model/comicseq-tiny.json --num_train_epochs 8 --learning_rate 1e-3 --output_dir outputs/text
+    python benchmarks/pepper_carrot.py --store PEPPER/stage3_embeddings.zarr --metadata PEPPER/stage3_metadata.json \\
+        --model outputs/text
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq.checkpoints import load_checkpoint, override_config, read_config
+from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.data.conversion import convert_store
+from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.evaluation.baselines import choice_baselines, nearest_neighbour_chain
+from modeling_comicseq.evaluation.metrics import bootstrap_mean, chance_level, pairwise_accuracy, top1_accuracy
+from modeling_comicseq.evaluation.questions import draw_question_set, right_candidates
+from modeling_comicseq.evaluation.results import interval
+from modeling_comicseq.evaluation.scoring import judge, model_logits
+from modeling_comicseq.training.arguments import PretrainingArguments
+from modeling_comicseq.training.dataset import PretrainingDataset
+from modeling_comicseq.training.trainer import ComicSeqTrainer
+
+TASKS = ("panel_picking", "visual_closure", "text_closure", "reading_order")
+# A few dozen pages are learned by heart at once.
+REGULARISED = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3}
+
+
+def task_weights() -> dict[str, float]:
+    """Sampling weights: the tasks that are asked are trained alike, the others not at all."""
+    return {task: float(task in TASKS) for task in DEFAULT_TASK_WEIGHTS}
+
+
+def train(model: ComicSeqForPreTraining, table: PanelTable, steps: int, learning_rate: float, seed: int) -> None:
+    """Trains `model` in place on the pages of `table`, distractors from the same and from other episodes."""
+    dataset = PretrainingDataset(table, model.config, protocol=("same_book", "cross_book"), seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = PretrainingArguments(
+            output_dir=folder,
+            max_steps=steps,
+            per_device_train_batch_size=64,
+            learning_rate=learning_rate,
+            seed=seed,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+            logging_strategy="no",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        ComicSeqTrainer(model=model, args=arguments, train_dataset=dataset, validation_table=None).train()
+    model.eval()
+
+
+def ask(
+    models: dict[str, ComicSeqForPreTraining], table: PanelTable, task: str, repeats: int, seed: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The book of every question `(Q,)`, and how right each answerer is `(Q,)`."""
+    questions = draw_question_set(table, task, seed=seed, repeats=repeats)
+    right: dict[str, list[np.ndarray]] = defaultdict(list)
+    for chosen, batch in questions.batches(table):
+        if task == "reading_order":
+            orders = [np.argsort(shuffle[shuffle >= 0]) for shuffle in questions.shuffles[chosen]]
+            right["chance"].append(np.full(len(orders), 0.5))
+            right["nearest-neighbour chain"].append(pairwise_accuracy(nearest_neighbour_chain(batch), orders))
+        else:
+            right["chance"].append(chance_level(batch["candidate_mask"]))
+            for name, baseline in choice_baselines(task).items():
+                right[name].append(top1_accuracy(baseline(batch), right_candidates(batch)))
+        for name, model in models.items():
+            right[name].append(judge(task, batch, model_logits(model, task, batch)))
+    return table.book_ids[table.books[questions.rows]], {
+        name: np.concatenate(values) for name, values in right.items()
+    }
+
+
+def fold_models(arguments: argparse.Namespace, table: PanelTable, seed: int) -> dict[str, ComicSeqForPreTraining]:
+    """The models of one fold: trained from scratch on `table`, and where a checkpoint is named, it as it is and tuned."""
+    widths = {name.removesuffix("_embeddings") + "_embedding_dim": width for name, width in table.widths.items()}
+    overrides = {**REGULARISED, **widths, "task_weights": task_weights()}
+    torch.manual_seed(seed)
+    config = override_config(read_config(arguments.config), overrides, "this benchmark")
+    scratch = ComicSeqForPreTraining(config)
+    train(scratch, table, arguments.steps, arguments.learning_rate, seed)
+    models = {"trained from scratch": scratch}
+    if arguments.model:
+        models["pretrained"] = load_checkpoint(arguments.model, read_config(arguments.model))[0].eval()
+        config = override_config(read_config(arguments.model), overrides, "this benchmark")
+        tuned = load_checkpoint(arguments.model, config)[0]
+        train(tuned, table, arguments.steps, arguments.learning_rate, seed)
+        models["pretrained, tuned"] = tuned
+    return models
+
+
+def print_task(task: str, books: np.ndarray, right: dict[str, np.ndarray], console: Console) -> list[dict]:
+    """Prints one task's table; returns its rows for the JSON file."""
+    rows = []
+    nearest = "nearest-neighbour chain" if task == "reading_order" else "context-mean cosine"
+    metric = "pairwise accuracy, %" if task == "reading_order" else "top-1, %"
+    table = Table("answerer", metric, f"minus {nearest}", title=f"{task}: {len(books)} questions")
+    for name, values in right.items():
+        score, gain = bootstrap_mean(values, books), bootstrap_mean(values - right[nearest], books)
+        table.add_row(name, interval(*score), "" if name == nearest else interval(*gain, signed=True))
+        rows.append({"task": task, "answerer": name, "score": list(score), "minus_nearest": list(gain)})
+    console.print(table)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", required=True, help="Stage 3 store of the episodes")
+    parser.add_argument("--metadata", required=True, help="its metadata")
+    parser.add_argument("--model", help="checkpoint to start from as well")
+    parser.add_argument(
+        "--config", default="configuration/model/comicseq-tiny.json", help="model configuration to train from scratch"
+    )
+    parser.add_argument("--folds", type=int, default=4, help="folds of episodes (default: 4)")
+    parser.add_argument("--steps", type=int, default=150, help="optimiser steps of each training (default: 150)")
+    parser.add_argument("--learning_rate", type=float, default=5e-4, help="peak learning rate (default: 5e-4)")
+    parser.add_argument("--repeats", type=int, default=4, help="questions a page (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of training and questions")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+
+    books = sorted({page["book_id"] for page in json.loads(Path(arguments.metadata).read_text())})
+    asked: dict[str, list[np.ndarray]] = defaultdict(list)
+    right: dict[str, dict[str, list[np.ndarray]]] = {task: defaultdict(list) for task in TASKS}
+    for fold in track(range(arguments.folds), "Folds", console=Console(stderr=True)):
+        held_out = books[fold :: arguments.folds]
+        rest = [book for book in books if book not in held_out]
+        with tempfile.TemporaryDirectory() as folder:
+            splits = convert_store(
+                arguments.store,
+                arguments.metadata,
+                Path(folder) / "arrow",
+                split_books={"train": rest, "test": held_out},
+                progress=False,
+            )
+            train_table, test_table = PanelTable(splits["train"]), PanelTable(splits["test"])
+            assert not set(train_table.book_ids) & set(test_table.book_ids)
+            models = fold_models(arguments, train_table, arguments.seed)
+            for task in TASKS:
+                names, answers = ask(models, test_table, task, arguments.repeats, arguments.seed)
+                asked[task].append(names)
+                for name, values in answers.items():
+                    right[task][name].append(values)
+            del splits, train_table, test_table  # nothing may keep the folder's files mapped
+
+    console = Console(width=120)
+    rows = []
+    for task in TASKS:
+        pooled = {name: np.concatenate(values) for name, values in right[task].items()}
+        rows += print_task(task, np.concatenate(asked[task]), pooled, console)
+    if arguments.output:
+        settings = {key: str(value) for key, value in vars(arguments).items()}
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps({"settings": settings, "results": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

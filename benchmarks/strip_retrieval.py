@@ -1,0 +1,168 @@
+"""How often a page's nearest strips come from its own book: mean-pooled Stage 3 against the strip vectors of a model.
+
+The pages are those of held-out books of a converted data set; of a long page, the first window. Chance and the intervals are
+over books; the gain is paired, model minus mean on the same pages. Half pages: the first half of a page's panels must find
+its second half among those of all pages, the halves encoded apart.
+
+    python benchmarks/strip_retrieval.py --model outputs/comics_text/model --dataset outputs/comics_text/dataset
+
+With --stage3 and --stage5 the strips are read from stores instead, of the books of the data set's split, or of all without
+one:
+
+    python benchmarks/strip_retrieval.py --stage3 stage3_embeddings.zarr --stage5 stage5_embeddings.zarr --dataset dataset
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from modeling_comicseq.checkpoints import check_fits, load_checkpoint, read_config
+from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.data.opening import open_split
+from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.evaluation.metrics import bootstrap_mean
+from modeling_comicseq.evaluation.report import interval
+from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
+from modeling_comicseq.stage5.vectors import VectorStore, find_metadata, read_pages
+
+PAGES_AT_A_TIME = 128
+MEAN = "Stage 3, mean of the panels"
+
+
+@torch.no_grad()
+def strip_vectors(model: torch.nn.Module | None, table: PanelTable, first: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Strip vectors of the panels `first` to `end` (B,) of a table: by the model, or their means where it is None."""
+    strips = []
+    for lo in range(0, len(first), PAGES_AT_A_TIME):
+        starts, counts = first[lo : lo + PAGES_AT_A_TIME], (end - first)[lo : lo + PAGES_AT_A_TIME]
+        slots = np.arange(counts.max())
+        real = slots < counts[:, None]
+        panels = table.gather("panel_embeddings", np.where(real, starts[:, None] + slots, -1)).astype(np.float32)
+        if model is None:
+            strips.append(panels.sum(axis=1) / counts[:, None])
+        else:
+            strips.append(model(torch.from_numpy(panels), torch.from_numpy(real).long()).pooler_output.numpy())
+    return np.concatenate(strips)
+
+
+def of_dataset(name: str, dataset: str, split: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Strips by their makers, ranks of half pages by their makers, and the books of the strips."""
+    table = open_split(dataset, split)
+    config = read_config(name)
+    check_fits(config, name, table, dataset)
+    model = load_checkpoint(name, config)[0].comicseq.eval()
+    rows = np.unique(table.pages, return_index=True)[1]
+    rows = rows[table.num_panels[rows] > 0]
+    first, end = table.offsets[rows], table.offsets[rows + 1]
+    long = end - first > 1
+    middle = first + (end - first + 1) // 2
+    makers = {MEAN: None, f"Stage 5, {name}": model}
+    strips = {maker: strip_vectors(model, table, first, end) for maker, model in makers.items()}
+    halves = {
+        maker: half_page_retrieval(
+            strip_vectors(model, table, first[long], middle[long]),
+            strip_vectors(model, table, middle[long], end[long]),
+        ).hits
+        for maker, model in makers.items()
+    }
+    books = table.books[rows]
+    return strips, {"books": books[long], **halves}, books
+
+
+def of_stores(stage3: str, stage5: str, chosen: set[str] | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Strips of two stores of the same pages, by their makers, and their books."""
+    stores = {MEAN: VectorStore.open(stage3), f"Stage 5, {stage5}": VectorStore.open(stage5)}
+    pages, strips = {}, {}
+    for maker, store in stores.items():
+        labels = read_pages(find_metadata(store, None), store)
+        vectors = np.concatenate([store.read_strips(lo, hi) for lo, hi in store.blocks("strip")])
+        usable = np.isfinite(vectors).all(axis=1)
+        rows = [
+            row
+            for row, book in enumerate(labels.books)
+            if book is not None and usable[row] and (chosen is None or book in chosen)
+        ]
+        pages[maker] = [(labels.ids[row], labels.books[row]) for row in rows]
+        strips[maker] = vectors[rows]
+    first, second = pages.values()
+    if first != second or not first:
+        raise ComicSeqDataError(f"{stage3} and {stage5} do not hold the same pages: encode this Stage 3 store again.")
+    return strips, np.asarray([book for _, book in first])
+
+
+def compare(
+    console: Console, title: str, scores: dict[str, np.ndarray], books: np.ndarray, chance: float | None
+) -> dict:
+    """Prints the scores (pages,) of each maker with intervals, and the gain of each over the mean."""
+    asked = ~np.isnan(scores[MEAN])
+    table = Table(title=f"{title}: {asked.sum():,} pages of {len(np.unique(books[asked]))} books")
+    table.add_column("strip vectors")
+    table.add_column("%", justify="right", no_wrap=True)
+    table.add_column("over the mean", justify="right", no_wrap=True)
+    results = {"chance": chance, "pages": int(asked.sum()), "books": len(np.unique(books[asked]))}
+    if chance is not None:
+        table.add_row("chance", f"{100 * chance:.1f}", "")
+    for maker, values in scores.items():
+        measured = bootstrap_mean(values[asked], books[asked])
+        gain = bootstrap_mean((values - scores[MEAN])[asked], books[asked])
+        table.add_row(maker, interval(*measured), "" if maker == MEAN else interval(*gain, signed=True))
+        results[maker] = {"mean_low_high": measured, "gain_low_high": None if maker == MEAN else gain}
+    console.print(table)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="a checkpoint")
+    parser.add_argument("--dataset", help="a data set of `comicseq convert`")
+    parser.add_argument("--split", default="test", help="its split, of books the model never saw (default: test)")
+    parser.add_argument("--stage3", help="a Stage 3 store, its metadata beside it")
+    parser.add_argument("--stage5", help="the Stage 5 store made from it, its metadata beside it")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    from_stores = bool(arguments.stage3 and arguments.stage5)
+    if from_stores == bool(arguments.model) or not (from_stores or arguments.dataset):
+        parser.error("give --model and --dataset, or --stage3 and --stage5")
+    console = Console()
+    halves = None
+    try:
+        if not from_stores:
+            strips, halves, books = of_dataset(arguments.model, arguments.dataset, arguments.split)
+        else:
+            chosen = (
+                set(open_split(arguments.dataset, arguments.split).book_ids.tolist()) if arguments.dataset else None
+            )
+            strips, books = of_stores(arguments.stage3, arguments.stage5, chosen)
+    except ComicSeqDataError as error:
+        raise SystemExit(f"Error: {error}") from None
+    nearest = {maker: same_book_retrieval(vectors, books) for maker, vectors in strips.items()}
+    chance = nearest[MEAN].chance
+    hits = {maker: found.hits for maker, found in nearest.items()}
+    results = {"nearest": compare(console, "Nearest page is of the same book", hits, books, chance)}
+    rankings = {maker: book_ranking(vectors, books) for maker, vectors in strips.items()}
+    for place, title in enumerate(("R-precision", "Average precision")):
+        scores = {maker: ranking[place] for maker, ranking in rankings.items()}
+        # Average precision by chance is a little above the share of right pages, and depends on the books' sizes.
+        level = None if place else chance
+        results[title] = compare(console, f"{title} of the book's pages", scores, books, level)
+    if halves:
+        half_books = halves.pop("books")
+        title = "First half finds its second half"
+        results["half pages"] = compare(console, title, halves, half_books, 1 / len(half_books))
+    console.print("Brackets: 95 % intervals by bootstrap over books, paired for the gain.")
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(
+            json.dumps({"settings": vars(arguments), "results": results}, indent=2, default=str)
+        )
+
+
+if __name__ == "__main__":
+    main()

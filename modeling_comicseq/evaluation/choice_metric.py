@@ -1,0 +1,44 @@
+"""Top-1 accuracy and mean reciprocal rank for the `evaluate` library.
+
+evaluate.load("modeling_comicseq/evaluation/choice_metric.py") loads it without a network, as does the class itself.
+"""
+
+from __future__ import annotations
+
+import datasets
+import evaluate
+import numpy as np
+
+from modeling_comicseq.evaluation.metrics import reciprocal_rank, top1_accuracy
+
+DESCRIPTION = "How often the right candidate has the highest score, and one over its rank; ties share."
+INPUTS = """
+Args:
+    predictions: Scores of the candidates of each question, one list a question; their lengths may differ.
+    references: Index of the right candidate of each question.
+"""
+
+
+class ComicSeqChoice(evaluate.Metric):
+    """Multiple choice: `top1_accuracy` and `mean_reciprocal_rank`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=DESCRIPTION,
+            citation="",
+            inputs_description=INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, *, predictions, references) -> dict[str, float]:
+        longest = max(len(scores) for scores in predictions)
+        padded = np.full((len(predictions), longest), -np.inf)
+        for row, scores in zip(padded, predictions, strict=True):
+            row[: len(scores)] = scores
+        answers = np.asarray(references)
+        return {
+            "top1_accuracy": float(top1_accuracy(padded, answers).mean()),
+            "mean_reciprocal_rank": float(reciprocal_rank(padded, answers).mean()),
+        }

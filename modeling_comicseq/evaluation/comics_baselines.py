@@ -1,0 +1,107 @@
+"""What COMICS text-cloze answers without ComicSeq: chance, length, shared words, frozen cosine, and a ranker on all of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from .comics_text import Choices, TextBank
+
+
+def longest(choices: Choices, bank: TextBank) -> np.ndarray:
+    """Number of words of each candidate `(Q, K)`."""
+    return bank.num_words[choices.candidates].astype(np.float64)
+
+
+def word_overlap(choices: Choices, bank: TextBank) -> np.ndarray:
+    """Share of a candidate's distinct words that the context has, too `(Q, K)`."""
+    sets = [set(text.split()) for text in bank.texts] + [set()]
+    scores = np.zeros(choices.candidates.shape)
+    for question, (shown, candidates) in enumerate(zip(choices.contexts, choices.candidates, strict=True)):
+        context = set().union(*(sets[row] for row in shown))
+        scores[question] = [len(sets[row] & context) / max(1, len(sets[row])) for row in candidates]
+    return scores
+
+
+def context_cosine(choices: Choices, vectors: np.ndarray) -> np.ndarray:
+    """Cosine of each candidate to the mean of the context's vectors `(Q, K)`; `vectors` (texts + 1, dim) end in zeros."""
+    mean = _unit(vectors[choices.contexts].sum(1))
+    return np.einsum("qd,qkd->qk", mean, _unit(vectors[choices.candidates]))
+
+
+def with_zeros(vectors: np.ndarray) -> np.ndarray:
+    """`vectors` (texts, dim) with a row of zeros behind, which row -1 finds."""
+    return np.concatenate((vectors, np.zeros((1, vectors.shape[1]), vectors.dtype)))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def ranker_features(choices: Choices, bank: TextBank, training: np.ndarray, context: bool = True) -> np.ndarray:
+    """What the ranker weighs `(Q, K, F)`: likeness to each context panel and to all, by meaning, words and letters; length.
+
+    Args:
+        choices: The questions.
+        bank: Their texts.
+        training: Rows of the texts that means and word weights may be taken from.
+        context: Whether to tell anything but what can be seen from the candidate alone.
+    """
+    length = np.log1p(longest(choices, bank))
+    unknown = np.asarray([text.split().count("UNK") for text in bank.texts])[choices.candidates]
+    features = [length, length**2, unknown / np.maximum(1, bank.num_words[choices.candidates])]
+    features += [
+        np.asarray([mark in text for text in bank.texts], dtype=float)[choices.candidates] for mark in "?!.,'"
+    ]
+    if context:
+        for block in bank.blocks:
+            vectors = with_zeros(_unit(block - block[training].mean(0)))
+            features += _likeness(choices, lambda left, right, v=vectors: (v[left] * v[right]).sum(1))
+            features.append(context_cosine(choices, vectors))
+        for counts in bank.tf_idf(training):
+            empty = sparse.csr_matrix((1, counts.shape[1]), dtype=counts.dtype)
+            matrix = sparse.vstack([counts, empty]).tocsr()
+            features += _likeness(
+                choices, lambda left, right, m=matrix: np.asarray(m[left].multiply(m[right]).sum(1)).ravel()
+            )
+        features.append(word_overlap(choices, bank))
+    return np.stack(features, axis=-1).astype(np.float32)
+
+
+def _likeness(choices: Choices, compare) -> list[np.ndarray]:
+    """`compare` (rows, rows) of each candidate with each context panel, three arrays `(Q, K)`, and their sum."""
+    num_candidates = choices.candidates.shape[1]
+    parts = []
+    for panel in range(choices.contexts.shape[1]):
+        shown = np.repeat(choices.contexts[:, panel], num_candidates)
+        parts.append(compare(shown, choices.candidates.ravel()).reshape(-1, num_candidates))
+    return [*parts, sum(parts)]
+
+
+def fit_ranker(features: np.ndarray, answers: np.ndarray, penalty: float = 1e-3) -> np.ndarray:
+    """Weights `(F,)` of a conditional logistic regression: which of the candidates of `features` (Q, K, F) is right?
+
+    The score is linear in the features, and so needs no intercept. Minimised by L-BFGS to convergence.
+    """
+    inputs = torch.from_numpy(features)
+    targets = torch.from_numpy(answers)
+    weights = torch.zeros(features.shape[-1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(inputs @ weights, targets) + penalty * weights.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weights.detach().numpy()
+
+
+def rank(train: Choices, test: Choices, bank: TextBank, training: np.ndarray, context: bool = True) -> np.ndarray:
+    """Scores `(Q, K)` of the questions `test` by a ranker fitted on the questions `train`."""
+    features = ranker_features(train, bank, training, context)
+    mean, spread = features.mean((0, 1)), np.maximum(features.std((0, 1)), 1e-6)
+    weights = fit_ranker((features - mean) / spread, train.answers)
+    return ((ranker_features(test, bank, training, context) - mean) / spread) @ weights

@@ -1,0 +1,118 @@
+"""Plots of an evaluation as PNG files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .report import best_cosine, by_set
+from .results import Result, heading
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which all readers can tell apart.
+CHANCE, COSINE, OPTIMUM = "#999999", "#E69F00", "#009E73"
+MODELS = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+
+
+def plot_results(results: Sequence[Result], folder: Path) -> list[str]:
+    """Writes `scores.png` (every task with its intervals) and `by_page_length.png`; returns the names of the files."""
+    blocks = [block for block in by_set(results) if block[0].by_page_length]
+    if not blocks:
+        return []
+    _save(_scores(blocks), folder / "scores.png")
+    _save(_by_length(blocks), folder / "by_page_length.png")
+    return ["scores.png", "by_page_length.png"]
+
+
+def _shown(block: list[Result]) -> list[tuple[Result, str]]:
+    """The rows of a question set that are drawn, with their colours."""
+    shown = [(result, CHANCE) for result in block if result.answerer == "chance"]
+    cosine = best_cosine(block)
+    shown += [(cosine, COSINE)] if cosine is not None else []
+    shown += [(result, OPTIMUM) for result in block if result.role == "optimum" and ", " not in result.answerer]
+    models = [result for result in block if result.role == "model"]
+    return shown + [(model, MODELS[number % len(MODELS)]) for number, model in enumerate(models)]
+
+
+def _label(result: Result) -> str:
+    if result.role == "baseline":
+        return "chance" if result.answerer == "chance" else "best cosine"
+    return "optimum" if result.role == "optimum" else result.answerer
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure  # not pyplot: no window, no state, drawn by Agg
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _scores(blocks: list[list[Result]]) -> Figure:
+    figure = _figure(8, 1.2 + 0.45 * len(blocks))
+    axes = figure.add_subplot()
+    labels: dict[str, None] = {}
+    for line, block in enumerate(reversed(blocks)):
+        shown = _shown(block)
+        for number, (result, colour) in enumerate(shown):
+            score, label = result.score, _label(result)
+            errors = np.nan_to_num([[score.mean - score.low], [score.high - score.mean]]).clip(min=0)
+            height = line + 0.5 * (number / max(len(shown) - 1, 1) - 0.5)
+            axes.errorbar(
+                100 * score.mean,
+                height,
+                xerr=100 * errors,
+                fmt="o",
+                markersize=4,
+                color=colour,
+                label=None if label in labels else label,
+            )
+            labels[label] = None
+    axes.set_yticks(range(len(blocks)), [heading(b[0].task, b[0].protocol) for b in reversed(blocks)])
+    axes.set_xlabel("top-1 accuracy (reading order: pairwise), %")
+    axes.set_xlim(0, 100)
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=5, fontsize="small")
+    return figure
+
+
+def _by_length(blocks: list[list[Result]]) -> Figure:
+    columns = min(3, len(blocks))
+    rows = -(-len(blocks) // columns)
+    figure = _figure(3.6 * columns, 0.5 + 2.4 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    labels: dict[str, Artist] = {}
+    for axes, block in zip(grid, blocks, strict=False):
+        for result, colour in _shown(block):
+            lengths = [group.value for group in result.by_page_length]
+            mean, low, high = (
+                100 * np.asarray([getattr(group.score, end) for group in result.by_page_length])
+                for end in ("mean", "low", "high")
+            )
+            (line,) = axes.plot(lengths, mean, marker=".", color=colour)
+            axes.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
+            labels.setdefault(_label(result), line)
+        axes.set_title(heading(block[0].task, block[0].protocol), fontsize="small")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    for axes in grid[len(blocks) :]:
+        axes.remove()
+    figure.supxlabel("panels on the page", fontsize="small")
+    figure.supylabel("%", fontsize="small")
+    figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=5, fontsize="small")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial.png")
+    try:
+        figure.savefig(beside, dpi=120)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

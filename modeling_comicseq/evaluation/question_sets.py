@@ -1,0 +1,278 @@
+"""Frozen question sets: drawn once, written as an Arrow data set, and put to any model later."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+from datasets import Dataset, Features, List, Value, load_from_disk
+
+from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..data.errors import ComicSeqDataError
+from ..data.panels import PanelTable
+from ..data.views import check_servable
+from .questions import QuestionSet, draw_question_set, split_fingerprint
+
+FORMAT = "comicseq-questions-1"
+ABOUT = "questions.json"
+FEATURES = Features(
+    {
+        "task": Value("string"),
+        "protocol": Value("string"),
+        "book_id": Value("string"),
+        "row": Value("int64"),
+        "slot": Value("int32"),
+        "candidates": List(Value("int64")),
+        "answer": Value("int32"),
+        "shuffle": List(Value("int32")),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Question sets of one split and how they were drawn.
+
+    Attributes:
+        sets: One a task and protocol.
+        split: The split.
+        num_candidates: Candidates that were asked for, the right one included.
+        seed: Seed of the draws.
+        repeats: Questions a page and task.
+    """
+
+    sets: tuple[QuestionSet, ...]
+    split: str
+    num_candidates: int
+    seed: int
+    repeats: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all questions, whatever the order of the sets."""
+        joined = " ".join(sorted(questions.fingerprint for questions in self.sets))
+        return f"xxh3:{xxhash.xxh3_128(joined.encode()).hexdigest()}"
+
+    def about(self, table: PanelTable) -> dict:
+        """A JSON-ready description: how they were drawn, and the fingerprints."""
+        return {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "data_fingerprint": self.sets[0].data,
+            "split": self.split,
+            "num_candidates": self.num_candidates,
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "sets": [
+                {
+                    "task": questions.task,
+                    "protocol": questions.protocol,
+                    "questions": len(questions),
+                    "books": len(np.unique(table.books[questions.rows])),
+                    "fingerprint": questions.fingerprint,
+                }
+                for questions in self.sets
+            ],
+        }
+
+
+def askable(
+    table: PanelTable, task: str, protocols: Sequence[str], left_out: Callable[[str], None] | None = None
+) -> list[tuple[str, str]]:
+    """The task with each of `protocols` under which the data can be asked.
+
+    Args:
+        table: The panels.
+        task: The task. Reading order has no protocol and is asked once.
+        protocols: Where wrong candidates come from.
+        left_out: Is told, in one sentence, what cannot be asked; without it, that is an error.
+
+    Raises:
+        ComicSeqDataError: If something cannot be asked and nobody is to be told.
+    """
+    sets = []
+    for protocol in dict.fromkeys(protocols) if task != "reading_order" else [""]:
+        try:
+            check_servable(table, task, protocol)
+        except ComicSeqDataError as error:
+            if left_out is None:
+                raise
+            left_out(f"Left out {task}{', ' + protocol if protocol else ''}: {error}")
+        else:
+            sets.append((task, protocol))
+    return sets
+
+
+def check_tasks(tasks: Sequence[str]) -> None:
+    """Raises a `ComicSeqDataError` if one of `tasks` is neither a task nor `all`."""
+    for task in tasks:
+        if task not in DEFAULT_TASK_WEIGHTS and task != "all":
+            raise ComicSeqDataError(f"`tasks` names {task!r} but tasks are all, {', '.join(DEFAULT_TASK_WEIGHTS)}.")
+
+
+def draw_questions(
+    table: PanelTable,
+    split: str,
+    sets: Sequence[tuple[str, str]],
+    *,
+    num_candidates: int = 5,
+    seed: int = 0,
+    repeats: int = 3,
+) -> Questions:
+    """Draws a set for each of `sets`, pairs of a task and a protocol; see `draw_question_set`."""
+    drawn = tuple(draw_question_set(table, task, protocol, num_candidates, seed, repeats) for task, protocol in sets)
+    return Questions(drawn, split, num_candidates, seed, repeats)
+
+
+def freeze(
+    table: PanelTable,
+    folder: str | os.PathLike[str],
+    *,
+    split: str,
+    tasks: Sequence[str] = ("all",),
+    protocols: Sequence[str] = ("same_book", "cross_book"),
+    num_candidates: int = 5,
+    repeats: int = 3,
+    seed: int = 0,
+    left_out: Callable[[str], None] = lambda sentence: None,
+) -> dict:
+    """Draws questions and saves them; returns their description.
+
+    Args:
+        table: The panels of the split.
+        folder: Folder to create.
+        split: Name of the split.
+        tasks: Tasks that are asked, or `all` among them for those that the data can serve.
+        protocols: Where wrong candidates come from.
+        num_candidates: Candidates of a question, the right one included.
+        repeats: Questions a page and task.
+        seed: Seed of the draws.
+        left_out: Is told, in one sentence, what `all` leaves out.
+
+    Raises:
+        ComicSeqDataError: If `folder` exists, a named task cannot be asked, or none can.
+    """
+    _check_new(folder)
+    names = DEFAULT_TASK_WEIGHTS if "all" in tasks else dict.fromkeys(tasks)
+    sets = []
+    for task in names:
+        sets += askable(table, task, protocols, left_out if "all" in tasks else None)
+    if not sets:
+        raise ComicSeqDataError(f"The split {split!r} can be asked no question: choose other tasks or protocols.")
+    questions = draw_questions(table, split, sets, num_candidates=num_candidates, seed=seed, repeats=repeats)
+    save_questions(questions, table, folder)
+    return questions.about(table)
+
+
+def _check_new(folder: str | os.PathLike[str]) -> None:
+    if Path(folder).exists():
+        raise ComicSeqDataError(f"{folder} exists: choose another --output or remove it first.")
+
+
+def save_questions(questions: Questions, table: PanelTable, folder: str | os.PathLike[str]) -> None:
+    """Freezes questions as an Arrow data set with a description, `questions.json`. The folder appears complete or not.
+
+    Raises:
+        ComicSeqDataError: If `folder` exists: a frozen set is never changed.
+    """
+    _check_new(folder)
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        Dataset.from_dict(_columns(questions, table), features=FEATURES).save_to_disk(beside)
+        about = json.dumps(questions.about(table), indent=2) + "\n"
+        (beside / ABOUT).write_text(about, encoding="utf-8")
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _columns(questions: Questions, table: PanelTable) -> dict[str, list]:
+    columns: dict[str, list] = {name: [] for name in FEATURES}
+    for part in questions.sets:
+        columns["task"] += [part.task] * len(part)
+        columns["protocol"] += [part.protocol] * len(part)
+        columns["book_id"] += table.book_ids[table.books[part.rows]].tolist()
+        columns["row"] += part.rows.tolist()
+        columns["slot"] += part.slots.tolist()
+        columns["candidates"] += part.candidates.tolist()
+        columns["answer"] += part.answers.tolist()
+        columns["shuffle"] += part.shuffles.tolist()
+    return columns
+
+
+def read_about(folder: str | os.PathLike[str]) -> dict:
+    """The description of a frozen set.
+
+    Raises:
+        ComicSeqDataError: If `folder` holds no frozen set.
+    """
+    path = Path(folder) / ABOUT
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] == FORMAT:
+            return about
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise ComicSeqDataError(f"{folder} is no question set: name the folder that `comicseq questions --output` wrote.")
+
+
+def load_questions(folder: str | os.PathLike[str], table: PanelTable, dataset: str) -> Questions:
+    """Opens a frozen set for the split that it is about.
+
+    Args:
+        folder: What `comicseq questions --output` wrote.
+        table: The split named in the set's description.
+        dataset: The data set's folder, for the message.
+
+    Raises:
+        ComicSeqDataError: If `folder` holds no frozen set, the set is about other data, or it was changed.
+    """
+    about = read_about(folder)
+    data = split_fingerprint(table)
+    if about["data_fingerprint"] != data:
+        raise ComicSeqDataError(
+            f"{folder} asks about other data than the split {about['split']!r} of {dataset}: its data fingerprint is"
+            f" {about['data_fingerprint']}, that of the split {data}. Name the data set that it was drawn from, or draw"
+            " anew with `comicseq questions`."
+        )
+    try:
+        columns = load_from_disk(str(folder)).with_format("numpy")
+        sets, start = [], 0
+        for each in about["sets"]:
+            part = columns[start : start + each["questions"]]
+            count = len(part["row"])
+            sets.append(
+                QuestionSet(
+                    each["task"],
+                    each["protocol"],
+                    data,
+                    np.asarray(part["row"], dtype=np.int64),
+                    np.asarray(part["slot"], dtype=np.int64),
+                    _matrix(part["candidates"], count),
+                    np.asarray(part["answer"], dtype=np.int64),
+                    _matrix(part["shuffle"], count),
+                )
+            )
+            start += count
+    except (OSError, KeyError, ValueError) as error:
+        raise ComicSeqDataError(f"{folder} cannot be read ({' '.join(str(error).split())}): draw it anew.") from None
+    for questions, each in zip(sets, about["sets"], strict=True):
+        if questions.fingerprint != each["fingerprint"]:
+            raise ComicSeqDataError(
+                f"{folder} was changed: its questions of {each['task']} have the fingerprint {questions.fingerprint}, its"
+                f" description says {each['fingerprint']}. Draw it anew with `comicseq questions`."
+            )
+    drawn = (about[name] for name in ("split", "num_candidates", "seed", "repeats"))
+    return Questions(tuple(sets), *drawn)
+
+
+def _matrix(lists: np.ndarray, count: int) -> np.ndarray:
+    return np.stack(list(lists)).astype(np.int64) if count else np.zeros((0, 0), dtype=np.int64)

@@ -1,0 +1,155 @@
+"""What strip vectors are worth: pages of one book, and the two halves of a page, found among held-out pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+import xxhash
+
+from ..data.draws import Draws
+from ..data.panels import PanelTable
+from ..data.views import Batch, half_page_views, whole_pages
+from ..modeling_comicseq import ComicSeqForPreTraining
+from .metrics import BookBootstrap
+from .questions import split_fingerprint
+from .results import Difference, Result, Score
+from .retrieval import half_page_retrieval, same_book_retrieval
+
+MOST_PAGES = 4000  # every page is compared with every other
+MEAN_POOL = "mean of Stage 3 vectors"
+Encoder = Callable[[Batch], np.ndarray]
+
+
+def mean_pool(batch: Batch) -> np.ndarray:
+    """The mean of each strip's panel vectors `(B, P)`."""
+    mask = batch["attention_mask"][..., None].astype(np.float32)
+    return (batch["panel_embeddings"].astype(np.float32) * mask).sum(1) / mask.sum(1)
+
+
+def strip_vectors(model: ComicSeqForPreTraining) -> Encoder:
+    """What gives a model's vectors of strips `(B, D)`."""
+
+    @torch.no_grad()
+    def encode(batch: Batch) -> np.ndarray:
+        was_training = model.training
+        model.eval()
+        panels, mask = (
+            torch.from_numpy(batch[name]).to(model.device) for name in ("panel_embeddings", "attention_mask")
+        )
+        vectors = model.comicseq(panels, attention_mask=mask).pooler_output.float().cpu().numpy()
+        model.train(was_training)
+        return vectors
+
+    return encode
+
+
+def retrieve(
+    models: Mapping[str, ComicSeqForPreTraining], table: PanelTable, *, seed: int = 0, batch_size: int = 256
+) -> tuple[list[Result], list[Difference]]:
+    """Same-book and same-page retrieval by cosine, of each model's strip vectors and of mean-pooled Stage 3 vectors.
+
+    Same book: whether a page's nearest page is of its book. Same page: whether the first half of a page, panels drawn at
+    random, is nearest to its second half among those of all pages; the halves are encoded apart.
+
+    Args:
+        models: The models by name.
+        table: Held-out pages. Of more than 4,000, whole books are drawn up to that number; of a page in several windows
+            the first is taken.
+        seed: Seed of the books and of the halves.
+        batch_size: Pages in a batch.
+
+    Returns:
+        Results of the tasks `same_book_retrieval` and `half_page_retrieval`, and what the models gain on mean-pooling.
+        None for a task that the pages cannot serve.
+    """
+    rows = _pages(table, seed)
+    encoders = {MEAN_POOL: mean_pool} | {name: strip_vectors(model) for name, model in models.items()}
+    books = table.books[rows]
+    results: list[Result] = []
+    differences: list[Difference] = []
+    has_mates = np.bincount(books)[books] > 1
+    if has_mates.any() and len(np.unique(books)) > 1:
+        whole = _encode(encoders, rows, lambda chunk: [whole_pages(table, chunk)], batch_size)
+        found = {name: same_book_retrieval(vectors[0], books) for name, vectors in whole.items()}
+        hits = {name: {"precision at 1": each.hits[has_mates]} for name, each in found.items()}
+        chance = {"precision at 1": next(iter(found.values())).chance}
+        _report("same_book_retrieval", hits, chance, table, rows[has_mates], seed, models, results, differences)
+    rows = rows[table.num_panels[rows] >= 2]
+    if len(rows) > 1:
+
+        def halves(chunk: np.ndarray) -> list[Batch]:
+            both = half_page_views(table, chunk, Draws(seed, 0, chunk))
+            return [
+                {name: value[part] for name, value in both.items()} for part in np.split(np.arange(2 * len(chunk)), 2)
+            ]
+
+        parts = _encode(encoders, rows, halves, batch_size)
+        values = {}
+        for name, (first, second) in parts.items():
+            hits_, ranks = half_page_retrieval(first, second)
+            values[name] = {"top-1 accuracy": hits_, "mean reciprocal rank": 1 / ranks}
+        n = len(rows)
+        chance = {"top-1 accuracy": 1 / n, "mean reciprocal rank": float(np.mean(1 / np.arange(1, n + 1)))}
+        _report("half_page_retrieval", values, chance, table, rows, seed, models, results, differences)
+    return results, differences
+
+
+def _pages(table: PanelTable, seed: int) -> np.ndarray:
+    """One row a page, of whole books."""
+    _, rows = np.unique(table.pages, return_index=True)
+    if len(rows) > MOST_PAGES:
+        books = np.random.default_rng(seed).permutation(len(table.book_ids))
+        sizes = np.bincount(table.books[rows], minlength=len(books))[books]
+        rows = rows[np.isin(table.books[rows], books[np.cumsum(sizes) <= MOST_PAGES])]
+    return np.sort(rows)
+
+
+def _encode(
+    encoders: Mapping[str, Encoder], rows: np.ndarray, strips: Callable[[np.ndarray], list[Batch]], batch_size: int
+) -> dict[str, list[np.ndarray]]:
+    """Each encoder's vectors of all rows, one array for each batch that `strips` makes of a chunk of rows."""
+    parts: dict[str, list[list[np.ndarray]]] = {name: [] for name in encoders}
+    for start in range(0, len(rows), batch_size):
+        batches = strips(rows[start : start + batch_size])
+        for name, encode in encoders.items():
+            parts[name].append([encode(batch) for batch in batches])
+    return {name: [np.concatenate(part) for part in zip(*chunks, strict=True)] for name, chunks in parts.items()}
+
+
+def _report(
+    task: str,
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    chance: Mapping[str, float],
+    table: PanelTable,
+    rows: np.ndarray,
+    seed: int,
+    models: Mapping[str, ComicSeqForPreTraining],
+    results: list[Result],
+    differences: list[Difference],
+) -> None:
+    books, data = table.books[rows], split_fingerprint(table)
+    scores: list[Score] = []
+    bootstrap = BookBootstrap(books)
+
+    def score_later(column: np.ndarray) -> Score:
+        bootstrap.add(column)
+        scores.append(Score())
+        return scores[-1]
+
+    asked = xxhash.xxh3_128(f"{task} {data} {seed}".encode() + np.ascontiguousarray(rows, dtype="<i8").tobytes())
+    about: dict = {"num_questions": len(books), "num_books": len(np.unique(books))}
+    about["questions"] = f"xxh3:{asked.hexdigest()}"
+    guess = {metric: Score(level, level, level) for metric, level in chance.items()}
+    results.append(Result(task, "", "chance", "baseline", "", guess, **about))
+    for name, metrics in values.items():
+        role, model = ("model", name) if name in models else ("baseline", "")
+        found = {metric: score_later(column) for metric, column in metrics.items()}
+        results.append(Result(task, "", name, role, model, found, **about))
+    for name in models:
+        for metric, column in values[name].items():
+            gain = score_later(column - values[MEAN_POOL][metric])
+            differences.append(Difference(task, "", name, MEAN_POOL, metric, gain))
+    for score, found_interval in zip(scores, bootstrap.intervals(), strict=True):
+        score.mean, score.low, score.high = found_interval

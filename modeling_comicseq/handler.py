@@ -1,0 +1,173 @@
+# Copyright 2026 The ComicSeq authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Answers the requests of a Hugging Face endpoint: JSON in, JSON out, for the tasks of `pipeline_comicseq.py`"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+MAX_INPUTS = 64
+MAX_CANDIDATES = 128
+DEFAULT_TASK = "comic-strip-embedding"
+PARAMETERS = {"task": str, "modality": str, "return_panels": bool}
+
+logger = logging.getLogger(__name__)
+
+
+class EndpointHandler:
+    """
+    Serves the checkpoint in a folder.
+
+    A request is `{"inputs": ..., "parameters": {"task": ...}}`. `inputs` is one input of the task's pipeline, or a list of
+    up to 64: a page as a list of vectors, or a dictionary of such lists and whole numbers. `parameters` may be left out,
+    and so may the task, which then is `"comic-strip-embedding"`; `modality` (closure) and `return_panels` (strip
+    embedding) are those of the pipelines. The answer is a dictionary, or a list of them for a list of inputs:
+    `strip_embedding` (and `contextualized_panels`); `index`, `score` and `scores`; `order` and `score`. A request that
+    cannot be answered gets `{"error": message, "status": 400}`, or 500 where the request is not to blame.
+
+    The file stands alone: the endpoint imports it from the checkpoint's folder, and the folder's code is loaded as
+    `trust_remote_code=True` does.
+
+    Args:
+        path: The checkpoint's folder; by default the one that this file is in.
+    """
+
+    def __init__(self, path: str = ""):
+        folder = str(Path(path) if path else Path(__file__).resolve().parent)
+        saved = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        name = f"modeling_comicseq.{saved['architectures'][0]}"
+        model_class: Any = get_class_from_dynamic_module(name, folder)
+        model = model_class.from_pretrained(folder)
+        self.pipelines: dict[str, Any] = {}
+        for task, served in saved["custom_pipelines"].items():
+            pipeline_class = get_class_from_dynamic_module(served["impl"], folder)
+            self.pipelines[task] = pipeline_class(model=model, task=task)
+        config = model.config
+        self.max_panels = config.max_position_embeddings
+        dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim")
+        self.max_width = max(getattr(config, name) for name in dims)
+
+    def __call__(self, data: Any) -> Any:
+        """Answers one request, or says in one sentence why not; never raises."""
+        try:
+            return self.answer(data)
+        except ValueError as error:
+            return {"error": " ".join(str(error).split()), "status": 400}
+        except Exception:
+            logger.exception("A request failed.")
+            return {"error": "The request could not be answered.", "status": 500}
+
+    def answer(self, data: Any) -> Any:
+        if not isinstance(data, dict) or "inputs" not in data:
+            raise ValueError('A request must be an object with the field "inputs".')
+        parameters = self.check_parameters(data.get("parameters"))
+        task = parameters.pop("task", DEFAULT_TASK)
+        if task not in self.pipelines:
+            raise ValueError(f"`task` is {shown(task)} but must be one of {', '.join(self.pipelines)}.")
+        inputs = data["inputs"]
+        is_one = isinstance(inputs, dict) or is_page(inputs)
+        if is_one:
+            inputs = [inputs]
+        if not isinstance(inputs, list) or not 1 <= len(inputs) <= MAX_INPUTS:
+            raise ValueError(f'"inputs" must be an object, a page, or a list of 1 to {MAX_INPUTS} of them.')
+        questions = [self.check_input(each) for each in inputs]
+        answers = self.pipelines[task](questions, batch_size=len(questions), **parameters)
+        answers = [to_json(each if isinstance(each, dict) else {"strip_embedding": each}) for each in answers]
+        return answers[0] if is_one else answers
+
+    def check_parameters(self, parameters: Any) -> dict[str, Any]:
+        if parameters is None:
+            return {}
+        if not isinstance(parameters, dict):
+            raise ValueError('"parameters" must be an object.')
+        for name, value in parameters.items():
+            if name not in PARAMETERS:
+                raise ValueError(f"There is no parameter {shown(name)}, only {', '.join(PARAMETERS)}.")
+            if not isinstance(value, PARAMETERS[name]):
+                raise ValueError(f"`{name}` must be of type {PARAMETERS[name].__name__}.")
+        return dict(parameters)
+
+    def check_input(self, value: Any) -> dict[str, Any]:
+        """The arrays and whole numbers of one input."""
+        fields = value if isinstance(value, dict) else {"panel_embeddings": value}
+        most = {"panel_embeddings": self.max_panels, "text_embeddings": self.max_panels}
+        checked: dict[str, Any] = {}
+        for name, field in fields.items():
+            if name == "mask_position":
+                if type(field) is not int:
+                    raise ValueError("`mask_position` must be a whole number.")
+                checked[name] = field
+            elif name == "visual_embedding":
+                checked[name] = self.check_vectors(name, [field], 1)
+            elif name in (*most, "candidate_embeddings", "candidate_text_embeddings"):
+                checked[name] = self.check_vectors(name, field, most.get(name, MAX_CANDIDATES))
+            else:
+                raise ValueError(f"There is no input {shown(name)}.")
+        return checked
+
+    def check_vectors(self, name: str, value: Any, most: int) -> np.ndarray:
+        """JSON numbers as an array `(rows, width)`; anything else, and what is too large, raises a `ValueError`."""
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"`{name}` must be a list of vectors.")
+        if len(value) > most:
+            raise ValueError(f"`{name}` has {len(value)} vectors but at most {most} are allowed.")
+        for row in value:
+            if not isinstance(row, list) or not row or len(row) != len(value[0]):
+                raise ValueError(f"`{name}` must hold vectors of one length, as lists of numbers.")
+            if len(row) > self.max_width:
+                raise ValueError(
+                    f"`{name}` has vectors of {len(row)} numbers but at most {self.max_width} are allowed."
+                )
+            if not all(type(number) is float or type(number) is int for number in row):
+                raise ValueError(f"`{name}` must hold numbers only.")
+        try:
+            vectors = np.array(value, dtype=np.float64)
+        except OverflowError:  # a whole number beyond all floats
+            vectors = np.array([[np.inf]])
+        if not (np.abs(vectors) <= np.finfo(np.float32).max).all():
+            raise ValueError(f"`{name}` holds NaN, infinity or a number outside float32.")
+        return vectors.astype(np.float32)
+
+
+def is_page(value: Any) -> bool:
+    """Whether this is a list of lists of numbers."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], list)
+        and bool(value[0])
+        and not isinstance(value[0][0], (list, dict))
+    )
+
+
+def shown(name: Any) -> str:
+    """A name from a request as it can be printed anywhere: short, and in ASCII."""
+    return ascii(name[:40]) if isinstance(name, str) else f"of type {type(name).__name__}"
+
+
+def to_json(answer: dict[str, Any]) -> dict[str, Any]:
+    """Arrays as lists. Overflow in a model of half precision is the request's fault: its numbers are too large."""
+    for name, value in answer.items():
+        if name != "order" and not np.isfinite(value).all():
+            raise ValueError("The numbers of the request are too large for the model.")
+        if isinstance(value, np.ndarray):
+            answer[name] = value.tolist()
+    return answer
+
+
+__all__ = ["EndpointHandler"]

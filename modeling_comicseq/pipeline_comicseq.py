@@ -1,0 +1,371 @@
+# Copyright 2026 The ComicSeq authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`transformers.pipeline` tasks for ComicSeq: strip embedding, multiple-choice questions and reading order"""
+
+import operator
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import Pipeline
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+
+from .ordering_comicseq import best_orders
+
+
+class ComicSeqPipeline(Pipeline):
+    """
+    What the pipelines share. An input is a page, `(panels, width)` as a nested list, a NumPy array or a tensor (also flat,
+    as the rows of a converted data set are), or a dictionary with the page as `panel_embeddings` and whatever else the
+    task asks for. A list of inputs, a generator or a dataset is answered in batches of `batch_size`, whatever the number
+    of panels and candidates of each input. Pages of more than `max_position_embeddings` panels are refused.
+    """
+
+    _load_tokenizer = False
+    _load_processor = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+
+    def __init__(self, model, *args, **kwargs):
+        super().__init__(model, *args, **kwargs)
+        if self.task not in TASK_MODELS:
+            raise ValueError(f"`task` is {self.task!r} but must be one of {', '.join(TASK_MODELS)}.")
+        wanted = TASK_MODELS[self.task]
+        saved = (model.config.architectures or [type(model).__name__])[0]
+        if wanted not in ("ComicSeqModel", saved) and saved != "ComicSeqForPreTraining":
+            raise ValueError(
+                f"The checkpoint is one of {saved}, which has no trained head for {self.task}: take one of {wanted} or"
+                " ComicSeqForPreTraining (a model that you trained yourself has to be saved first)."
+            )
+        self.model.eval()
+
+    def _sanitize_parameters(self, **parameters):
+        if parameters:
+            raise ValueError(f"{self.task} has no parameter `{next(iter(parameters))}`.")
+        return {}, {}, {}
+
+    def __call__(self, inputs, **kwargs):
+        if isinstance(inputs, (np.ndarray, torch.Tensor)) and inputs.ndim == 3:
+            inputs = list(inputs)
+        if isinstance(inputs, (list, tuple)):
+            if not len(inputs):
+                return []
+            if number_of_axes(inputs[0]) == 1:  # a page as a list of vectors
+                inputs = {"panel_embeddings": inputs}
+            else:
+                inputs = [as_question(each) for each in inputs]
+        return super().__call__(inputs, **kwargs)
+
+    def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
+        # The base class collates with a tokenizer's padding; here `_forward` pads.
+        kind = PipelineDataset if hasattr(inputs, "__len__") else PipelineIterator
+        questions = kind(inputs, self.preprocess, preprocess_params)
+        batches = DataLoader(questions, num_workers=num_workers, batch_size=batch_size, collate_fn=list)
+
+        def answers() -> Iterator[Any]:
+            for batch in batches:
+                for output in self.forward(batch, **forward_params):
+                    yield self.postprocess(output, **postprocess_params)
+
+        return answers()
+
+    def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
+        (output,) = self.forward([self.preprocess(inputs, **preprocess_params)], **forward_params)
+        return self.postprocess(output, **postprocess_params)
+
+    def preprocess(self, inputs) -> dict[str, torch.Tensor]:
+        """The tensors of one question, without a batch axis, on the CPU."""
+        question = dict(as_question(inputs))
+        panels = self.panels(question, self.model.config.panel_embedding_dim)
+        refuse_unknown(question, self.task)
+        return {"panel_embeddings": panels}
+
+    def panels(self, question: dict, width: int) -> torch.Tensor:
+        panels = take_vectors(question, "panel_embeddings", width)
+        limit = self.model.config.max_position_embeddings
+        if len(panels) > limit:
+            raise ValueError(
+                f"`panel_embeddings` has {len(panels)} panels but `max_position_embeddings` is {limit}: split longer"
+                " pages into windows."
+            )
+        return panels
+
+
+class ComicStripEmbeddingPipeline(ComicSeqPipeline):
+    """
+    Task `"comic-strip-embedding"`: one vector `(hidden_size,)` a page, as a float32 NumPy array. With
+    `return_panels=True` a dictionary of `strip_embedding` and `contextualized_panels` `(panels, hidden_size)`.
+    """
+
+    def _sanitize_parameters(self, return_panels=None, **parameters):
+        super()._sanitize_parameters(**parameters)
+        return {}, {}, {} if return_panels is None else {"return_panels": return_panels}
+
+    def _forward(self, questions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
+        panels, mask = pad([question["panel_embeddings"] for question in questions])
+        outputs = self.model.base_model(panels, attention_mask=mask)
+        states = outputs.last_hidden_state
+        return [
+            {"strip": strip, "panels": row[: len(question["panel_embeddings"])]}
+            for strip, row, question in zip(outputs.pooler_output, states, questions, strict=True)
+        ]
+
+    def postprocess(self, output, return_panels=False):
+        strip, panels = output["strip"].float().numpy(), output["panels"].float().numpy()
+        return {"strip_embedding": strip, "contextualized_panels": panels} if return_panels else strip
+
+
+class ComicMultipleChoicePipeline(ComicSeqPipeline):
+    """
+    Tasks `"comic-panel-picking"`, `"comic-visual-closure"`, `"comic-text-closure"` and `"comic-text-cloze"`. A question is
+    a dictionary under the names of the task's model class, without batch axes and masks: `panel_embeddings`,
+    `candidate_embeddings`, for panel picking also `mask_position`; for text-cloze `panel_embeddings`, `mask_position`,
+    `text_embeddings`, `candidate_text_embeddings` and optionally `visual_embedding`. Closure takes the parameter
+    `modality`, `"visual"` or `"text"`, where panels and candidates are vectors of that modality alone.
+
+    The answer is a dictionary: `index` of the best candidate, its `score` (probability among the candidates), and the
+    `scores` of all, in the order given.
+    """
+
+    def _sanitize_parameters(self, modality=None, **parameters):
+        super()._sanitize_parameters(**parameters)
+        if modality is None:
+            return {}, {}, {}
+        allowed = {"comic-visual-closure": ("panel", "visual"), "comic-text-closure": ("panel", "text")}
+        if modality not in allowed.get(self.task, ("panel",)):
+            raise ValueError(f"`modality` of {self.task} is {modality!r} but must be one of {allowed.get(self.task)}.")
+        return {"modality": modality}, {"modality": modality}, {}
+
+    def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
+        question, config = dict(as_question(inputs)), self.model.config
+        width = getattr(config, f"{modality}_embedding_dim")
+        tensors = {"panel_embeddings": self.panels(question, width)}
+        num_panels = len(tensors["panel_embeddings"])
+        if self.task in ("comic-panel-picking", "comic-text-cloze"):
+            tensors["mask_position"] = take_position(question, num_panels)
+        if self.task == "comic-text-cloze":
+            texts = take_vectors(question, "text_embeddings", config.text_embedding_dim)
+            if len(texts) != num_panels:
+                raise ValueError(f"`text_embeddings` has {len(texts)} vectors but the page has {num_panels} panels.")
+            tensors["text_embeddings"] = texts
+            name = "candidate_text_embeddings"
+            tensors[name] = take_vectors(question, name, config.text_embedding_dim)
+            if question.get("visual_embedding") is not None:
+                picture = take_vectors(question, "visual_embedding", config.visual_embedding_dim)
+                if len(picture) != 1:
+                    raise ValueError(f"`visual_embedding` has {len(picture)} vectors but must be one.")
+                tensors["visual_embedding"] = picture[0]
+        else:
+            tensors["candidate_embeddings"] = take_vectors(question, "candidate_embeddings", width)
+            if "closure" in self.task and num_panels == config.max_position_embeddings:
+                raise ValueError(
+                    f"`panel_embeddings` has {num_panels} panels, which leaves none of the {num_panels} positions of"
+                    " `max_position_embeddings` for the one that comes next."
+                )
+        refuse_unknown(question, self.task)
+        return tensors
+
+    def _forward(self, questions: list[dict[str, torch.Tensor]], modality=None) -> list[dict[str, torch.Tensor]]:
+        logits: dict[int, torch.Tensor] = {}
+        for fields in {tuple(question) for question in questions}:  # with or without a picture of the asked panel
+            rows = [row for row, question in enumerate(questions) if tuple(question) == fields]
+            batch = collate([questions[row] for row in rows])
+            if modality is not None and "closure" in self.task:
+                batch["modality"] = modality
+            counts = batch["candidate_mask"].sum(1).tolist()
+            scores = zip(rows, ask(self.model, self.task, batch), counts, strict=True)
+            logits |= {row: row_scores[:count] for row, row_scores, count in scores}
+        return [{"logits": logits[row]} for row in range(len(questions))]
+
+    def postprocess(self, output):
+        scores = output["logits"].float().softmax(-1)
+        index = int(scores.argmax())
+        return {"index": index, "score": float(scores[index]), "scores": scores.tolist()}
+
+
+class ComicReadingOrderPipeline(ComicSeqPipeline):
+    """
+    Task `"comic-reading-order"`: panels in any order in; a dictionary out with `order`, the places of the panels in
+    reading order (`panels[order]` reads well), and `score`, the confidence of `order_confidence`.
+    """
+
+    def _forward(self, questions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
+        panels, mask = pad([question["panel_embeddings"] for question in questions])
+        logits = ask(self.model, self.task, {"panel_embeddings": panels, "attention_mask": mask}).float()
+        orders = best_orders(logits, mask, self.model.config.reading_order_target)
+        counts = mask.sum(1).tolist()
+        return [
+            {"order": order[:count], "logits": row[:count, :count]}
+            for order, row, count in zip(orders, logits, counts, strict=True)
+        ]
+
+    def postprocess(self, output):
+        target = self.model.config.reading_order_target
+        return {
+            "order": output["order"].tolist(),
+            "score": order_confidence(output["logits"], output["order"], target),
+        }
+
+
+def order_confidence(logits: torch.Tensor, order: torch.Tensor, target: str) -> float:
+    """
+    Mean probability that the model gives the statements which an order makes: for `"adjacency"` that each panel is
+    directly followed by the next one, for `"precedence"` that each panel comes somewhere before every later one. It is the
+    share of these statements that the model expects to be right, as far as its probabilities hold: a model that has
+    learned its training books by heart is too sure of others. One that knows that it knows nothing says 1/N for
+    `"adjacency"` and 1/2 for `"precedence"`. A page of one panel has one order: 1.
+
+    Args:
+        logits: Scores of one page `(N, N)`, before the sigmoid.
+        order: A permutation of its panels `(N,)`.
+        target: `"adjacency"` or `"precedence"`.
+    """
+    if len(order) < 2:
+        return 1.0
+    probabilities = logits.float().sigmoid()[order[:, None], order]
+    if target == "adjacency":
+        return float(probabilities.diagonal(1).mean())
+    earlier, later = torch.triu_indices(len(order), len(order), 1, device=logits.device)
+    return float(probabilities[earlier, later].mean())
+
+
+def ask(model, task: str, batch: dict[str, Any]) -> torch.Tensor:
+    """The scores of a batch of one task, by its own class or by the pretraining model."""
+    if type(model).__name__ == "ComicSeqForPreTraining":
+        name = task.removeprefix("comic-").replace("-", "_")
+        return model(**{name: batch}).task_logits[name]
+    return model(**batch).logits
+
+
+def pad(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows `(L, W)` of several lengths as one tensor `(B, L, W)`, and its mask `(B, L)`."""
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
+
+
+def collate(questions: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    """Questions with the same fields as one batch, with the masks of panels and candidates."""
+    batch: dict[str, Any] = {}
+    for name in questions[0]:
+        values = [question[name] for question in questions]
+        if name in ("mask_position", "visual_embedding"):
+            batch[name] = torch.stack(values)
+            continue
+        batch[name], mask = pad(values)
+        if name == "panel_embeddings":
+            batch["attention_mask"] = mask
+        elif name.startswith("candidate_"):
+            batch["candidate_mask"] = mask
+    return batch
+
+
+def as_question(inputs: Any) -> Mapping[str, Any]:
+    return inputs if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
+
+
+def number_of_axes(value: Any) -> int | None:
+    """Axes of an array, a tensor or nested lists; `None` for anything else."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return value.ndim
+    axes = 0
+    while isinstance(value, (list, tuple)) and len(value) and axes < 4:
+        axes, value = axes + 1, value[0]
+        if isinstance(value, (np.ndarray, torch.Tensor)):
+            return axes + value.ndim
+    return axes if isinstance(value, (int, float, np.number)) else None
+
+
+def take_vectors(question: dict, name: str, width: int) -> torch.Tensor:
+    """Takes a field out of a question, as float32 vectors `(rows, width)`. A flat list is cut into vectors."""
+    value = question.pop(name, None)
+    if value is None:
+        raise ValueError(f"`{name}` is missing.")
+    if isinstance(value, (list, tuple)) and any(isinstance(each, torch.Tensor) for each in value):
+        value = [each.detach().cpu().float().numpy() if isinstance(each, torch.Tensor) else each for each in value]
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().float().numpy()
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"`{name}` must be numbers, as lists of {width} each, an array or a tensor.")
+    if array.ndim == 1 and array.size % width == 0:
+        array = array.reshape(-1, width)
+    if array.ndim != 2 or array.shape[1] != width or not len(array):
+        raise ValueError(f"`{name}` has the shape {array.shape} but (any, {width}) is expected.")
+    with np.errstate(over="ignore"):
+        array = np.array(array, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"`{name}` holds NaN, infinity or a number outside float32.")
+    return torch.from_numpy(array)
+
+
+def take_position(question: dict, num_panels: int) -> torch.Tensor:
+    value = question.pop("mask_position", None)
+    try:
+        position = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        position = -1
+    if not 0 <= position < num_panels:
+        raise ValueError(f"`mask_position` must be a whole number from 0 to below {num_panels}, the number of panels.")
+    return torch.tensor(position)
+
+
+def refuse_unknown(question: dict, task: str) -> None:
+    if question:
+        raise ValueError(f"{task} does not take `{next(iter(question))}`.")
+
+
+# Each task, and the class whose head answers it.
+TASK_MODELS = {
+    "comic-strip-embedding": "ComicSeqModel",
+    "comic-panel-picking": "ComicSeqForPanelPicking",
+    "comic-visual-closure": "ComicSeqForVisualClosure",
+    "comic-text-closure": "ComicSeqForTextClosure",
+    "comic-text-cloze": "ComicSeqForTextCloze",
+    "comic-reading-order": "ComicSeqForReadingOrder",
+}
+
+
+def pipeline_class(task: str) -> type[ComicSeqPipeline]:
+    """The class that serves a task."""
+    classes: dict[str, type[ComicSeqPipeline]] = {
+        "comic-strip-embedding": ComicStripEmbeddingPipeline,
+        "comic-reading-order": ComicReadingOrderPipeline,
+    }
+    return classes.get(task, ComicMultipleChoicePipeline)
+
+
+def custom_pipelines(saved: str) -> dict[str, dict[str, Any]]:
+    """What a checkpoint of the class `saved` says in its configuration about the tasks that it can serve."""
+    tasks = {}
+    for task, model in TASK_MODELS.items():
+        if model == "ComicSeqModel":
+            auto = "AutoModel"
+        elif saved == "ComicSeqForPreTraining" or saved == model == "ComicSeqForReadingOrder":
+            auto = "AutoModelForPreTraining"  # no Auto class of its own fits the scores of reading order
+        elif saved == model:
+            auto = "AutoModelForMultipleChoice"
+        else:
+            continue
+        tasks[task] = {"impl": f"pipeline_comicseq.{pipeline_class(task).__name__}", "pt": [auto]}
+    return tasks
+
+
+__all__ = ["ComicMultipleChoicePipeline", "ComicReadingOrderPipeline", "ComicStripEmbeddingPipeline"]

@@ -1,0 +1,144 @@
+"""Ends a run that cannot go on with one sentence: what happened at which step, what to change, what it resumes from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from safetensors import SafetensorError
+
+from .arguments import PretrainingArguments
+from .checkpointing import discard, last_checkpoint
+
+
+class TrainingStopped(RuntimeError):
+    """A run that was stopped; the message is one sentence for the user.
+
+    Args:
+        message: The sentence.
+        exit_code: That of the process.
+        everywhere: Whether every process of the run stops with this message, so that one of them is enough to say it.
+    """
+
+    def __init__(self, message: str, exit_code: int = 1, everywhere: bool = False):
+        super().__init__(message)
+        self.exit_code, self.everywhere = exit_code, everywhere
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it before they kill."""
+
+
+def what_remains(output_dir: str | Path) -> str:
+    """The words that name the checkpoint which the same command resumes from."""
+    checkpoint = last_checkpoint(output_dir)
+    if checkpoint is None:
+        return "run again to start anew, as there is no complete checkpoint yet"
+    return f"run again to go on from {checkpoint}, the last complete checkpoint"
+
+
+@contextmanager
+def stopped_in_one_sentence(arguments: PretrainingArguments) -> Iterator[None]:
+    """Turns an interrupt, SIGTERM and a lack of memory into `TrainingStopped`."""
+    with _sigterm_raises():
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            how, number = (
+                ("Terminated", signal.SIGTERM) if isinstance(error, Terminated) else ("Interrupted", signal.SIGINT)
+            )
+            remains = what_remains(arguments.output_dir)
+            raise TrainingStopped(f"{how}: {remains}.", exit_code=128 + number, everywhere=True) from None
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingStopped(_out_of_memory(arguments)) from error
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    process = os.getpid()
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a data loader's worker, which has inherited the handler
+            os._exit(128 + number)
+        raise Terminated
+
+    # One that is set already, as by Trainer's `enable_jit_checkpoint`, stays.
+    mine = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that the device, or the machine, has no memory left."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "std::bad_alloc")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error).lower() for each in words)
+    )
+
+
+def _out_of_memory(arguments: PretrainingArguments) -> str:
+    size, steps = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+    remedies = []
+    if size > 1:
+        remedies.append(
+            f"lower `per_device_train_batch_size` from {size} to {size // 2} and raise `gradient_accumulation_steps`"
+            f" from {steps} to {steps * 2}, which keeps the pages of a step"
+        )
+    if not arguments.gradient_checkpointing:
+        remedies.append("set `gradient_checkpointing` to true, which computes the layers twice")
+    remedies = remedies or ["choose a smaller model or shorter windows"]
+    return f"Out of memory: {', or '.join(remedies)}; then {what_remains(arguments.output_dir)}."
+
+
+@contextmanager
+def saving(folder: Path, output_dir: str | Path, partial: Path) -> Iterator[None]:
+    """Turns a failure to write into `TrainingStopped`.
+
+    Args:
+        folder: What is being saved, for the message.
+        output_dir: The run's folder, in which the earlier checkpoints are.
+        partial: What is worth nothing after a failure and is taken away: its room may be what is missing.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        cause = _why_not_written(error, folder)
+        if cause is None:
+            raise
+        discard(partial)
+        raise TrainingStopped(f"{folder} could not be saved: {cause}, and {what_remains(output_dir)}.") from error
+
+
+def _why_not_written(error: Exception, folder: Path) -> str | None:
+    text = " ".join(str(error).split())
+    no_room = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
+    more_room = "free some room or lower `save_total_limit`"
+    if isinstance(error, OSError) and error.errno is not None:
+        text = os.strerror(error.errno)
+    # Neither safetensors nor torch.save raises an OSError for a write that fails; torch.save does not even say why.
+    elif "PytorchStreamWriter" in text or "inline_container" in text:
+        free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+        return f"a write failed, with {free / 2**20:,.0f} MiB free on the disk; {more_room}"
+    elif not isinstance(error, SafetensorError):
+        return None
+    found = next((cause for cause in no_room if cause in text), None)
+    return f"{found}; {more_room}" if found else f"{text}; mend that"
+
+
+def names(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,0 +1,93 @@
+"""What a pretraining run logs: losses and accuracies of every task, speed and padding, and the shape of the strip space."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..data.panels import PanelTable
+from ..data.views import to_tensors, whole_pages
+from ..evaluation.embedding_space import effective_rank, mean_cosine_between
+from ..modeling_comicseq import ComicSeqForPreTraining, ComicSeqForPreTrainingOutput
+
+TASKS = tuple(DEFAULT_TASK_WEIGHTS)
+OBJECTIVES = ("contrastive_loss", "masked_panel_loss", "padding_share")
+
+
+class TrainingStatistics:
+    """Means over the steps since the last log, over all processes.
+
+    Sums stay on the device until they are logged, so that no step waits for another.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.reset()
+
+    def reset(self) -> None:
+        # Rows: each task's losses, each task's right answers, the objectives. Columns: total and count.
+        self.sums = torch.zeros(2 * len(TASKS) + len(OBJECTIVES), 2, device=self.device)
+        self.started, self.paused = time.perf_counter(), 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Takes out time that was no training: validation and saving."""
+        self.paused += seconds
+
+    def add(self, outputs: ComicSeqForPreTrainingOutput, inputs: dict) -> None:
+        """Counts a batch."""
+        for row, task in enumerate(TASKS):
+            if task in (outputs.task_losses or {}):
+                self._add(row, outputs.task_losses[task])
+                self._add(len(TASKS) + row, is_right(task, outputs.task_logits[task], inputs[task]["labels"]))
+        for row, name in enumerate(OBJECTIVES, start=2 * len(TASKS)):
+            value = getattr(outputs, name)
+            if value is not None:
+                self._add(row, torch.as_tensor(value, device=self.device)[None])
+
+    def _add(self, row: int, values: torch.Tensor) -> None:
+        self.sums[row, 0] += values.detach().float().sum()
+        self.sums[row, 1] += len(values)
+
+    def summary(self, accelerator: Accelerator) -> dict[str, float]:
+        """The means by name, with the pages per second of all processes. Every process must ask."""
+        sums = accelerator.reduce(self.sums).tolist()
+        # In training, finding each panel's successor stands for the whole order, which takes a search.
+        accuracies = [
+            "reading_order_successor_accuracy" if task == "reading_order" else f"{task}_accuracy" for task in TASKS
+        ]
+        names = [*(f"{task}_loss" for task in TASKS), *accuracies, *OBJECTIVES]
+        logs = {name: total / count for name, (total, count) in zip(names, sums, strict=True) if count}
+        pages = sum(count for _, count in sums[: len(TASKS)])
+        logs["pages_per_second"] = pages / max(time.perf_counter() - self.started - self.paused, 1e-9)
+        self.reset()
+        return logs
+
+
+def is_right(task: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Which questions (or, in reading order, which panels' successors) the best score answers rightly `(M,)`."""
+    if task == "reading_order":
+        best = logits.masked_fill(labels == -100, torch.finfo(logits.dtype).min).argmax(-1)
+        return (labels.gather(-1, best[..., None])[..., 0] == 1)[(labels == 1).any(-1)]
+    return logits.argmax(-1) == (labels.argmax(-1) if labels.dim() == 2 else labels)
+
+
+def strip_space(model: ComicSeqForPreTraining, table: PanelTable, max_pages: int = 1024) -> dict[str, float]:
+    """Effective rank of the strip vectors of up to `max_pages` pages, evenly spaced, and mean cosine between pages."""
+    rows = np.unique(np.linspace(0, len(table) - 1, max_pages).astype(np.int64))
+    strips = []
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for part in np.array_split(rows, -(-len(rows) // 128)):
+            batch = to_tensors(whole_pages(table, part), device=model.device)
+            strips.append(model.comicseq(batch["panel_embeddings"], batch["attention_mask"]).pooler_output.float().cpu())
+    model.train(was_training)
+    vectors = torch.cat(strips).numpy()
+    return {
+        "strip_effective_rank": effective_rank(vectors),
+        "strip_mean_cosine": mean_cosine_between(vectors, table.pages[rows]),
+    }

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from modeling_comicseq.evaluation.compare import compare
+from modeling_comicseq.evaluation.metrics import bootstrap_mean
+from modeling_comicseq.evaluation.questions import draw_question_set
+from modeling_comicseq.evaluation.scoring import score_model
+from modeling_comicseq.evaluation.strips import MEAN_POOL, retrieve
+
+from ..data.made_dataset import made_table
+from .test_scoring import tiny_model
+
+BOOKS = [[3, 4, 2, 5], [3, 3], [6, 4, 2]]
+
+
+def seeded_model():
+    """The same one each time."""
+    torch.manual_seed(0)
+    return tiny_model()
+
+
+def compared(task="panel_picking", protocol="same_book", models=("first", "second"), **kwargs):
+    table = made_table(BOOKS)
+    questions = draw_question_set(table, task, protocol, repeats=2)
+    results, differences = compare({name: seeded_model() for name in models}, table, questions, **kwargs)
+    return table, questions, {result.answerer: result for result in results}, differences
+
+
+def test_every_answerer_is_put_the_same_questions():
+    table, questions, results, _ = compared(models=("model",))
+    assert list(results) == [
+        "chance",
+        "last-panel cosine",
+        "context-mean cosine",
+        "farthest from the context",
+        "model, without context",
+        "model, shuffled context",
+        "model, candidates only",
+        "model",
+    ]
+    assert {(r.num_questions, r.num_books, r.questions) for r in results.values()} == {(18, 3, questions.fingerprint)}
+    assert results["chance"].score.mean == pytest.approx(np.mean([1 / 5] * 8 + [1 / 4] * 4 + [1 / 5] * 6), abs=0.05)
+
+
+def test_a_model_s_score_is_that_of_the_training_s_validation():
+    table, questions, results, _ = compared(models=("model",))
+    batches = [(questions.rows[chosen], batch) for chosen, batch in questions.batches(table, 7)]
+    rows, right = score_model(seeded_model(), "panel_picking", batches)
+    assert results["model"].score.mean == pytest.approx(right.mean())
+    interval = bootstrap_mean(right, table.books[rows])
+    assert (results["model"].score.low, results["model"].score.high) == pytest.approx(interval[1:])
+
+
+def test_differences_are_paired():
+    _, _, results, differences = compared()
+    pairs = {(d.answerer, d.minus) for d in differences}
+    assert ("first", "second") in pairs and ("second", "first") not in pairs
+    assert ("second", "context-mean cosine") in pairs and ("second", "second, without context") in pairs
+    assert ("second", "first, without context") not in pairs
+    for d in differences:
+        means = [results[name].metrics[d.metric].mean for name in (d.answerer, d.minus)]
+        assert d.difference.mean == pytest.approx(means[0] - means[1])
+    # The two models are one and the same: the paired interval is nothing wide, whatever their own are.
+    same = next(d for d in differences if (d.answerer, d.minus) == ("first", "second"))
+    assert same.difference.low == same.difference.high == 0 < results["first"].score.high - results["first"].score.low
+
+
+def test_groups_share_out_the_questions():
+    _, questions, results, _ = compared()
+    result = results["first"]
+    for groups in (result.by_page_length, result.by_candidates):
+        assert sum(group.num_questions for group in groups) == len(questions)
+        total = sum(group.score.mean * group.num_questions for group in groups)
+        assert total / len(questions) == pytest.approx(result.score.mean)
+    assert [group.value for group in result.by_page_length] == [2, 3, 4, 5, 6]
+
+
+def test_reading_order_has_its_own_rows_and_metrics():
+    _, questions, results, _ = compared("reading_order", models=("model",))
+    assert list(results) == ["chance", "nearest-neighbour chain", "model, without context", "model"]
+    assert list(results["model"].metrics) == ["pairwise accuracy", "perfect match", "Kendall's tau"]
+    chance = results["chance"].metrics
+    lengths = [n for book in BOOKS for n in book] * 2
+    expected = np.mean([1 / np.prod(np.arange(1, n + 1)) for n in lengths])
+    assert [score.mean for score in chance.values()] == pytest.approx([0.5, expected, 0.0])
+    assert results["model"].by_candidates == []
+
+
+def test_strip_vectors_stand_beside_mean_pooling():
+    table = made_table([[4, 4, 6], [5, 4], [4]])
+    results, differences = retrieve({"model": seeded_model()}, table)
+    found = {(result.task, result.answerer): result for result in results}
+    same = found["same_book_retrieval", "chance"]
+    # Five pages have a mate: two of five others in the first book, one of five in the second.
+    assert same.score.mean == pytest.approx((3 * 2 / 5 + 2 * 1 / 5) / 5) and same.num_questions == 5
+    assert found["half_page_retrieval", "chance"].score.mean == pytest.approx(1 / 6)
+    assert {answerer for _, answerer in found} == {"chance", MEAN_POOL, "model"}
+    for d in differences:
+        mine, other = (found[d.task, name].metrics[d.metric].mean for name in ("model", MEAN_POOL))
+        assert d.difference.mean == pytest.approx(mine - other)
+
+
+def test_data_without_mates_have_no_retrieval():
+    assert retrieve({"model": seeded_model()}, made_table([[1], [1]])) == ([], [])

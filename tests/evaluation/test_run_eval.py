@@ -1,0 +1,146 @@
+"""The evaluation from its command line on: several models, frozen questions, origins, cards, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from typer.testing import CliRunner
+
+import run_eval
+from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.checkpoints import read_training_provenance, save_training_provenance
+from modeling_comicseq.cli import app
+from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.data.opening import open_split
+
+from .conftest import make_corpus
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, small_corpus):
+    folder = tmp_path_factory.mktemp("models")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    for number, name in enumerate(("first", "second")):
+        torch.manual_seed(number)
+        ComicSeqForPreTraining(ComicSeqConfig(panel_embedding_dim=32, **sizes)).save_pretrained(folder / name)
+        save_training_provenance(folder / name, open_split(str(small_corpus), "train"))
+    return folder
+
+
+def evaluate(models, dataset, *arguments: str, names=("first",)) -> None:
+    run_eval.main(["--model", *(str(models / name) for name in names), "--dataset", str(dataset), *arguments])
+
+
+def questions(dataset, folder, *arguments: str):
+    command = ["questions", "--dataset", str(dataset), "--output", str(folder), "--split", "train", *arguments]
+    return CliRunner().invoke(app, command)
+
+
+def test_two_models_are_compared_on_frozen_questions(models, small_corpus, tmp_path, capsys):
+    done = questions(
+        small_corpus, tmp_path / "set", "--tasks", "panel_picking,reading_order", "--repeats", "1", "--seed", "4"
+    )
+    assert done.exit_code == 0 and "panel_picking" in done.stdout, done.output
+    out = tmp_path / "out"
+    evaluate(
+        models, small_corpus, "--questions", str(tmp_path / "set"), "--output_dir", str(out), names=("first", "second")
+    )
+    assert re.search(r"panel_picking, same_book: first minus second [+-]\d", capsys.readouterr().out)
+    found = json.loads((out / "results.json").read_text())
+    about = json.loads((tmp_path / "set" / "questions.json").read_text())
+    assert found["questions"]["fingerprint"] == about["fingerprint"]
+    fingerprints = {(each["task"], each["protocol"]): each["fingerprint"] for each in about["sets"]}
+    assert all(r["questions"] == fingerprints[r["task"], r["protocol"]] for r in found["results"])
+    assert {r["task"] for r in found["retrieval"]} == {"same_book_retrieval", "half_page_retrieval"}
+    assert {path.name for path in out.iterdir()} == {"results.json", "report.md", "scores.png", "by_page_length.png"}
+    assert not (models / "first" / "README.md").exists()  # results elsewhere leave the models as they are
+
+    # The same arguments without a frozen set ask the same questions and get the same scores.
+    arguments = ("--split", "train", "--tasks", "panel_picking", "--repeats", "1", "--seed", "4")
+    evaluate(models, small_corpus, *arguments, "--output_dir", str(tmp_path / "drawn"))
+    again = json.loads((tmp_path / "drawn" / "results.json").read_text())["results"]
+    scores = {(r["task"], r["protocol"], r["answerer"]): (r["score"], r["questions"]) for r in found["results"]}
+    for result in again:
+        key = (result["task"], result["protocol"], result["answerer"])
+        assert scores[key] == (result["score"], result["questions"])
+
+
+def test_results_go_into_the_model_s_folder_and_on_its_card(models, small_corpus, capsys):
+    evaluate(
+        models, small_corpus, "--split", "train", "--tasks", "caption_relevance", "--repeats", "1", names=("second",)
+    )
+    folder = models / "second"
+    results = json.loads((folder / "results.json").read_text())
+    score = {(r["protocol"], r["answerer"]): r["score"] for r in results["results"]}["same_book", "second"]
+    card = ModelCard.load(folder / "README.md")
+    assert any(r.metric_value == round(score, 4) and r.metric_type == "accuracy" for r in card.data.eval_results)
+    assert results["questions"]["fingerprint"] in card.text and "pages of 8 books" in card.text
+    assert "Warning" not in capsys.readouterr().out
+
+
+def test_vectors_of_another_origin_warn(models, tmp_path, capsys):
+    arguments = (
+        "--split",
+        "train",
+        "--tasks",
+        "reading_order",
+        "--repeats",
+        "1",
+        "--output_dir",
+        str(tmp_path / "out"),
+    )
+    seed = make_corpus(tmp_path / "seed", num_books=2, seed=7)  # another corpus of the same world
+    evaluate(models, seed, *arguments)
+    assert "Warning" not in capsys.readouterr().out
+    world = make_corpus(tmp_path / "world", num_books=2, world={"maps_seed": 1})
+    evaluate(models, world, *arguments)
+    printed = capsys.readouterr().out
+    assert "first was trained on vectors of another origin than those of" in printed and "encoders is" in printed
+    assert "another origin" in json.loads((tmp_path / "out" / "results.json").read_text())["notes"][0]
+
+
+def test_a_checkpoint_without_provenance_is_not_warned_about(models, tmp_path):
+    ComicSeqForPreTraining(ComicSeqConfig(hidden_size=32, num_attention_heads=2)).config.save_pretrained(tmp_path)
+    assert read_training_provenance(str(tmp_path)) == {}
+    written = read_training_provenance(str(models / "first"))
+    assert written["counts"]["train"]["books"] == 8 and "store" not in json.dumps(written)  # no paths of this machine
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--split", "validation"), "The split 'validation' of .* holds no page"),
+        (("--split", "tests"), "has no split 'tests' but train"),
+        (("--questions", "nowhere"), "nowhere is no question set"),
+        (
+            ("--questions", "nowhere", "--seed", "3"),
+            "`seed` is fixed by the frozen questions in nowhere: leave it out",
+        ),
+    ],
+)
+def test_one_clear_error(models, small_corpus, arguments, message):
+    with pytest.raises(ComicSeqDataError, match=message):
+        evaluate(models, small_corpus, *arguments)
+
+
+def test_questions_that_do_not_fit(models, small_corpus, tmp_path):
+    assert (
+        questions(small_corpus, tmp_path / "set", "--tasks", "panel_picking", "--protocol", "same_book").exit_code == 0
+    )
+    frozen = ("--questions", str(tmp_path / "set"))
+    with pytest.raises(
+        ComicSeqDataError, match="holds no such questions of text_cloze: it has panel_picking, same_book"
+    ):
+        evaluate(models, small_corpus, *frozen, "--tasks", "text_cloze")
+    with pytest.raises(ComicSeqDataError, match="asks about other data than the split 'train' of"):
+        evaluate(models, make_corpus(tmp_path / "other", num_books=3, seed=1), *frozen)
+    with pytest.raises(ComicSeqDataError, match="`model` names .*first twice"):
+        evaluate(models, small_corpus, *frozen, names=("first", "first"))
+    done = questions(small_corpus, tmp_path / "set")
+    assert done.exit_code == 1 and "exists: choose another --output" in done.output
+    done = questions(small_corpus, tmp_path / "new", "--tasks", "panelpicking")
+    assert done.exit_code == 1 and "`tasks` names 'panelpicking'" in done.output
