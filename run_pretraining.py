@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from transformers import TrainerState
 from transformers.trainer_utils import set_seed
 
 from modeling_comicseq.checkpoints import MODEL_FIELDS, check_fits, read_config
@@ -84,7 +83,6 @@ def main(argv: list[str] | None = None) -> None:
         console.print(f"{folder} is not complete: its saving was broken off. It is passed over.")
     if checkpoint is not None:
         console.print(f"Resuming from {checkpoint} (train anew with --restart).")
-        stay_stopped(trainer, checkpoint)
     with stopped_in_one_sentence(arguments):
         trainer.train(resume_from_checkpoint=checkpoint)
         folder = Path(str(arguments.output_dir))
@@ -97,13 +95,6 @@ def main(argv: list[str] | None = None) -> None:
     console.print(
         f"Saved to {arguments.output_dir}: load it with AutoModel.from_pretrained({arguments.output_dir!r}).",
     )
-
-
-def stay_stopped(trainer: ComicSeqTrainer, checkpoint: str) -> None:
-    """Leaves no steps to do to a run that early stopping has ended."""
-    state = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
-    if trainer.early_stopping is not None and trainer.early_stopping.is_over(state.log_history):
-        trainer.args.max_steps = state.global_step
 
 
 def run() -> int | str | None:

@@ -58,8 +58,12 @@ def main() -> None:
     parser.add_argument("--metadata", required=True, help="metadata JSON of a Stage 3 store of the same books")
     parser.add_argument("--output", required=True, help="folder for text vectors, finished rows and results.json")
     parser.add_argument("--encoder", default=OFFLINE_TEXT_ENCODER, help="text encoder: a folder or a name")
-    parser.add_argument("--layers", default="3,-1", help="its hidden states to pool; the last one named is the baseline")
-    parser.add_argument("--seeds", type=int, default=2, help="models whose answers are averaged, in every ComicSeq row")
+    parser.add_argument(
+        "--layers", default="3,-1", help="its hidden states to pool; the last one named is the baseline"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=2, help="models whose answers are averaged, in every ComicSeq row"
+    )
     parser.add_argument("--fold", type=int, choices=range(NUM_FOLDS), help="make the rows of this fold and stop")
     parser.add_argument("--put-away", action="store_true", help="ask the books put away, not the five folds")
     arguments = parser.parse_args()

@@ -9,7 +9,7 @@ its training data; pretraining on the texts of other comics is one line:
 
     comicseq convert --embeddings COMICS/stage3_embeddings.zarr --metadata COMICS/stage3_metadata.json --output COMICS/arrow
     python run_pretraining.py configuration/pretraining/text_only.yaml --dataset COMICS/arrow \\
-        --model configuration/model/comicseq-tiny.json --num_train_epochs 8 --learning_rate 1e-3 --output_dir outputs/text
+        --output_dir outputs/text
     python benchmarks/pepper_carrot.py --store PEPPER/stage3_embeddings.zarr --metadata PEPPER/stage3_metadata.json \\
         --model outputs/text
 """
@@ -133,11 +133,11 @@ def main() -> None:
     parser.add_argument("--metadata", required=True, help="its metadata")
     parser.add_argument("--model", help="checkpoint to start from as well")
     parser.add_argument(
-        "--config", default="configuration/model/comicseq-tiny.json", help="model configuration to train from scratch"
+        "--config", default="configuration/model/comicseq-small.json", help="model configuration to train from scratch"
     )
     parser.add_argument("--folds", type=int, default=4, help="folds of episodes (default: 4)")
-    parser.add_argument("--steps", type=int, default=150, help="optimiser steps of each training (default: 150)")
-    parser.add_argument("--learning_rate", type=float, default=5e-4, help="peak learning rate (default: 5e-4)")
+    parser.add_argument("--steps", type=int, default=60, help="optimiser steps of each training (default: 60)")
+    parser.add_argument("--learning_rate", type=float, default=2e-4, help="peak learning rate (default: 2e-4)")
     parser.add_argument("--repeats", type=int, default=4, help="questions a page (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="seed of training and questions")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")

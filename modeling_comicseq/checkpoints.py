@@ -141,7 +141,9 @@ def save_training_provenance(folder: str | Path, table: PanelTable) -> None:
     provenance = read_provenance(table.dataset)
     if not provenance:
         return
-    content: dict[str, Any] = {name: provenance[name] for name in ("origin", "widths", "dtype", "counts") if name in provenance}
+    content: dict[str, Any] = {
+        name: provenance[name] for name in ("origin", "widths", "dtype", "counts") if name in provenance
+    }
     content["fingerprint"] = provenance.get("source", {}).get("fingerprint")
     beside = Path(folder) / f".{TRAINING_PROVENANCE}.{os.getpid()}.partial"
     try:
@@ -153,7 +155,12 @@ def save_training_provenance(folder: str | Path, table: PanelTable) -> None:
 
 def read_training_provenance(name: str) -> dict[str, Any]:
     """What `save_training_provenance` wrote into the checkpoint `name`, a folder or a model on the Hub; empty without."""
-    path = cached_file(name, TRAINING_PROVENANCE, _raise_exceptions_for_missing_entries=False)
+    path = cached_file(
+        name,
+        TRAINING_PROVENANCE,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
     if path is None:
         return {}
     try:

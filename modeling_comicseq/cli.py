@@ -183,8 +183,15 @@ def encode(
         typer.Option("--zarr-format", "--zarr_format", help="Zarr format of the store; 2 for older readers."),
     ] = "3",
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "--batch_size", min=1, help="Pages that are encoded together.")
-    ] = 256,
+        int | None,
+        typer.Option(
+            "--batch-size",
+            "--batch_size",
+            min=1,
+            help="Pages that are encoded together.",
+            show_default="256, on a GPU 2048",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an output made from other input or with other options.")
     ] = False,
@@ -220,6 +227,7 @@ def encode(
         )
     if PartialState().is_main_process:
         typer.echo(f"{output}: {encoded['pages']:,} pages, {encoded['panels']:,} panels")
+    PartialState().destroy_process_group()
 
 
 @app.command()

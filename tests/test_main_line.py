@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModel
 
@@ -78,7 +79,7 @@ def test_store_to_checkpoint_to_results(dataset, tmp_path):
     assert model(torch.randn(1, 6, 512)).strip_embedding.shape == (1, 32)
 
     done = run("run_eval.py", "--model", str(tmp_path / "model"), "--dataset", str(dataset), "--tasks", "all")
-    assert "panel_picking, same_book" in done.stdout and "context-mean cosine" in done.stdout
+    assert "same_book: wrong candidates" in done.stdout and "character_coherence" in done.stdout
     results = json.loads((tmp_path / "model" / "results.json").read_text())["results"]
     picking = {
         r["answerer"]: r["score"] for r in results if (r["task"], r["protocol"]) == ("panel_picking", "same_book")
@@ -87,11 +88,18 @@ def test_store_to_checkpoint_to_results(dataset, tmp_path):
         "chance",
         "last-panel cosine",
         "context-mean cosine",
+        "farthest from the context",
         "optimum, one candidate",
         "optimum",
+        "model, without context",
+        "model, shuffled context",
+        "model, candidates only",
         "model",
     }
     assert picking["optimum"] == max(picking.values())
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    # Six tasks under two protocols, reading order and two kinds of retrieval.
+    assert len({result.dataset_config for result in card.data.eval_results}) == 15
 
     # The same command again finds the finished run and does not train a second one.
     again = run("run_pretraining.py", config)

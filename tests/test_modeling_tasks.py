@@ -54,7 +54,7 @@ def reference_scores(task: str, head: nn.Module, panels, candidates, inputs, tex
         else:
             slots = range(len(panels[row]))
             pairs = [bilinear(panels[row, i][None], panels[row, j][None], *weights) for i in slots for j in slots]
-            scores.append(torch.cat(pairs).view(len(slots), -1))
+            scores.append(torch.cat(pairs).view(len(slots), -1).fill_diagonal_(0))  # no panel follows itself
     return torch.stack([score.squeeze(-1) if score.shape[-1] == 1 else score for score in scores])
 
 

@@ -85,7 +85,11 @@ def test_answers_are_the_models(task, folder, pipelines):
                 np.testing.assert_allclose(answer, row.numpy(), atol=1e-6)
             elif name == "reading_order":
                 count = len(question["panel_embeddings"])
-                assert sorted(answer["order"]) == list(range(count)) and 0 <= answer["score"] <= 1
+                panels = torch.from_numpy(question["panel_embeddings"])[None]
+                order = torch.tensor(answer["order"])
+                assert torch.equal(order, model.predict_order(panels)[0])
+                expected = row[:count, :count].sigmoid()[order[:-1], order[1:]].mean()
+                assert answer["score"] == pytest.approx(float(expected), abs=1e-6)
             else:
                 count = len(question.get("candidate_embeddings", question.get("candidate_text_embeddings")))
                 scores = torch.tensor(answer["scores"])

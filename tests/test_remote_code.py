@@ -5,10 +5,12 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
+from huggingface_hub import HfApi
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoModelForPreTraining
 from transformers.testing_utils import CaptureLogger
@@ -168,6 +170,22 @@ def test_saved_folder(name, tmp_path):
     assert auto_map["AutoModelForPreTraining"] == "modeling_comicseq.ComicSeqForPreTraining"
     expected = CLASSES[name].__name__ if name in CHOOSING else "ComicSeqForPanelPicking"
     assert auto_map["AutoModelForMultipleChoice"] == f"modeling_comicseq.{expected}"
+
+
+def test_what_is_pushed_is_the_whole_folder(tmp_path, monkeypatch):
+    pushed = []
+
+    def create_repo(self, repo_id, **kwargs):
+        return SimpleNamespace(repo_id=repo_id)
+
+    def create_commit(self, repo_id, operations, **kwargs):
+        pushed.append({operation.path_in_repo for operation in operations})
+
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    build("panel_picking").save_pretrained(tmp_path, push_to_hub=True, repo_id="someone/comics")
+    assert pushed == [{path.name for path in tmp_path.iterdir()}]
+    assert pushed[0] >= {"handler.py", "pipeline_comicseq.py", "requirements.txt", "model.safetensors"}
 
 
 @pytest.mark.parametrize("name", AUTO)

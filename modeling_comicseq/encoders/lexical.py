@@ -1,11 +1,11 @@
-"""Which words a text is made of, as vectors: what a sentence encoder blurs, names and odd spellings above all."""
+"""Which words a text is made of, as vectors: what a sentence encoder blurs, names above all."""
 
 from __future__ import annotations
 
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
@@ -18,20 +18,13 @@ def words(text: str) -> list[str]:
     return [word for word in re.findall(r"\w+", text.lower()) if word != "unk"]
 
 
-def letter_groups(text: str) -> Iterable[str]:
-    """Groups of three and four letters of each word, with its borders: alike where OCR has garbled a letter."""
-    for word in words(text):
-        bordered = f" {word} "
-        for size in (3, 4):
-            for start in range(len(bordered) - size + 1):
-                yield bordered[start : start + size]
-
-
-def count_terms(texts: Sequence[str], terms: Callable[[str], Iterable[str]]) -> sparse.csr_matrix:
-    """Dampened counts `(n, 2^18)` of the `terms` of each text, 1 + log(count); a term's column is a hash of it."""
-    columns, values, starts = [], [], [0]
+def count_words(texts: Sequence[str]) -> sparse.csr_matrix:
+    """Dampened counts `(n, 2^18)` of the words of each text, 1 + log(count); a word's column is a hash of it."""
+    columns: list[int] = []
+    values: list[int] = []
+    starts = [0]
     for text in texts:
-        counts = Counter(zlib.crc32(term.encode("utf-8", "surrogatepass")) % NUM_COLUMNS for term in terms(text))
+        counts = Counter(zlib.crc32(word.encode("utf-8", "surrogatepass")) % NUM_COLUMNS for word in words(text))
         columns.extend(counts.keys())
         values.extend(counts.values())
         starts.append(len(columns))
@@ -39,10 +32,10 @@ def count_terms(texts: Sequence[str], terms: Callable[[str], Iterable[str]]) -> 
     return sparse.csr_matrix((data, np.asarray(columns), np.asarray(starts)), shape=(len(texts), NUM_COLUMNS))
 
 
-def weight_terms(counts: sparse.csr_matrix, training: np.ndarray) -> sparse.csr_matrix:
-    """Unit vectors of TF-IDF, `(n, 2^18)`; how rare a term is, is counted on the `training` rows alone.
+def weight_words(counts: sparse.csr_matrix, training: np.ndarray) -> sparse.csr_matrix:
+    """Unit vectors of TF-IDF, `(n, 2^18)`; how rare a word is, is counted on the `training` rows alone.
 
-    Terms that no training text has are as rare as can be: two texts that share one are still alike.
+    Words that no training text has are as rare as can be: two texts that share one are still alike.
     """
     documents = np.asarray((counts[training] > 0).sum(0)).ravel()
     rarity = np.log((1 + len(training)) / (1 + documents)).astype(np.float32) + 1
@@ -51,7 +44,7 @@ def weight_terms(counts: sparse.csr_matrix, training: np.ndarray) -> sparse.csr_
     return sparse.diags(1 / np.maximum(length, 1e-12)).dot(weighted).astype(np.float32).tocsr()
 
 
-def project_terms(weighted: sparse.csr_matrix, width: int, seed: int = 0) -> np.ndarray:
+def project_words(weighted: sparse.csr_matrix, width: int, seed: int = 0) -> np.ndarray:
     """Dense vectors `(n, width)` whose cosines are about those of `weighted`, by a fixed Gaussian projection."""
     used, column = np.unique(weighted.indices, return_inverse=True)
     compact = sparse.csr_matrix((weighted.data, column, weighted.indptr), shape=(weighted.shape[0], len(used)))

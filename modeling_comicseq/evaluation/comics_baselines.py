@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -40,7 +42,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def ranker_features(choices: Choices, bank: TextBank, training: np.ndarray, context: bool = True) -> np.ndarray:
-    """What the ranker weighs `(Q, K, F)`: likeness to each context panel and to all, by meaning, words and letters; length.
+    """What the ranker weighs `(Q, K, F)`: likeness to each context panel and to all, by meaning and words; length.
 
     Args:
         choices: The questions.
@@ -57,14 +59,11 @@ def ranker_features(choices: Choices, bank: TextBank, training: np.ndarray, cont
     if context:
         for block in bank.blocks:
             vectors = with_zeros(_unit(block - block[training].mean(0)))
-            features += _likeness(choices, lambda left, right, v=vectors: (v[left] * v[right]).sum(1))
+            features += _likeness(choices, lambda a, b, v=vectors: np.einsum("nd,nd->n", v[a], v[b]))
             features.append(context_cosine(choices, vectors))
-        for counts in bank.tf_idf(training):
-            empty = sparse.csr_matrix((1, counts.shape[1]), dtype=counts.dtype)
-            matrix = sparse.vstack([counts, empty]).tocsr()
-            features += _likeness(
-                choices, lambda left, right, m=matrix: np.asarray(m[left].multiply(m[right]).sum(1)).ravel()
-            )
+        weighted = bank.tf_idf(training)
+        matrix = sparse.vstack([weighted, sparse.csr_matrix((1, weighted.shape[1]), dtype=weighted.dtype)]).tocsr()
+        features += _likeness(choices, lambda a, b: np.asarray(matrix[a].multiply(matrix[b]).sum(1)).ravel())
         features.append(word_overlap(choices, bank))
     return np.stack(features, axis=-1).astype(np.float32)
 
@@ -79,19 +78,21 @@ def _likeness(choices: Choices, compare) -> list[np.ndarray]:
     return [*parts, sum(parts)]
 
 
-def fit_ranker(features: np.ndarray, answers: np.ndarray, penalty: float = 1e-3) -> np.ndarray:
+def fit_ranker(features: np.ndarray, answers: np.ndarray, real: np.ndarray, penalty: float = 1e-3) -> np.ndarray:
     """Weights `(F,)` of a conditional logistic regression: which of the candidates of `features` (Q, K, F) is right?
 
-    The score is linear in the features, and so needs no intercept. Minimised by L-BFGS to convergence.
+    Candidates that are not `real` (Q, K) do not count. The score is linear in the features, and so needs no intercept.
+    Minimised by L-BFGS to convergence.
     """
     inputs = torch.from_numpy(features)
-    targets = torch.from_numpy(answers)
+    targets, padded = torch.from_numpy(answers), torch.from_numpy(~real)
     weights = torch.zeros(features.shape[-1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure():
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(inputs @ weights, targets) + penalty * weights.square().sum()
+        scores = (inputs @ weights).masked_fill(padded, -1e9)
+        loss = torch.nn.functional.cross_entropy(scores, targets) + penalty * weights.square().sum()
         loss.backward()
         return loss
 
@@ -99,9 +100,11 @@ def fit_ranker(features: np.ndarray, answers: np.ndarray, penalty: float = 1e-3)
     return weights.detach().numpy()
 
 
-def rank(train: Choices, test: Choices, bank: TextBank, training: np.ndarray, context: bool = True) -> np.ndarray:
-    """Scores `(Q, K)` of the questions `test` by a ranker fitted on the questions `train`."""
-    features = ranker_features(train, bank, training, context)
-    mean, spread = features.mean((0, 1)), np.maximum(features.std((0, 1)), 1e-6)
-    weights = fit_ranker((features - mean) / spread, train.answers)
-    return ((ranker_features(test, bank, training, context) - mean) / spread) @ weights
+def rank(
+    train: Choices, tests: Sequence[Choices], bank: TextBank, training: np.ndarray, context: bool = True
+) -> list[np.ndarray]:
+    """Scores `(Q, K)` of the questions of each of `tests` by a ranker fitted on the questions `train`."""
+    features, real = ranker_features(train, bank, training, context), train.candidates >= 0
+    mean, spread = features[real].mean(0), np.maximum(features[real].std(0), 1e-6)
+    weights = fit_ranker((features - mean) / spread, train.answers, real) / spread
+    return [ranker_features(test, bank, training, context) @ weights for test in tests]

@@ -13,8 +13,6 @@ from ..configuration_comicseq import ComicSeqConfig
 from ..modeling_comicseq import ComicSeqForTextCloze
 from .comics_text import Choices, PageQuestions
 
-Draw = Callable[[np.random.Generator], np.ndarray]
-
 
 @dataclass
 class ClozeTraining:
@@ -40,12 +38,12 @@ class ClozeTraining:
     hidden_size: int = 512
     num_layers: int = 1
     dropout: float = 0.3
-    pretraining_epochs: int = 3
-    tuning_epochs: int = 1
+    pretraining_epochs: int = 2
+    tuning_epochs: int = 2
     pretraining_rate: float = 2e-4
     tuning_rate: float = 1e-4
     nearby: int = 4
-    random: int = 8
+    random: int = 4
     batch_size: int = 96
     candidate_encoding: str = "independent"
     with_context: bool = True
@@ -92,43 +90,70 @@ def cloze_logits(
     ).logits
 
 
-def train_cloze(
+def pretrain_cloze(
     settings: ClozeTraining,
     vectors: torch.Tensor,
     pages: PageQuestions,
-    questions: list[Choices],
     seed: int = 0,
     on_step: Callable[[], None] = lambda: None,
 ) -> ComicSeqForTextCloze:
-    """A model pretrained on `pages` and tuned on `questions`, all of them of training books.
+    """A new model, pretrained on questions made from the pages of training books.
 
-    Files that ask about the same panels (easy and hard) are joined: a panel's wrong texts are those of all files. A
-    fixed number of epochs is run, so that nothing is chosen by looking at a score.
+    A fixed number of epochs is run, so that nothing is chosen by looking at a score.
 
     Args:
         settings: How to train.
         vectors: Vector of each text, zeros in the last row `(texts + 1, T)`.
         pages: Questions made from pages.
-        questions: The questions of the files.
         seed: Seed of the weights and of all draws.
         on_step: Called after every step.
     """
     model = build_cloze_model(settings, vectors.shape[1], seed)
-    rng = np.random.default_rng(seed)
-    first = questions[0]
-    wrong = np.concatenate([each.wrong for each in questions], axis=1)
-    pool = np.concatenate([first.right, wrong.ravel()])
 
     def draw_nearby(rng: np.random.Generator) -> np.ndarray:
         return np.stack([_draw(near, settings.nearby, rng) for near in pages.nearby])
 
-    if settings.pretraining_epochs:
-        rate, epochs = settings.pretraining_rate, settings.pretraining_epochs
-        _fit(model, settings, vectors, pages.contexts, pages.right, draw_nearby, pool, epochs, rate, rng, on_step)
-    if settings.tuning_epochs:
-        rate, epochs = settings.tuning_rate, settings.tuning_epochs
-        _fit(model, settings, vectors, first.contexts, first.right, lambda _: wrong, pool, epochs, rate, rng, on_step)
+    material = Material(pages.contexts, pages.right, draw_nearby, pages.right)
+    _fit(model, settings, vectors, material, settings.pretraining_epochs, settings.pretraining_rate, seed, on_step)
     return model.eval()
+
+
+def tune_cloze(
+    model: ComicSeqForTextCloze,
+    settings: ClozeTraining,
+    vectors: torch.Tensor,
+    questions: list[Choices],
+    seed: int = 0,
+    on_step: Callable[[], None] = lambda: None,
+) -> ComicSeqForTextCloze:
+    """Tunes `model` in place on `questions` of training books, for a fixed number of epochs, and returns it.
+
+    Files that ask about the same panels (easy and hard) are joined: a panel's wrong texts are those of all files.
+    Arguments are those of `pretrain_cloze`.
+    """
+    first = questions[0]
+    wrong = np.concatenate([each.wrong for each in questions], axis=1)
+    pool = np.concatenate([first.right, wrong[wrong >= 0]])
+    material = Material(first.contexts, first.right, lambda _: wrong, pool)
+    _fit(model, settings, vectors, material, settings.tuning_epochs, settings.tuning_rate, seed, on_step)
+    return model.eval()
+
+
+@dataclass
+class Material:
+    """What one stage of training learns from, in rows of a `TextBank`.
+
+    Attributes:
+        contexts: The texts before the asked one `(Q, 3)`.
+        right: The right text `(Q,)`.
+        draw_wrong: Draws the wrong texts of an epoch `(Q, W)`; -1 for none.
+        pool: Where further wrong texts come from `(n,)`.
+    """
+
+    contexts: np.ndarray
+    right: np.ndarray
+    draw_wrong: Callable[[np.random.Generator], np.ndarray]
+    pool: np.ndarray
 
 
 def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -141,30 +166,31 @@ def _fit(
     model: ComicSeqForTextCloze,
     settings: ClozeTraining,
     vectors: torch.Tensor,
-    contexts: np.ndarray,
-    right: np.ndarray,
-    draw_wrong: Draw,
-    pool: np.ndarray,
+    material: Material,
     epochs: int,
     rate: float,
-    rng: np.random.Generator,
+    seed: int,
     on_step: Callable[[], None],
 ) -> None:
     """Cross-entropy of the right text (candidate 0) against the wrong ones, AdamW, one cycle of the learning rate."""
-    size = min(settings.batch_size, len(right))
-    steps = len(right) // size
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    if not epochs:
+        return
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)  # of the dropout
+    count, size = len(material.right), min(settings.batch_size, len(material.right))
+    steps = count // size
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * steps + 1, pct_start=0.1)
     model.train()
     for _ in range(epochs):
-        order, wrong = rng.permutation(len(right)), draw_wrong(rng)
+        order, wrong = rng.permutation(count), material.draw_wrong(rng)
         for step in range(steps):
             rows = order[step * size : (step + 1) * size]
-            anywhere = rng.choice(pool, (size, settings.random))
-            candidates = np.concatenate((right[rows, None], wrong[rows], anywhere), axis=1)
+            anywhere = rng.choice(material.pool, (size, settings.random))
+            candidates = np.concatenate((material.right[rows, None], wrong[rows], anywhere), axis=1)
             candidates[:, 1:][candidates[:, 1:] == candidates[:, :1]] = -1  # the right text once more is not wrong
-            shown = contexts[rows] if settings.with_context else np.full_like(contexts[rows], -1)
-            logits = cloze_logits(model, vectors, shown, candidates)
+            contexts = _shown(material.contexts[rows], settings.with_context)
+            logits = cloze_logits(model, vectors, contexts, candidates)
             loss = nn.functional.cross_entropy(logits, torch.zeros(size, dtype=torch.long))
             optimizer.zero_grad()
             loss.backward()
@@ -174,8 +200,12 @@ def _fit(
             on_step()
 
 
+def _shown(contexts: np.ndarray, with_context: bool) -> np.ndarray:
+    return contexts if with_context else np.full_like(contexts, -1)
+
+
 def training_steps(settings: ClozeTraining, num_pages: int, num_questions: int) -> int:
-    """Steps of `train_cloze`, for a progress bar."""
+    """Steps of pretraining and tuning together, for a progress bar."""
     epochs = ((settings.pretraining_epochs, num_pages), (settings.tuning_epochs, num_questions))
     return sum(count * (size // min(settings.batch_size, size)) for count, size in epochs if count)
 
@@ -188,7 +218,6 @@ def ask_cloze(
     model.eval()
     parts = []
     for start in range(0, len(choices), 256):
-        contexts = choices.contexts[start : start + 256]
-        shown = contexts if with_context else np.full_like(contexts, -1)
-        parts.append(cloze_logits(model, vectors, shown, choices.candidates[start : start + 256]).log_softmax(-1))
+        contexts = _shown(choices.contexts[start : start + 256], with_context)
+        parts.append(cloze_logits(model, vectors, contexts, choices.candidates[start : start + 256]).log_softmax(-1))
     return torch.cat(parts).numpy()

@@ -6,7 +6,7 @@ side, that of its first box and that of its last, so a candidate is the pair in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,19 +26,23 @@ class CoherenceTraining:
         hidden_size: Width of the encoder.
         num_layers: Its layers.
         dropout: Dropout everywhere.
-        epochs: Passes over the questions.
+        text_width: Width of the text vectors.
+        page_epochs: Passes over the questions made from pages.
+        tuning_epochs: Passes over the questions of the file.
         rate: Peak learning rate.
         batch_size: Questions in a step.
-        with_pages: Whether to learn from two-box panels of the contexts, too.
+        with_context: False hides the context, in training and when asked.
     """
 
+    text_width: int = 512
     hidden_size: int = 256
     num_layers: int = 2
     dropout: float = 0.3
-    epochs: int = 4
-    rate: float = 5e-4
+    page_epochs: int = 2
+    tuning_epochs: int = 2
+    rate: float = 3e-4
     batch_size: int = 96
-    with_pages: bool = True
+    with_context: bool = True
 
 
 @dataclass
@@ -127,7 +131,7 @@ def pair_logits(
     model: ComicSeqForCharacterCoherence, vectors: torch.Tensor, contexts: np.ndarray, candidates: np.ndarray
 ) -> torch.Tensor:
     """Logits `(Q, 2)` of the pairs `candidates` (Q, 2, 2) after the panels `contexts` (Q, 3, 2)."""
-    shown = (contexts >= 0).any(-1)
+    shown: np.ndarray = np.any(contexts >= 0, axis=-1)
     shown[~shown.any(1), -1] = True  # the model wants a panel: one without text, which is zeros
     return model(
         panel_embeddings=vectors[contexts].flatten(2),
@@ -139,16 +143,20 @@ def pair_logits(
 def train_coherence(
     settings: CoherenceTraining,
     vectors: torch.Tensor,
+    made: PairQuestions,
     questions: PairQuestions,
     seed: int = 0,
     on_step: Callable[[], None] = lambda: None,
-) -> ComicSeqForCharacterCoherence:
-    """A model trained on `questions`, all of them of training books, for a fixed number of epochs.
+) -> Iterator[ComicSeqForCharacterCoherence]:
+    """Yields a model trained on pairs `made` from pages, then the same tuned on the `questions` of the file.
+
+    A fixed number of epochs is run, so that nothing is chosen by looking at a score.
 
     Args:
         settings: How to train.
         vectors: Vector of each text, zeros in the last row `(texts + 1, T)`.
-        questions: The questions.
+        made: Questions made from panels of training books.
+        questions: The questions of the file about training books.
         seed: Seed of the weights and of all draws.
         on_step: Called after every step.
     """
@@ -165,18 +173,25 @@ def train_coherence(
             panel_embedding_dim=2 * vectors.shape[1],
         )
     )
+    for each, epochs in ((made, settings.page_epochs), (questions, settings.tuning_epochs)):
+        _fit(model, settings, vectors, each, epochs, rng, on_step)
+        yield model.eval()
+
+
+def _fit(model, settings: CoherenceTraining, vectors, questions: PairQuestions, epochs: int, rng, on_step) -> None:
     size = min(settings.batch_size, len(questions))
     steps = len(questions) // size
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.rate, total_steps=settings.epochs * steps + 1, pct_start=0.1
+        optimizer, settings.rate, total_steps=epochs * steps + 1, pct_start=0.1
     )
     model.train()
-    for _ in range(settings.epochs):
+    for _ in range(epochs):
         order = rng.permutation(len(questions))
         for step in range(steps):
             rows = order[step * size : (step + 1) * size]
-            logits = pair_logits(model, vectors, questions.contexts[rows], questions.candidates[rows])
+            contexts = _hide(questions.contexts[rows], settings.with_context)
+            logits = pair_logits(model, vectors, contexts, questions.candidates[rows])
             # One of the two orders is right, so the pair is judged as a choice: the logits' difference is what counts.
             loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(questions.answers[rows]))
             optimizer.zero_grad()
@@ -185,18 +200,33 @@ def train_coherence(
             optimizer.step()
             schedule.step()
             on_step()
-    return model.eval()
+
+
+def _hide(contexts: np.ndarray, with_context: bool) -> np.ndarray:
+    return contexts if with_context else np.full_like(contexts, -1)
+
+
+def coherence_steps(settings: CoherenceTraining, num_made: int, num_questions: int) -> int:
+    """Steps of `train_coherence`, for a progress bar."""
+    epochs = ((settings.page_epochs, num_made), (settings.tuning_epochs, num_questions))
+    return sum(count * (size // min(settings.batch_size, size)) for count, size in epochs if count)
 
 
 @torch.inference_mode()
 def ask_coherence(
-    model: ComicSeqForCharacterCoherence, vectors: torch.Tensor, questions: PairQuestions
+    model: ComicSeqForCharacterCoherence,
+    vectors: torch.Tensor,
+    questions: PairQuestions,
+    with_context: bool = True,
 ) -> np.ndarray:
     """Log-probability of each pair `(Q, 2)`."""
     model.eval()
     parts = [
         pair_logits(
-            model, vectors, questions.contexts[start : start + 256], questions.candidates[start : start + 256]
+            model,
+            vectors,
+            _hide(questions.contexts[start : start + 256], with_context),
+            questions.candidates[start : start + 256],
         ).log_softmax(-1)
         for start in range(0, len(questions), 256)
     ]

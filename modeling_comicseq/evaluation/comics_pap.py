@@ -72,12 +72,14 @@ class PapFiles:
         split: The split.
         paths: The files.
         num_samples: Samples of that skill and split in them.
+        num_known: Those whose solution is not hidden.
     """
 
     skill: str
     split: str
     paths: list[str]
     num_samples: int = 0
+    num_known: int = 0
     _filesystem: Any = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[PapSample]:
@@ -146,7 +148,9 @@ def _locate(source: str) -> tuple[Any, str]:
             f"{source} cannot be reached ({type(error).__name__}): check the name and the network, or name a local folder."
         ) from None
     if not exists:
-        raise ComicSeqDataError(f"There is no {source}: check the name, or name a local folder.")
+        raise ComicSeqDataError(
+            f"{source} is not there or cannot be reached: check the name and the network, or name a local folder."
+        )
     return filesystem, root
 
 
@@ -161,14 +165,16 @@ def _find(filesystem: Any, root: str, split: str, skill: str) -> PapFiles:
     for path in paths:
         with _open(filesystem, path) as file:
             _check_schema(file.schema_arrow, path)
-            count = sum(
-                row["task_type"] == skill and _is_of_split(row["split"], split, path)
-                for batch in file.iter_batches(columns=["task_type", "split"])
+            solutions = [
+                row["solution_index"]
+                for batch in file.iter_batches(columns=["task_type", "split", "solution_index"])
                 for row in batch.to_pylist()
-            )
-        if count:
+                if row["task_type"] == skill and _is_of_split(row["split"], split, path)
+            ]
+        if solutions:
             files.paths.append(path)
-            files.num_samples += count
+            files.num_samples += len(solutions)
+            files.num_known += sum(solution is not None and solution >= 0 for solution in solutions)
     return files
 
 

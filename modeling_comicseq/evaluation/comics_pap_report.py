@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def notes(
         if SKILLS[skill.skill] in untrained:
             seen += " The model's head for it is untrained: its row says nothing."
         if skill.skill == "caption_relevance":
-            seen += " The context mean is the caption itself."
+            seen += " Asked is the panel after the captioned one. The context mean is the caption itself."
         lines.append(seen)
     over = (
         "books"
@@ -128,20 +129,19 @@ def notes(
     return lines
 
 
-def results_table(results: Sequence[PapResult]) -> Table:
-    """One block of rows a skill, the total last."""
-    table = Table()
-    for name in ("skill", "questions", "answerer", "accuracy, %", "model minus this"):
-        table.add_column(name, no_wrap=name != "skill")
-    for number, result in enumerate(results):
-        is_first = number == 0 or results[number - 1].skill != result.skill
-        if is_first and number:
-            table.add_section()
-        gain = "" if result.gain is None else interval(result.gain, result.gain_low, result.gain_high, signed=True)
-        accuracy = interval(result.accuracy, result.low, result.high)
-        head = (result.skill, f"{result.num_questions:,}") if is_first else ("", "")
-        table.add_row(*head, result.answerer, accuracy, gain)
-    return table
+def results_tables(results: Sequence[PapResult]) -> list[Table]:
+    """One table a skill, the total last."""
+    tables = []
+    for skill, rows in groupby(results, key=lambda result: result.skill):
+        block = list(rows)
+        table = Table(title=f"{skill}: {block[0].num_questions:,} questions", title_justify="left")
+        for name in ("answerer", "accuracy, %", "model minus this"):
+            table.add_column(name, no_wrap=True)
+        for result in block:
+            gain = "" if result.gain is None else interval(result.gain, result.gain_low, result.gain_high, signed=True)
+            table.add_row(result.answerer, interval(result.accuracy, result.low, result.high), gain)
+        tables.append(table)
+    return tables
 
 
 def write_report(
@@ -200,10 +200,10 @@ def _markdown(results: Sequence[PapResult], model: str, settings: dict[str, Any]
 
 
 def print_report(results: Sequence[PapResult], lines: Sequence[str], console: Console) -> None:
-    """Prints the table and the notes."""
-    if results:
-        console.print(results_table(results))
-    else:
+    """Prints the tables and the notes."""
+    for table in results_tables(results):
+        console.print(table)
+    if not results:
         console.print("The solutions of this split are hidden: there are predictions, and no accuracy.")
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)

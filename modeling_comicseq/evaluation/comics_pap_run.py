@@ -70,7 +70,10 @@ def run_comics_pap(
     config = read_config(model)
     found = find_skills(data, split, skills)
     training_files = find_skills(data, train_split, [files.skill for files in found]) if train_split else []
-    if skills is None and text_encoder is None and any(files.skill == "caption_relevance" for files in found):
+    if train_split and not any(files.num_known for files in training_files):
+        raise ComicSeqDataError(f"{data} hides the solutions of the split {train_split!r}: tune on another split.")
+    has_captions = any(files.skill == "caption_relevance" for files in found)
+    if skills is None and text_encoder is None and has_captions and len(found) > 1:
         console.print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
         found, training_files = (
             [files for files in part if files.skill != "caption_relevance"] for part in (found, training_files)

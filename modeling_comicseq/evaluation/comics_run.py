@@ -1,4 +1,4 @@
-"""Text-cloze on the COMICS questions, five folds by book: every row of the table, its scores, and the table itself."""
+"""The COMICS questions, five folds by book: every row of the tables, its scores, and the tables themselves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,32 +16,47 @@ from rich.console import Console
 from rich.progress import Progress, TimeRemainingColumn
 from rich.table import Table
 
-from .comics import NUM_FOLDS, PUT_AWAY, TextPages, comics_folds
+from .comics import NUM_FOLDS, PUT_AWAY, ComicsQuestions, TextPages, comics_folds
 from .comics_baselines import context_cosine, longest, rank, with_zeros, word_overlap
-from .comics_cloze import ClozeTraining, ask_cloze, train_cloze, training_steps
+from .comics_cloze import ClozeTraining, ask_cloze, pretrain_cloze, training_steps, tune_cloze
+from .comics_coherence import (
+    CoherenceTraining,
+    ask_coherence,
+    coherence_steps,
+    first_boxes,
+    made_pairs,
+    pair_questions,
+    train_coherence,
+)
 from .comics_text import Choices, TextBank, page_questions
 from .metrics import bootstrap_mean, top1_accuracy
 
 COSINE = "frozen cosine to the context mean"
+RANKER = "ranker on words and cosines"
 COMICSEQ = "ComicSeq, pretrained and tuned"
-BOTH = "the same and the ranker on words and cosines"
+BOTH = "that and the ranker together"
+COHERENCE = "coherence"
 
 Scores = list[np.ndarray]  # one matrix (Q, K) a file
 
 
 @dataclass
-class ClozeData:
-    """What a run of the table needs.
+class ComicsData:
+    """What the tables are made from.
 
     Attributes:
-        names: A name for each file, `easy` and `hard`.
-        choices: The questions of each file; question i of every file asks about the same panel.
+        names: A name for each text-cloze file, `easy` and `hard`.
+        choices: The questions of each; question i of every file asks about the same panel.
+        cloze: The same as they were read.
+        coherence: The questions of character coherence.
         pages: Whole pages of the same corpus.
         bank: All texts.
     """
 
     names: list[str]
     choices: list[Choices]
+    cloze: list[ComicsQuestions]
+    coherence: ComicsQuestions
     pages: TextPages
     bank: TextBank
 
@@ -58,9 +74,11 @@ class Side:
     test: set[str]
 
 
-def sides(data: ClozeData, put_away: bool) -> list[Side]:
+def sides(data: ComicsData, put_away: bool) -> list[Side]:
     """The five folds of the development books; or, for `put_away`, one side: those books against the tenth put away."""
-    books = np.unique(np.concatenate([data.pages.book_ids, *(each.book_ids for each in data.choices)]))
+    books = np.unique(
+        np.concatenate([data.pages.book_ids, data.coherence.book_ids, *(each.book_ids for each in data.choices)])
+    )
     fold = comics_folds(books)
     if put_away:
         return [Side(set(books[fold != PUT_AWAY].tolist()), set(books[fold == PUT_AWAY].tolist()))]
@@ -76,6 +94,9 @@ def sides(data: ClozeData, put_away: bool) -> list[Side]:
 class Lesson:
     """What may be learned on one side: its training questions, pages and texts, and nothing else.
 
+    The wrong texts of an easy question come from any book, as the files have them. Those that are known to stand in a
+    book that is asked, and in no training book, are taken out.
+
     Attributes:
         train: Training questions of each file.
         test: Questions to answer, of each file.
@@ -83,152 +104,215 @@ class Lesson:
         texts: Rows of the training texts `(n,)`.
     """
 
-    def __init__(self, data: ClozeData, side: Side):
-        self.data = data
-        self.train = [each.select(np.isin(each.book_ids, sorted(side.train))) for each in data.choices]
+    def __init__(self, data: ComicsData, side: Side):
         self.test = [each.select(np.isin(each.book_ids, sorted(side.test))) for each in data.choices]
+        withheld = np.setdiff1d(texts_of_books(data, side.test), texts_of_books(data, side.train))
+        self.train = []
+        for each in data.choices:
+            train = each.select(np.isin(each.book_ids, sorted(side.train)))
+            self.train.append(
+                replace(train, candidates=np.where(np.isin(train.candidates, withheld), -1, train.candidates))
+            )
         self.pages = page_questions(data.pages, side.train, data.bank)
         rows = [part.ravel() for each in self.train for part in (each.contexts, each.candidates)]
         texts = np.unique(np.concatenate([*rows, self.pages.contexts.ravel(), self.pages.right]))
         self.texts = texts[texts >= 0]
 
-    def vectors(self, width: int) -> torch.Tensor:
-        """Text vectors `(texts + 1, width)` whose axes and weights come from the training texts."""
-        return torch.from_numpy(self.data.bank.vectors(self.texts, width))
+
+def texts_of_books(data: ComicsData, books: set[str]) -> np.ndarray:
+    """Rows of all texts known to stand in `books`: on their pages, and as contexts and right texts of their questions."""
+    pages = np.flatnonzero(np.isin(data.pages.book_ids, sorted(books)))
+    rows = [np.asarray([data.bank.rows[text] for text in data.pages.texts[page]], dtype=int) for page in pages]
+    for each in data.choices:
+        own = each.select(np.isin(each.book_ids, sorted(books)))
+        rows += [own.contexts.ravel(), own.right]
+    return np.setdiff1d(np.concatenate(rows), [-1])
 
 
-def model_rows(settings: ClozeTraining) -> dict[str, ClozeTraining]:
-    """The ComicSeq rows: what each part of the training adds."""
-    return {
-        "ComicSeq, not tuned on questions": replace(settings, tuning_epochs=0),
-        "ComicSeq without pretraining": replace(settings, pretraining_epochs=0, tuning_epochs=3),
-        "ComicSeq without context": replace(settings, with_context=False),
-        COMICSEQ: settings,
-    }
-
-
-def baseline_rows(lesson: Lesson) -> dict[str, Scores]:
-    """Scores of the rows without ComicSeq."""
-    bank = lesson.data.bank
+def baseline_rows(train: list[Choices], test: list[Choices], bank: TextBank, texts: np.ndarray) -> dict[str, Scores]:
+    """Scores of the rows without ComicSeq; the rankers learn from the wrong texts of all files of `train` together."""
     frozen = with_zeros(bank.blocks[-1])
-    joined = [
-        replace_answers(each, np.concatenate([each.candidates, *_wrong_elsewhere(lesson.train, n)], axis=1))
-        for n, each in enumerate(lesson.train)
-    ]
     rows = {
-        "chance": [np.zeros(each.candidates.shape) for each in lesson.test],
-        "longest candidate": [longest(each, bank) for each in lesson.test],
-        "word overlap": [word_overlap(each, bank) for each in lesson.test],
-        COSINE: [context_cosine(each, frozen) for each in lesson.test],
+        "chance": [np.zeros(each.candidates.shape) for each in test],
+        "longest candidate": [longest(each, bank) for each in test],
+        "word overlap": [word_overlap(each, bank) for each in test],
+        COSINE: [context_cosine(each, frozen) for each in test],
     }
-    for name, context in (("ranker without context", False), ("ranker on words and cosines", True)):
-        rows[name] = [rank(joined[0], each, bank, lesson.texts, context) for each in lesson.test]
+    joined = replace(
+        train[0], candidates=np.concatenate([train[0].candidates, *(each.wrong for each in train[1:])], axis=1)
+    )
+    for name, context in (("ranker without context", False), (RANKER, True)):
+        rows[name] = rank(joined, test, bank, texts, context)
     return rows
 
 
-def _wrong_elsewhere(files: Sequence[Choices], own: int) -> list[np.ndarray]:
-    return [each.wrong for number, each in enumerate(files) if number != own]
+def run_cloze_side(
+    data: ComicsData, side: Side, settings: ClozeTraining, seeds: Sequence[int], cache: Path, progress: bool = True
+) -> tuple[list[Choices], dict[str, Scores]]:
+    """The questions of `side.test`, file by file, and the scores of every row for them."""
+    lesson = Lesson(data, side)
+    rows: dict[str, Scores] = {}
+    vectors: list[torch.Tensor] = []  # made when the first row needs them
+
+    def answer(settings: ClozeTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
+        """The answers after pretraining, and after tuning."""
+        if not vectors:
+            vectors.append(torch.from_numpy(data.bank.vectors(lesson.texts, settings.text_width)))
+        model = pretrain_cloze(settings, vectors[0], lesson.pages, seed, on_step)
+        pretrained = [ask_cloze(model, vectors[0], each, settings.with_context) for each in lesson.test]
+        model = tune_cloze(model, settings, vectors[0], lesson.train, seed, on_step)
+        return [pretrained, [ask_cloze(model, vectors[0], each, settings.with_context) for each in lesson.test]]
+
+    # What each part of the training adds: twice the tuning instead of pretraining, and both without the context.
+    variants = {
+        COMICSEQ: settings,
+        "ComicSeq, tuned, not pretrained": replace(
+            settings, pretraining_epochs=0, tuning_epochs=2 * settings.tuning_epochs
+        ),
+        "ComicSeq without context": replace(settings, with_context=False),
+    }
+    for name, variant in variants.items():
+        steps = training_steps(variant, len(lesson.pages.right), len(lesson.train[0]))
+        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, seeds, cache, steps, progress)
+        if name == COMICSEQ:
+            rows["ComicSeq, pretrained, not tuned"] = pretrained
+    return lesson.test, _in_order(baseline_rows(lesson.train, lesson.test, data.bank, lesson.texts) | rows)
 
 
-def replace_answers(choices: Choices, candidates: np.ndarray) -> Choices:
-    """`choices` with more `candidates` behind their own."""
-    return replace(choices, candidates=candidates)
+def _in_order(rows: dict[str, Scores]) -> dict[str, Scores]:
+    """The rows with ComicSeq's best last, and the sum of its and the ranker's log-probabilities behind it."""
+    best = rows.pop(COMICSEQ)
+    both = [_log_softmax(a) + _log_softmax(b) for a, b in zip(best, rows[RANKER], strict=True)]
+    return {**rows, COMICSEQ: best, BOTH: both}
 
 
-def model_scores(
-    lesson: Lesson, settings: ClozeTraining, vectors: torch.Tensor, seeds: Sequence[int], on_step: Callable[[], None]
-) -> Scores:
-    """Mean log-probabilities of the models of several `seeds`."""
-    totals: Scores = [np.zeros(each.candidates.shape) for each in lesson.test]
-    for seed in seeds:
-        model = train_cloze(settings, vectors, lesson.pages, lesson.train, seed, on_step)
-        for total, each in zip(totals, lesson.test, strict=True):
-            total += ask_cloze(model, vectors, each, settings.with_context) / len(seeds)
-    return totals
+def run_coherence_side(
+    data: ComicsData, side: Side, settings: CoherenceTraining, seeds: Sequence[int], cache: Path, progress: bool = True
+) -> tuple[list[Choices], dict[str, Scores]]:
+    """The coherence questions of `side.test`, as one file, and the scores of every row for them."""
+    lesson = Lesson(data, side)
+    choices, pairs = first_boxes(data.coherence, data.bank), pair_questions(data.coherence, data.bank)
+    in_train, in_test = (np.isin(choices.book_ids, sorted(books)) for books in (side.train, side.test))
+    train, test = pairs.select(in_train), pairs.select(in_test)
+    cloze = data.cloze[0]
+    shown = [data.coherence.select(in_train), cloze.select(np.isin(cloze.book_ids, sorted(side.train)))]
+    made = made_pairs(shown, data.bank)
+    rows: dict[str, Scores] = {}
+    vectors: list[torch.Tensor] = []
+
+    def answer(settings: CoherenceTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
+        """The answers after the questions made from pages, and after those of the file."""
+        if not vectors:
+            vectors.append(torch.from_numpy(data.bank.vectors(lesson.texts, settings.text_width)))
+        answers = []
+        for model in train_coherence(settings, vectors[0], made, train, seed, on_step):
+            answers.append([ask_coherence(model, vectors[0], test, settings.with_context)])
+        return answers
+
+    variants = {COMICSEQ: settings, "ComicSeq without context": replace(settings, with_context=False)}
+    for name, variant in variants.items():
+        steps = coherence_steps(variant, len(made), len(train))
+        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, seeds, cache, steps, progress)
+        if name == COMICSEQ:
+            rows["ComicSeq, pretrained, not tuned"] = pretrained
+    asked = [choices.select(in_test)]
+    return asked, _in_order(baseline_rows([choices.select(in_train)], asked, data.bank, lesson.texts) | rows)
 
 
-def run_side(
-    data: ClozeData,
+def _mean_of_seeds(
+    name: str,
+    answer: Callable[[Any, int, Callable[[], None]], list[Scores]],
+    settings: Any,
     side: Side,
-    settings: ClozeTraining,
     seeds: Sequence[int],
     cache: Path,
-    progress: bool = True,
-) -> dict[str, Scores]:
-    """Scores of every row for the questions of `side.test`. Finished rows are kept in `cache` and not made again."""
-    lesson = Lesson(data, side)
-    rows = baseline_rows(lesson)
-    vectors: torch.Tensor | None = None
+    steps: int,
+    progress: bool,
+) -> list[Scores]:
+    """Mean over `seeds` of what `answer` returns; each seed's answers are kept in `cache` and not made again."""
     bar = Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=Console(stderr=True))
     bar.disable = not progress
+    kept: list[list[Scores]] = []
     with bar:
-        for name, row_settings in model_rows(settings).items():
-            key = f"{name} {asdict(row_settings)} {list(seeds)} {sorted(side.train)} {sorted(side.test)}"
+        task = bar.add_task(name, total=len(seeds) * steps)
+        for number, seed in enumerate(seeds):
+            key = f"{type(settings).__name__} {asdict(settings)} {seed} {sorted(side.train)} {sorted(side.test)}"
             file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-            if file.is_file():
-                with np.load(file) as kept:
-                    rows[name] = [kept[each] for each in data.names]
-                continue
-            vectors = lesson.vectors(settings.text_width) if vectors is None else vectors
-            steps = len(seeds) * training_steps(row_settings, len(lesson.pages.right), len(lesson.train[0]))
-            task = bar.add_task(name, total=steps)
-            rows[name] = model_scores(lesson, row_settings, vectors, seeds, lambda task=task: bar.advance(task))
-            _keep(file, dict(zip(data.names, rows[name], strict=True)))
-    ranker = rows["ranker on words and cosines"]
-    rows[BOTH] = [
-        both + _log_softmax(words) for both, words in zip(rows[COMICSEQ], ranker, strict=True)
-    ]
-    return rows
+            if not file.is_file():
+                _keep(file, answer(settings, seed, lambda: bar.advance(task)))
+            bar.update(task, completed=(number + 1) * steps)
+            kept.append(_kept(file))
+    return [[np.mean(part, axis=0) for part in zip(*stages, strict=True)] for stages in zip(*kept, strict=True)]
+
+
+def _keep(file: Path, stages: list[Scores]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{stage}-{number}": scores for stage, each in enumerate(stages) for number, scores in enumerate(each)}
+    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+        np.savez(part, **arrays)  # type: ignore[arg-type]
+    os.replace(part.name, file)
+
+
+def _kept(file: Path) -> list[Scores]:
+    stages: list[Scores] = []
+    with np.load(file) as arrays:
+        for name in arrays:
+            if name.endswith("-0"):
+                stages.append([])
+            stages[-1].append(arrays[name])
+    return stages
 
 
 def _log_softmax(scores: np.ndarray) -> np.ndarray:
     return torch.from_numpy(np.asarray(scores, dtype=np.float64)).log_softmax(-1).numpy()
 
 
-def _keep(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
-        np.savez(part, **arrays)  # type: ignore[arg-type]
-    os.replace(part.name, file)
-
-
 def run_table(
-    data: ClozeData,
-    settings: ClozeTraining,
+    data: ComicsData,
+    cloze: ClozeTraining,
+    coherence: CoherenceTraining,
     seeds: Sequence[int],
     cache: Path,
     put_away: bool = False,
     progress: bool = True,
-) -> list[dict]:
-    """Every row with its accuracy, interval and paired difference to the frozen cosine, file by file.
+) -> dict[str, list[dict]]:
+    """Rows of both tasks. Each question is answered by models that saw nothing of its book."""
+    made_cloze = [run_cloze_side(data, side, cloze, seeds, cache, progress) for side in sides(data, put_away)]
+    made_pairs = [run_coherence_side(data, side, coherence, seeds, cache, progress) for side in sides(data, put_away)]
+    return {
+        "text_cloze": summarise(made_cloze, data.names),
+        "character_coherence": summarise(made_pairs, [COHERENCE]),
+    }
 
-    Intervals are bootstrapped over books. Each question is answered by models that saw nothing of its book.
+
+def summarise(parts: Sequence[tuple[list[Choices], dict[str, Scores]]], names: Sequence[str]) -> list[dict]:
+    """Accuracy of every row and its paired difference to the frozen cosine, with intervals by bootstrap over books.
+
+    Args:
+        parts: Questions and scores, side by side.
+        names: A name for each file of questions.
     """
-    parts = [run_side(data, side, settings, seeds, cache, progress) for side in sides(data, put_away)]
-    asked = [Lesson(data, side).test for side in sides(data, put_away)]
     results = []
-    for name in parts[0]:
-        row: dict = {"row": name}
-        for number, file in enumerate(data.names):
-            right = np.concatenate(
-                [top1_accuracy(p[name][number], a[number].answers) for p, a in zip(parts, asked, strict=True)]
+    for row in parts[0][1]:
+        result: dict = {"row": row}
+        for number, name in enumerate(names):
+            asked = [test[number] for test, _ in parts]
+            books = np.concatenate([each.book_ids for each in asked])
+            right, cosine = (
+                np.concatenate([top1_accuracy(r[which][number], t[number].answers) for t, r in parts])
+                for which in (row, COSINE)
             )
-            cosine = np.concatenate(
-                [top1_accuracy(p[COSINE][number], a[number].answers) for p, a in zip(parts, asked, strict=True)]
-            )
-            books = np.concatenate([a[number].book_ids for a in asked])
             accuracy, gain = bootstrap_mean(right, books), bootstrap_mean(right - cosine, books)
-            row[file] = dict(zip(("accuracy", "low", "high"), accuracy, strict=True))
-            row[file] |= dict(zip(("difference", "difference_low", "difference_high"), gain, strict=True))
-            row[file]["questions"] = len(right)
-            row[file]["books"] = len(np.unique(books))
-        results.append(row)
+            result[name] = dict(zip(("accuracy", "low", "high"), accuracy, strict=True))
+            result[name] |= dict(zip(("difference", "difference_low", "difference_high"), gain, strict=True))
+            result[name] |= {"questions": len(right), "books": len(np.unique(books))}
+        results.append(result)
     return results
 
 
-def cloze_table(results: list[dict], names: Sequence[str], title: str) -> Table:
+def results_table(results: list[dict], names: Sequence[str], title: str) -> Table:
     """The results as a table of per cents with 95 % intervals."""
-    table = Table("row", *(f"{name}, %" for name in names), *(f"{name}, against cosine" for name in names), title=title)
+    table = Table("row", *(f"{name}, %" for name in names), *(f"{name}, minus cosine" for name in names), title=title)
     for row in results:
         cells = [_cell(row[name]["accuracy"], row[name]["low"], row[name]["high"]) for name in names]
         cells += [

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from ..encoders.lexical import count_terms, letter_groups, project_terms, weight_terms, words
+from ..encoders.lexical import count_words, project_words, weight_words
 from ..encoders.text import TextEncoder, embed_texts
 from .comics import Boxes, ComicsQuestions, TextPages
 
 LEXICAL_WIDTH = 512
+PRINCIPAL_SAMPLE = 10_000  # texts that the principal axes are taken from
 # How much each part of a text vector counts in a cosine is the square of these: about the weights that the ranker on the
-# development books gives to likeness by the last layer, an earlier layer, words and groups of letters.
-LAST_LAYER, EARLIER_LAYER, WORDS, LETTERS, LENGTH = 2.0, 1.4, 1.2, 1.7, 0.6
+# development books gives to likeness by the last layer, by an earlier layer and by words.
+LAST_LAYER, EARLIER_LAYER, WORDS, LENGTH = 2.0, 1.4, 1.2, 0.6
 
 
 class TextBank:
@@ -26,8 +28,6 @@ class TextBank:
         texts: The texts; a panel's text are those of its boxes, joined by a space.
         rows: Row of each text.
         blocks: Their vectors by the frozen encoder, one block `(texts, dim)` a layer.
-        word_counts: Dampened counts of words.
-        letter_counts: Dampened counts of groups of letters.
         num_words: Words of each text `(texts,)`.
     """
 
@@ -48,39 +48,41 @@ class TextBank:
         self.rows = {text: row for row, text in enumerate(self.texts)} | {"": -1}
         vectors = embed_texts(encoder, self.texts, cache=cache, progress=progress)
         self.blocks = np.split(vectors, len(encoder.layers), axis=1)
-        self.word_counts = count_terms(self.texts, words)
-        self.letter_counts = count_terms(self.texts, letter_groups)
         self.num_words = np.asarray([len(text.split()) for text in self.texts])
+
+    @cached_property
+    def word_counts(self) -> sparse.csr_matrix:
+        """Dampened counts of words `(texts, columns)`."""
+        return count_words(self.texts)
 
     def row(self, boxes: Boxes) -> int:
         """Row of the text of a panel, -1 where it has none."""
         return self.rows[panel_text(boxes)]
 
-    def tf_idf(self, training: np.ndarray) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        """Unit vectors of words and of groups of letters; weights are counted on the rows `training` alone."""
-        return weight_terms(self.word_counts, training), weight_terms(self.letter_counts, training)
+    def tf_idf(self, training: np.ndarray) -> sparse.csr_matrix:
+        """Unit vectors of words `(texts, columns)`; how rare a word is, is counted on the rows `training` alone."""
+        return weight_words(self.word_counts, training)
 
     def vectors(self, training: np.ndarray, width: int) -> np.ndarray:
         """One vector `(texts + 1, width)` a text, for ComicSeq; the last row is zeros, for row -1.
 
-        Each layer of the encoder, words, groups of letters and length make a block; the blocks stand side by side and are
+        Each layer of the encoder, words and length make a block; the blocks stand side by side and are
         turned onto their principal axes. Means, rarity of terms and axes come from the rows `training` alone.
         """
         layers = [_unit(block - block[training].mean(0)) for block in self.blocks]
-        lexical = [_unit(project_terms(part, LEXICAL_WIDTH, n)) for n, part in enumerate(self.tf_idf(training))]
+        lexical = _unit(project_words(self.tf_idf(training), LEXICAL_WIDTH))
         length = np.log1p(self.num_words).astype(np.float32)
         length = (length - length[training].mean()) / length[training].std()
         shape = np.stack([length, length**2 - 1, np.ones_like(length)], axis=1)
         blocks = [
             *(EARLIER_LAYER * layer for layer in layers[:-1]),
             LAST_LAYER * layers[-1],
-            WORDS * lexical[0],
-            LETTERS * lexical[1],
+            WORDS * lexical,
             LENGTH * shape,
         ]
         full = np.concatenate(blocks, axis=1)
         if width < full.shape[1]:
-            sample = full[training]
+            sample = full[training[:: max(1, len(training) // PRINCIPAL_SAMPLE)]]
             _, axes = np.linalg.eigh(sample.T @ sample)
             full = full @ axes[:, ::-1][:, :width]
         return np.concatenate((full, np.zeros((1, full.shape[1]), np.float32))).astype(np.float32)

@@ -144,7 +144,7 @@ def _has_optimum(
             joint_log_posterior(questions.task, batch, world, questions.protocol)
             return True
         except ComicSeqDataError as error:
-            reason = str(error)
+            reason = str(error).rstrip(".")
     note(f"No optimum for {questions.task}, {questions.protocol}: {reason}.")
     return False
 

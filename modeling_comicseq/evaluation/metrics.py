@@ -72,7 +72,8 @@ def _by_length(
     lengths = np.asarray([len(order) for order in orders])
     for length in np.unique(lengths):
         pages = np.flatnonzero(lengths == length)
-        yield pages, np.stack([orders[p] for p in pages]), np.stack([true_orders[p] for p in pages])
+        chosen = pages.tolist()
+        yield pages, np.stack([orders[p] for p in chosen]), np.stack([true_orders[p] for p in chosen])
 
 
 class Interval(NamedTuple):

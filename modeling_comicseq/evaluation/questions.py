@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import xxhash
@@ -15,6 +16,7 @@ from ..data.provenance import read_provenance
 from ..data.views import Batch, choice_questions, draw_choices, draw_shuffles, reading_order, servable
 
 _CHUNK = 4096  # rows that are drawn for at a time
+_fingerprints: WeakKeyDictionary[PanelTable, str] = WeakKeyDictionary()  # of tables that do not change
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ def _parts(rows: np.ndarray, num_candidates: int, longest: int) -> tuple[np.ndar
 
 def split_fingerprint(table: PanelTable) -> str:
     """Fingerprint of a split: of its vectors, and of which page and book each row is."""
+    if table not in _fingerprints:
+        _fingerprints[table] = _fingerprint(table)
+    return _fingerprints[table]
+
+
+def _fingerprint(table: PanelTable) -> str:
     digest = xxhash.xxh3_128()
     source = read_provenance(table.dataset).get("source", {}).get("fingerprint")
     if source is not None:
@@ -134,7 +142,7 @@ def split_fingerprint(table: PanelTable) -> str:
     else:  # not converted by this package: nobody has looked at the vectors yet
         for column in table.columns.values():
             for piece in column.pieces:
-                digest.update(np.ascontiguousarray(piece))
+                digest.update(np.ascontiguousarray(piece).tobytes())
     digest.update(str(sorted(table.widths.items())).encode())
     digest.update("\0".join(table.book_ids).encode())
     for array in (table.num_panels, table.books, table.pages):

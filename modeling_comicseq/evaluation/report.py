@@ -103,7 +103,8 @@ def find(block: Sequence[Result], answerer: str) -> Result:
 def _print_choices(block: list[Result], differences: Sequence[Difference], console: Console, protocol: str) -> None:
     has_optimum = any(result.role == "optimum" for result in block)
     has_models = len({result.model for result in block if result.role == "model"}) > 1
-    table = _table_of(f"{LEAKY.get(protocol, protocol)}: {PROTOCOLS.get(protocol, '')}", "task")
+    console.print(f"[bold]{LEAKY.get(protocol, protocol)}[/]: {PROTOCOLS.get(protocol, '')}")
+    table = _terminal_table("task")
     if has_models:
         table.add_column("model", overflow="fold")
     columns = ["chance", "best\ncosine", "model", "minus\ncosine", "no con-\ntext", "shuf-\nfled"]
@@ -126,7 +127,8 @@ def _print_choices(block: list[Result], differences: Sequence[Difference], conso
 
 
 def _print_order(block: list[Result], console: Console) -> None:
-    table = _table_of("reading_order: shuffled pages put in order", "")
+    console.print("[bold]reading_order[/]: shuffled pages put in order")
+    table = _terminal_table("")
     for metric in block[0].metrics:
         table.add_column(metric.replace(" ", "\n"), justify="right", no_wrap=True)
     for result in block:
@@ -136,7 +138,8 @@ def _print_order(block: list[Result], console: Console) -> None:
 
 
 def _print_retrieval(block: list[Result], differences: Sequence[Difference], console: Console) -> None:
-    table = _table_of("strip vectors: held-out pages found by cosine", "")
+    console.print("[bold]strip vectors[/]: held-out pages found by cosine")
+    table = _terminal_table("")
     table.add_column("vectors", overflow="fold")
     table.add_column("nearest\nis right", justify="right", no_wrap=True)
     table.add_column("minus\nmean-pooling", justify="right", no_wrap=True)
@@ -151,8 +154,8 @@ def _print_retrieval(block: list[Result], differences: Sequence[Difference], con
     console.print(_asked(block), "\n", highlight=False)
 
 
-def _table_of(title: str, first: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
+def _terminal_table(first: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
     table.padding = (0, 1, 0, 0)
     table.add_column(first, overflow="fold")
     return table

@@ -28,7 +28,7 @@ from .encoder import PageEncoder, load_encoder, model_fingerprint
 from .output import Output, read_attributes
 from .pages import PageList
 from .reading import PageBatch, PageReader, read_ahead
-from .store import Layout, metadata_beside, open_for_writing
+from .store import Layout, Part, metadata_beside, open_for_writing
 from .vectors import metadata_version
 from .writing import PartWriter, not_finite_fault
 
@@ -50,7 +50,7 @@ def encode_store(
     *,
     dtype: str = "float32",
     zarr_format: int = 3,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def encode_store(
             written beside `NAME.zarr` or `NAME_embeddings.zarr`.
         dtype: "float32" or "float16" for the vectors; the computation is float32.
         zarr_format: 3, or 2 for older readers.
-        batch_size: Pages that are encoded together.
+        batch_size: Pages that are encoded together; 256 on the processor and 2,048 on a GPU where none is given.
         overwrite: Replace an output that was made from other input or with other options.
         progress: Show a progress bar on the terminal.
 
@@ -91,6 +91,7 @@ def encode_store(
     _check_options(dtype, zarr_format, batch_size, metadata, target)
     use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
+    batch_size = batch_size or (256 if state.device.type == "cpu" else 2048)
     console = Console(stderr=True, quiet=not (progress and state.is_main_process), soft_wrap=True)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
@@ -98,9 +99,9 @@ def encode_store(
     _check_width(model, encoder, store)
     weights = model_fingerprint(encoder)
     window, stride = check_window(encoder.config.max_position_embeddings, None)
-    parts = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]
-    parts += [weights, dtype, zarr_format]
-    place = Output(target, hashlib.sha256(json.dumps(parts).encode()).hexdigest())
+    made_of = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]
+    made_of += [weights, dtype, zarr_format]
+    place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest())
     is_done = place.is_done(overwrite)
     state.wait_for_everyone()  # nobody changes the output before all have seen it
     if is_done:
@@ -119,51 +120,63 @@ def encode_store(
         if state.is_main_process:
             place.prepare(layout)
         state.wait_for_everyone()
-        finished = place.finished_parts()
-        if finished:
-            console.print(f"{len(finished)} of {len(list(layout.parts()))} parts are finished from an earlier run")
-        todo = [part for part in layout.parts() if part[0] not in finished]
+        todo = _share(_unfinished_parts(place, layout, console), state)
         state.wait_for_everyone()  # all have counted the same
-        mine = todo[_share(len(todo), state.process_index, state.num_processes)]
+        reader = PageReader(store, metadata, pages, window, stride)
+        compute = PageEncoder(encoder, state.device, getattr(torch, dtype))
         fault = not_finite_fault(model, metadata, pages.rows, dtype)
-        with _progress_bar(mine, state, console) as advance:
+        with _progress_bar(todo, state, console) as advance:
             writer = PartWriter(open_for_writing(place.root), layout, fault, place.finish_part, advance)
-            reader = PageReader(store, metadata, pages, window, stride)
-            compute = PageEncoder(encoder, state.device, getattr(torch, dtype))
-            with writer, read_ahead(_batches(reader, mine, batch_size)) as batches:
+            with writer, read_ahead(_batches(reader, todo, batch_size)) as batches:
                 for part, batch in batches:
                     writer.add(part, batch, *compute(batch.packed))
         state.wait_for_everyone()
         if state.is_main_process:
-            reports = place.finished_parts()
-            attributes = {
-                "stage": 5,
-                "fingerprint": place.fingerprint,
-                "metadata": place.metadata.rpartition("/")[2],
-                "pages": len(pages),
-                "panels": sum(report["panels"] for report in reports.values()),
-                "dtype": dtype,
-                "model": {"name": model, "fingerprint": weights, "window": window, "stride": stride},
-                "source": {
-                    "embeddings": store.url,
-                    "metadata": metadata,
-                    # Of the encoded vectors themselves: the same for a copy, another chunking or compression.
-                    "fingerprint": f"xxh3:{sum(int(r['digest'], 16) for r in reports.values()) % 2**128:032x}",
-                    "origin": store.attributes,
-                },
-                "versions": {name: version(name) for name in ("comicseq", "torch", "transformers", "zarr")},
-            }
-            place.complete(pages, attributes)
+            described = {"name": model, "fingerprint": weights, "window": window, "stride": stride}
+            place.complete(pages, _attributes(place, store, metadata, pages, dtype, described))
         state.wait_for_everyone()
     return read_attributes(place.target) or {}
 
 
-def _check_options(dtype: str, zarr_format: int, batch_size: int, metadata: str, target: str) -> None:
+def _unfinished_parts(place: Output, layout: Layout, console: Console) -> list[Part]:
+    finished = place.finished_parts()
+    parts = list(layout.parts())
+    if finished:
+        console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
+    return [part for part in parts if part.number not in finished]
+
+
+def _attributes(
+    place: Output, store: Stage3Store, metadata: str, pages: PageList, dtype: str, model: dict[str, Any]
+) -> dict[str, Any]:
+    """What the store says about itself; nothing in it depends on the place, the time or the processes."""
+    reports = place.finished_parts().values()
+    digest = sum(int(report["digest"], 16) for report in reports) % 2**128
+    return {
+        "stage": 5,
+        "fingerprint": place.fingerprint,
+        "metadata": place.metadata.rpartition("/")[2],
+        "pages": len(pages),
+        "panels": sum(report["panels"] for report in reports),
+        "dtype": dtype,
+        "model": model,
+        "source": {
+            "embeddings": store.url,
+            "metadata": metadata,
+            # Of the encoded vectors themselves: the same for a copy, another chunking or compression.
+            "fingerprint": f"xxh3:{digest:032x}",
+            "origin": store.attributes,
+        },
+        "versions": {name: version(name) for name in ("comicseq", "torch", "transformers", "zarr")},
+    }
+
+
+def _check_options(dtype: str, zarr_format: int, batch_size: int | None, metadata: str, target: str) -> None:
     if dtype not in ("float16", "float32"):
         raise ComicSeqDataError(f"dtype {dtype!r} is not possible; give float32 or float16")
     if zarr_format not in (2, 3):
         raise ComicSeqDataError(f"zarr_format {zarr_format} is not possible; give 3 or 2")
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ComicSeqDataError(f"batch_size {batch_size} encodes no page; give 1 or more")
     if os.path.abspath(metadata_beside(target)) == os.path.abspath(metadata):
         raise ComicSeqDataError(
@@ -190,26 +203,23 @@ def _warn_of_origin(model: str, encoder: ComicSeqModel, store: Stage3Store) -> N
         )
 
 
-def _share(total: int, index: int, count: int) -> slice:
-    """The index-th of `count` runs of `total` parts, none longer than another by more than one."""
-    return slice(total * index // count, total * (index + 1) // count)
+def _share(parts: list[Part], state: PartialState) -> list[Part]:
+    """The run of parts that this process encodes; no process has more than one part more than another."""
+    index, count = state.process_index, state.num_processes
+    return parts[len(parts) * index // count : len(parts) * (index + 1) // count]
 
 
-def _batches(
-    reader: PageReader, parts: list[tuple[int, int, int]], batch_size: int
-) -> Iterator[tuple[tuple[int, int, int], PageBatch]]:
+def _batches(reader: PageReader, parts: list[Part], batch_size: int) -> Iterator[tuple[Part, PageBatch]]:
     for part in parts:
-        for batch in reader.batches(part[1], part[2], batch_size):
+        for batch in reader.batches(part.lo, part.hi, batch_size):
             yield part, batch
 
 
 @contextmanager
-def _progress_bar(
-    parts: list[tuple[int, int, int]], state: PartialState, console: Console
-) -> Iterator[Callable[[int], None]]:
+def _progress_bar(parts: list[Part], state: PartialState, console: Console) -> Iterator[Callable[[int], None]]:
     """Shows how far this process is; the others have equal shares."""
     several = f" (process 1 of {state.num_processes})" if state.num_processes > 1 else ""
     columns = (TextColumn("Encoding" + several), BarColumn(), MofNCompleteColumn(), TextColumn("pages"))
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=console.quiet) as bar:
-        task = bar.add_task("", total=sum(hi - lo for _, lo, hi in parts))
+        task = bar.add_task("", total=sum(part.hi - part.lo for part in parts))
         yield lambda pages: bar.advance(task, pages)

@@ -74,10 +74,11 @@ class Output:
         attributes = read_attributes(self.target)
         has_metadata = _exists(self.metadata)
         if attributes is None:
-            if self._state() is not None:  # what stands there was made by the work to go on with
-                return False
-            for path, there in ((self.target, not _is_absent(self.target)), (self.metadata, has_metadata)):
-                if there:
+            # What a killed run has left: a store under a URL is made in place, metadata are put in place first.
+            is_begun = self._state() is not None
+            is_foreign = not _is_absent(self.target) and not (is_begun and self.is_url)
+            for path, found in ((self.target, is_foreign), (self.metadata, has_metadata and not is_begun)):
+                if found:
                     raise ComicSeqDataError(
                         f"{path} exists and is of no Stage 5 store; give another --output or remove it"
                     )

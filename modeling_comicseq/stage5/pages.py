@@ -35,7 +35,7 @@ class PageList:
 
     def __init__(self, metadata: str, store_pages: int, keep_entries: bool = True):
         self._entries: IO[bytes] | None = tempfile.TemporaryFile() if keep_entries else None
-        numbers, lengths = [], []
+        numbers, lengths = [], [np.zeros(1, np.int64)]
         entries = iter_entries(metadata)
         seen = np.zeros(store_pages, bool)
         at = 0
@@ -43,12 +43,12 @@ class PageList:
             numbers.append(np.array([_check(metadata, at + n, entry, seen) for n, entry in enumerate(batch)]))
             if self._entries is not None:
                 texts = [text.encode() for text in dump_all([_without_row(entry) for entry in batch])]
-                lengths += list(map(len, texts))
+                lengths.append(np.array(list(map(len, texts))))
                 self._entries.write(b"".join(texts))
             at += len(batch)
         rows, counts = np.concatenate(numbers).T
         self._order = np.argsort(rows)
-        self._bounds = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        self._bounds = np.cumsum(np.concatenate(lengths))
         self.rows, self.counts = rows[self._order], counts[self._order]
 
     def __len__(self) -> int:

@@ -5,18 +5,35 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import zarr
 from numcodecs import Blosc
 from zarr.codecs import BloscCodec
 
-__all__ = ["ARRAYS", "Layout", "create_arrays", "finish_store", "metadata_beside", "open_for_writing", "part_files"]
+__all__ = [
+    "ARRAYS",
+    "Layout",
+    "Part",
+    "create_arrays",
+    "finish_store",
+    "metadata_beside",
+    "open_for_writing",
+    "part_files",
+]
 
 ARRAYS = ("contextualized_panels", "strip_embeddings", "panel_masks")
 _CHUNK_ROWS = 256  # rows that are read at least
 _PART_BYTES = 64 << 20  # uncompressed panel vectors that are written at a time: what an interrupt can cost
+
+
+class Part(NamedTuple):
+    """Rows lo to hi of the store, written at a time."""
+
+    number: int
+    lo: int
+    hi: int
 
 
 @dataclass(frozen=True)
@@ -49,10 +66,10 @@ class Layout:
         chunks = min(_PART_BYTES // (row_bytes * self.chunk_rows), -(-self.pages // self.chunk_rows))
         return self.chunk_rows * max(1, chunks)
 
-    def parts(self) -> Iterator[tuple[int, int, int]]:
-        """(number, first row, row after the last) of each part."""
+    def parts(self) -> Iterator[Part]:
+        """All parts in the order of their rows."""
         for number, lo in enumerate(range(0, self.pages, self.part_rows)):
-            yield number, lo, min(self.pages, lo + self.part_rows)
+            yield Part(number, lo, min(self.pages, lo + self.part_rows))
 
 
 def metadata_beside(store: str) -> str:

@@ -15,9 +15,9 @@ from ..data.errors import ComicSeqDataError
 from ..data.stage3 import find_bad_vectors
 from .pages import page_name
 from .reading import PageBatch
-from .store import Layout
+from .store import Layout, Part
 
-__all__ = ["PartWriter"]
+__all__ = ["PartWriter", "not_finite_fault"]
 
 _WAITING = 4  # batches that may wait for the disk
 
@@ -60,15 +60,14 @@ class PartWriter:
         finally:
             self._thread.shutdown(cancel_futures=True)
 
-    def add(self, part: tuple[int, int, int], batch: PageBatch, panels: torch.Tensor, strips: torch.Tensor) -> None:
+    def add(self, part: Part, batch: PageBatch, panels: torch.Tensor, strips: torch.Tensor) -> None:
         """Takes the vectors of a batch of a part: contextualised panels (panels, D) and strip vectors (pages, D)."""
         self._waiting.append(self._thread.submit(self._place, part, batch, panels, strips))
         while len(self._waiting) > _WAITING:
             self._waiting.popleft().result()
 
-    def _place(self, part: tuple[int, int, int], batch: PageBatch, panels: torch.Tensor, strips: torch.Tensor) -> None:
-        number, lo, hi = part
-        rows = slice(batch.lo - lo, batch.hi - lo)
+    def _place(self, part: Part, batch: PageBatch, panels: torch.Tensor, strips: torch.Tensor) -> None:
+        rows = slice(batch.lo - part.lo, batch.hi - part.lo)
         counts = batch.packed.counts
         mask = np.arange(self._layout.slots) < counts[:, None]
         values, strip_values = panels.cpu().numpy(), strips.cpu().numpy()
@@ -81,10 +80,10 @@ class PartWriter:
         self._buffers["panel_masks"][rows] = mask
         self._panels += len(values)
         self._digest = (self._digest + batch.digest) % 2**128
-        if batch.hi == hi:
+        if batch.hi == part.hi:
             for name, array in self._arrays.items():
-                array[lo:hi] = self._buffers[name][: hi - lo]
-            self._finished(number, {"panels": self._panels, "digest": f"{self._digest:032x}"})
+                array[part.lo : part.hi] = self._buffers[name][: part.hi - part.lo]
+            self._finished(part.number, {"panels": self._panels, "digest": f"{self._digest:032x}"})
             self._panels = self._digest = 0
         self._advance(batch.hi - batch.lo)
 

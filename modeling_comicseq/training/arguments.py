@@ -75,7 +75,7 @@ class PretrainingArguments(TrainingArguments):
             " the learning rate anneals to the last step, and the best checkpoint is kept anyway."
         },
     )
-    bf16: bool | None = field(
+    bf16: bool | None = field(  # type: ignore[assignment]
         default=None,
         metadata={"help": "Train in bfloat16 autocast. By default where the GPU computes in it, never on the CPU."},
     )

@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import Future
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
@@ -37,7 +38,7 @@ def upload_checkpoint(checkpoint: Path, repo_id: str, arguments: PretrainingArgu
     api = HfApi()
     # Uploaded from the run's folder, because the checkpoint may be deleted by the next save.
     copy_repository(checkpoint, Path(str(arguments.output_dir)))
-    common = {"repo_id": repo_id, "token": arguments.hub_token, "revision": arguments.hub_revision}
+    common: dict[str, Any] = {"repo_id": repo_id, "token": arguments.hub_token, "revision": arguments.hub_revision}
     jobs = [
         api.upload_folder(
             folder_path=str(arguments.output_dir),

@@ -52,6 +52,14 @@ class CheckpointingTrainer(Trainer):
         if self.is_world_process_zero():
             self.write_card(Path(str(self.args.output_dir)))
 
+    def _run_epoch(self, *args, **kwargs) -> None:
+        # A run that is over may have ended within an epoch, and Trainer would resume it with one more step.
+        stopped_early = self.early_stopping is not None and self.early_stopping.is_over(self.state.log_history)
+        if stopped_early or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs) -> None:
         # In fp16 a norm that is not finite is everyday: the scaler leaves the step out and lowers its scale.
         norm = None if self.accelerator.optimizer_step_was_skipped else grad_norm

@@ -365,10 +365,27 @@ def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_enc
     }
 
 
+def test_no_book_is_tuned_on_and_asked(tmp_path, made_encoders):
+    for split, book in (("train", "mine"), ("val", "yours"), ("dev", "mine")):
+        rows = [made_row(i, "sequence_filling", split) | {"book_id": book} for i in range(3)]
+        write(tmp_path / "data" / "sequence_filling" / f"{split}.parquet", rows, SCHEMA)
+    (tmp_path / "model.json").write_text(json.dumps(config().to_dict()))
+    arguments = (str(tmp_path / "model.json"), str(tmp_path / "data"))
+    settings = {"train_split": "train", "epochs": 1, "console": quiet(), "progress": False}
+    with pytest.raises(
+        ComicSeqDataError, match="the book_id 'mine' stands in the splits train and dev: keep it in one"
+    ):
+        run_comics_pap(*arguments, tmp_path / "out", split="dev", **settings)
+    assert not (tmp_path / "out").exists()
+    run_comics_pap(*arguments, tmp_path / "out", split="val", **settings)
+    assert "by bootstrap over books" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoders):
     model = tmp_path / "model"
     ComicSeqForPreTraining(config(task_weights={"text_closure": 0})).save_pretrained(model)
     data = write_hub_layout(tmp_path / "data", 2, solution_index=-1)
+    write_hub_layout(data, 2, "dev")
 
     def run(*arguments):
         done = CliRunner().invoke(app, ["comics-pap", "--output", str(tmp_path / "out"), *map(str, arguments)])
@@ -387,6 +404,10 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoders):
         (["--model", tmp_path / "nothing", "--data", data], "There is no .*nothing: name a model configuration"),
         (["--model", model, "--data", data, "--train-split", "val"], "cannot be tuned on and answered"),
         (["--model", tmp_path / "config.json", "--data", data], "is a model without weights"),
+        (
+            ["--model", model, "--data", data, "--split", "dev", "--train-split", "val"],
+            "hides the solutions of the split 'val'",
+        ),
         (
             ["--model", model, "--data", data, "--skills", "caption_relevance", "--text-encoder", "none"],
             "needs? a text encoder",

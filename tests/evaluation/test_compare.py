@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from modeling_comicseq.evaluation.compare import compare
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
+from modeling_comicseq.evaluation.plots import plot_results
 from modeling_comicseq.evaluation.questions import draw_question_set
+from modeling_comicseq.evaluation.report import print_results, report_markdown
 from modeling_comicseq.evaluation.scoring import score_model
 from modeling_comicseq.evaluation.strips import MEAN_POOL, retrieve
 
@@ -105,3 +110,13 @@ def test_strip_vectors_stand_beside_mean_pooling():
 
 def test_data_without_mates_have_no_retrieval():
     assert retrieve({"model": seeded_model()}, made_table([[1], [1]])) == ([], [])
+
+
+def test_a_single_book_is_scored_without_intervals(tmp_path):
+    table = made_table([[3, 4, 5]])
+    results, differences = compare({"model": seeded_model()}, table, draw_question_set(table, "panel_picking"))
+    assert all(np.isnan(result.score.low) and np.isfinite(result.score.mean) for result in results)
+    console = Console(file=io.StringIO(), width=120, record=True)
+    print_results(results, differences, console)
+    assert "nan" not in console.export_text() + report_markdown(results, differences, {}, [], [])
+    assert plot_results(results, tmp_path)

@@ -317,6 +317,18 @@ def test_what_else_stands_there_is_left_alone(checkpoint, source, tmp_path):
     run(checkpoint, source, tmp_path / "empty.zarr")
 
 
+def test_what_came_after_an_interrupt_is_left_alone(checkpoint, source, tmp_path, small_parts):
+    source.array("panel_embeddings")[20, 0] = np.nan
+    with pytest.raises(ComicSeqDataError):
+        run(checkpoint, source, tmp_path / "out.zarr")
+    assert (tmp_path / ".out.zarr.partial" / "fingerprint").exists()
+    (tmp_path / "out.zarr").mkdir()
+    (tmp_path / "out.zarr" / "chapter.txt").write_text("text")
+    with pytest.raises(ComicSeqDataError, match="out.zarr exists and is of no Stage 5 store"):
+        run(checkpoint, source, tmp_path / "out.zarr", overwrite=True)
+    assert (tmp_path / "out.zarr" / "chapter.txt").exists()
+
+
 def test_two_commands_to_one_output(checkpoint, source, tmp_path):
     with Output(str(tmp_path / "out.zarr"), "other").locked():
         with pytest.raises(ComicSeqDataError, match="another process"):

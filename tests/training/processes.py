@@ -24,7 +24,7 @@ MODEL = {"panel_embedding_dim": 4, "hidden_size": 16, "num_hidden_layers": 1, "n
 MODEL |= {"intermediate_size": 16}
 FIELDS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "logging_steps": 1, "save_total_limit": 2}
 FIELDS |= {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2, "use_cpu": True}
-STEPS = 12
+FIELDS |= {"disable_tqdm": True}
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["run_pretraining", __name__])
@@ -55,7 +55,7 @@ class Run:
         for process in started:
             process.start()
         for process in started:
-            process.join(120)
+            process.join(300)
             assert process.exitcode is not None, "the run does not end"
         self.exit_codes = [process.exitcode for process in started]
         self.output = "".join(each.read_text() for each in logs)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from huggingface_hub import HfApi
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
@@ -63,6 +63,9 @@ def test_a_checkpoint_is_complete_only_with_its_marker_and_all_its_files(tmp_pat
     (folder / "inner" / "shard").write_bytes(b"shard")
     (folder / MARKER).write_text((folder / MARKER).read_text()[:20])
     assert not is_complete(folder)
+    (folder / "model.safetensors").unlink()
+    mark_complete(folder)
+    assert not is_complete(folder)  # nothing to load
 
 
 def test_checkpoints_are_in_the_order_of_saving(tmp_path):
@@ -79,6 +82,7 @@ def test_checkpoints_are_in_the_order_of_saving(tmp_path):
     assert last_checkpoint(tmp_path / "nowhere") is None
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     states=st.lists(st.booleans(), max_size=6),
     limit=st.one_of(st.none(), st.integers(0, 4)),
@@ -220,6 +224,14 @@ def test_which_checkpoint_a_run_resumes_from(tmp_path):
     arguments.resume_from_checkpoint = str(tmp_path / "checkpoint-4")
     with pytest.raises(ComicSeqDataError, match="checkpoint-4 is no complete checkpoint of a run"):
         find(arguments, config)
+
+
+def test_a_run_that_has_ended_within_an_epoch_is_not_trained_on(tmp_path):
+    fields = {"validate": False, "save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+    make_trainer(tmp_path, **fields).train()
+    again = make_trainer(tmp_path, **fields)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert again.state.global_step == 4
 
 
 def test_a_lower_learning_rate_is_taken_on_a_resume(tmp_path):

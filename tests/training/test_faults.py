@@ -50,8 +50,8 @@ def steps(folders: list[Path]) -> list[int]:
 
 
 def test_a_run_that_is_broken_off_again_and_again_ends_as_the_unbroken_one(folder):
-    # The default of logging does not divide the steps between saves, and epochs end between saves: 6 and 4, 8, 12.
-    fields = {"logging_steps": 3, "save_steps": 4}
+    # Neither logs nor ends of epochs fall on the saves: 3, 6, … and 6, 12 beside 4, 8, 12.
+    fields = {"logging_steps": 3, "eval_steps": 4, "save_steps": 4}
     whole = Run(argv(folder, folder / "whole", **fields), folder / "whole.log")
     assert whole.exit_codes == [0], whole.output
 
@@ -284,6 +284,10 @@ def test_early_stopping_waits_for_a_better_score_and_counts_on_after_a_resume(tm
     resumed = run()
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert logged(resumed, "eval_score") == logged(trainer, "eval_score")
+    # The same command again does not train on.
+    again = run()
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert again.state.global_step == 5 and again.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
 
 
 @pytest.mark.parametrize(

