@@ -49,6 +49,13 @@ def scale_gradient(loss: torch.Tensor) -> torch.Tensor:
     return loss + (torch.distributed.get_world_size() - 1) * (loss - loss.detach())
 
 
+def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Cosines `(M, K)` of `left` (M, D) and `right` (K, D) in full precision: a temperature enlarges what rounding does."""
+    with torch.autocast(left.device.type, enabled=False):
+        left, right = (nn.functional.normalize(each.float(), dim=-1) for each in (left, right))
+        return left @ right.T
+
+
 def info_nce_loss(
     vectors: torch.Tensor, pages: torch.Tensor, books: torch.Tensor | None, temperature: float
 ) -> torch.Tensor:
@@ -57,11 +64,10 @@ def info_nce_loss(
     must find the others of its page (equal entry of `pages`) among those of other pages. Other pages of the same book
     (`books`) are no negatives: they are likely alike.
     """
-    vectors = nn.functional.normalize(vectors.float(), dim=-1)
     itself = torch.eye(len(pages), dtype=torch.bool, device=pages.device)
     positive = (pages[:, None] == pages) & ~itself
     ignored = itself if books is None else itself | ((books[:, None] == books) & ~positive)
-    scores = (vectors @ vectors.T / temperature).float().masked_fill(ignored, torch.finfo(torch.float32).min)
+    scores = (cosines(vectors, vectors) / temperature).masked_fill(ignored, torch.finfo(torch.float32).min)
     log_probability = torch.where(positive, scores.log_softmax(-1), 0.0).sum(-1) / positive.sum(-1).clamp(min=1)
     has_positive = positive.any(-1)
     return -torch.where(has_positive, log_probability, 0.0).sum() / has_positive.sum().clamp(min=1)
@@ -69,10 +75,9 @@ def info_nce_loss(
 
 def cohesion_loss(vectors: torch.Tensor, pages: torch.Tensor) -> torch.Tensor:
     """One minus the mean cosine of `vectors` (M, D) of one page. Without negatives it is lowest when all are equal."""
-    vectors = nn.functional.normalize(vectors.float(), dim=-1)
     itself = torch.eye(len(pages), dtype=torch.bool, device=pages.device)
     pairs = (pages[:, None] == pages) & ~itself
-    return 1 - torch.where(pairs, vectors @ vectors.T, 0.0).sum() / pairs.sum().clamp(min=1)
+    return 1 - torch.where(pairs, cosines(vectors, vectors), 0.0).sum() / pairs.sum().clamp(min=1)
 
 
 def matching_losses(
@@ -82,10 +87,9 @@ def matching_losses(
     Cross-entropy `(M,)` of finding each query's own key among all `keys` (M, D) by cosine. Keys of the same name are one
     thing seen twice and no negatives of each other.
     """
-    queries, keys = (nn.functional.normalize(each.float(), dim=-1) for each in (queries, keys))
     own = torch.arange(len(names), device=names.device)
     twice = (names[:, None] == names) & (own[:, None] != own)
-    scores = (queries @ keys.T / temperature).float().masked_fill(twice, torch.finfo(torch.float32).min)
+    scores = (cosines(queries, keys) / temperature).masked_fill(twice, torch.finfo(torch.float32).min)
     return nn.functional.cross_entropy(scores, own, reduction="none")
 
 

@@ -1609,7 +1609,9 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if panel_embeddings is not None:
             views["strips"] = self.comicseq.embed(panel_embeddings, attention_mask, position_ids)
         if masked_panels is not None:
-            pages = {name: value for name, value in masked_panels.items() if name not in ("target_embeddings", "labels")}
+            pages = {
+                name: value for name, value in masked_panels.items() if name not in ("target_embeddings", "labels")
+            }
             views["masked_panels"] = self.comicseq.embed(**pages)
         if not views:
             raise ValueError("Neither `panel_embeddings` nor the inputs of any task were given.")

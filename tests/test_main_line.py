@@ -132,19 +132,8 @@ def test_two_processes_train_as_one_with_the_same_global_batch(dataset, tmp_path
     assert all(torch.allclose(weights[name], other[name], atol=2e-4) for name in weights)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--dataset", "nowhere"], "nowhere is no data set"),
-        ([], "`dataset` is not set"),
-        (["missing.yaml"], "There is no configuration file missing.yaml"),
-    ],
-)
-def test_wrong_input_ends_with_one_sentence(arguments, message):
-    done = run("run_pretraining.py", *arguments, "--use_cpu", "true", ok=False)
-    assert message in done.stderr and "Traceback" not in done.stderr
-
-
-def test_eval_refuses_what_is_no_checkpoint(dataset, tmp_path):
-    done = run("run_eval.py", "--model", str(tmp_path), "--dataset", str(dataset), ok=False)
-    assert f"{tmp_path} is no ComicSeq checkpoint" in done.stderr and "Traceback" not in done.stderr
+def test_wrong_input_ends_with_one_sentence(tmp_path):
+    done = run("run_pretraining.py", "--dataset", "nowhere", "--use_cpu", "true", ok=False)
+    assert "nowhere is no data set" in done.stderr and "Traceback" not in done.stderr
+    done = run("run_eval.py", "--model", str(tmp_path), "--dataset", "nowhere", ok=False)
+    assert "nowhere is no data set" in done.stderr and "Traceback" not in done.stderr

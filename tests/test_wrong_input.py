@@ -16,6 +16,7 @@ from modeling_comicseq.checkpoints import check_fits, load_checkpoint, override_
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
+from modeling_comicseq.training.checkpointing import mark_complete
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.model import build_model
 from modeling_comicseq.training.trainer import ComicSeqTrainer
@@ -182,11 +183,13 @@ def test_a_metric_that_validation_does_not_give(folders):
 
 
 def test_resuming_what_is_no_checkpoint_of_this_run(folders):
-    with refused("is no checkpoint of a run"):
+    with refused("is no complete checkpoint of a run"):
         run_pretraining.find_checkpoint(run_arguments(folders, resume_from_checkpoint="nowhere"), tiny_config())
     last = folders / "out" / "checkpoint-5"
     tiny_config().save_pretrained(last)
-    (last / "trainer_state.json").write_text("{}")
+    for name in ("trainer_state.json", "scheduler.pt", "model.safetensors"):
+        (last / name).write_text("{}")
+    mark_complete(last)
     assert run_pretraining.find_checkpoint(run_arguments(folders), tiny_config()) == str(last)
     assert run_pretraining.find_checkpoint(run_arguments(folders, restart=True), tiny_config()) is None
     with refused("checkpoint-5 is of another run: its `hidden_size` is 16, not 32.* --restart"):
@@ -221,3 +224,12 @@ def test_all_tasks_are_those_that_can_be_asked(folders, tmp_path, capsys):
     assert "Left out text_cloze" in capsys.readouterr().out
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert {result["task"] for result in results} == {"panel_picking"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "`dataset` is not set"), (["missing.yaml"], "There is no configuration file missing.yaml")],
+)
+def test_a_run_without_data_or_file_is_refused(arguments, message, tmp_path):
+    with refused(message):
+        run_pretraining.main([*arguments, "--use_cpu", "true", "--output_dir", str(tmp_path)])

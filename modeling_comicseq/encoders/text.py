@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress, TimeRemainingColumn
+from rich.progress import Progress
 
 from ..data.errors import ComicSeqDataError
 
@@ -70,9 +70,7 @@ class TextEncoder:
         if distinct:
             tokens = self.tokenizer(distinct, truncation=True, max_length=self.max_length)["input_ids"]
         order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        bar = Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=Console(stderr=True))
-        bar.disable = not progress
-        with bar:
+        with Progress(console=Console(stderr=True), disable=not progress) as bar:
             task = bar.add_task("Texts", total=len(order))
             start = 0
             while start < len(order):

@@ -17,6 +17,7 @@ from .comics_pap_vectors import PapInputs, PapQuestion
 from .scoring import model_logits
 
 RANDOM = "random"
+MODALITIES = ("visual", "text", "caption")  # beside fused panels
 
 
 @dataclass
@@ -58,12 +59,9 @@ class SkillAnswers:
 
 
 def read_modalities(model: ComicSeqForPreTraining) -> list[str]:
-    """The modalities that a model has learned to read: their type embeddings are zero until they are trained."""
-    embeddings = model.comicseq.embeddings
-    is_trained = {
-        name: getattr(embeddings, f"{name}_projection").type_embedding for name in ("visual", "text", "caption")
-    }
-    return [name for name, vector in is_trained.items() if bool((vector != 0).any())]
+    """The modalities that a model has learned to read: the biases of their projections are zero until then."""
+    projections = {name: getattr(model.comicseq.embeddings, f"{name}_projection") for name in MODALITIES}
+    return [name for name, module in projections.items() if bool((module.projection.bias != 0).any())]
 
 
 def untrained_heads(model: ComicSeqForPreTraining, missing: set[str]) -> set[str]:

@@ -14,12 +14,10 @@ from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
 from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..modeling_comicseq import ComicSeqForPreTraining
 from .comics_pap import PapFiles, find_skills
-from .comics_pap_answers import answer_skill, read_modalities, untrained_heads
+from .comics_pap_answers import MODALITIES, answer_skill, read_modalities, untrained_heads
 from .comics_pap_report import PapResult, notes, print_report, write_report
 from .comics_pap_tuning import fine_tune
 from .comics_pap_vectors import PapInputs, PapQuestion, SeenPictures, check_captions, embed_skill
-
-ALL_MODALITIES = ("visual", "text", "caption")
 
 
 def run_comics_pap(
@@ -86,7 +84,7 @@ def run_comics_pap(
     network.to(pictures.encoder.device).eval()  # type: ignore[arg-type]
 
     untrained = set() if train_split else untrained_heads(network, missing)
-    modalities = ALL_MODALITIES if train_split else read_modalities(network)
+    modalities = MODALITIES if train_split else read_modalities(network)
     inputs = PapInputs(config, pictures.encoder.dim, None if texts is None else texts.dim, modalities)
 
     def embed(parts: Sequence[PapFiles]) -> dict[str, list[PapQuestion]]:

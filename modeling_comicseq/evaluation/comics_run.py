@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from .comics import NUM_FOLDS, PUT_AWAY, ComicsQuestions, TextPages, comics_folds
@@ -34,6 +34,7 @@ from .metrics import bootstrap_mean, top1_accuracy
 COSINE = "frozen cosine to the context mean"
 RANKER = "ranker on words and cosines"
 COMICSEQ = "ComicSeq, pretrained and tuned"
+MANY = "ComicSeq, mean of {} models"
 BOTH = "that and the ranker together"
 COHERENCE = "coherence"
 
@@ -147,9 +148,13 @@ def baseline_rows(train: list[Choices], test: list[Choices], bank: TextBank, tex
 
 
 def run_cloze_side(
-    data: ComicsData, side: Side, settings: ClozeTraining, seeds: Sequence[int], cache: Path, progress: bool = True
+    data: ComicsData, side: Side, settings: ClozeTraining, num_models: int, cache: Path, progress: bool = True
 ) -> tuple[list[Choices], dict[str, Scores]]:
-    """The questions of `side.test`, file by file, and the scores of every row for them."""
+    """The questions of `side.test`, file by file, and the scores of every row for them.
+
+    Every ComicSeq row is one model; the best is trained `num_models` times, from other seeds, and their answers averaged.
+    Finished models' answers are kept in `cache` and not made again.
+    """
     lesson = Lesson(data, side)
     rows: dict[str, Scores] = {}
     vectors: list[torch.Tensor] = []  # made when the first row needs them
@@ -173,21 +178,24 @@ def run_cloze_side(
     }
     for name, variant in variants.items():
         steps = training_steps(variant, len(lesson.pages.right), len(lesson.train[0]))
-        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, seeds, cache, steps, progress)
+        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, [0], cache, steps, progress)
         if name == COMICSEQ:
             rows["ComicSeq, pretrained, not tuned"] = pretrained
-    return lesson.test, _in_order(baseline_rows(lesson.train, lesson.test, data.bank, lesson.texts) | rows)
+            many = MANY.format(num_models)
+            _, rows[many] = _mean_of_seeds(many, answer, variant, side, range(num_models), cache, steps, progress)
+    rows = baseline_rows(lesson.train, lesson.test, data.bank, lesson.texts) | rows
+    return lesson.test, _in_order(rows, [COMICSEQ, many])
 
 
-def _in_order(rows: dict[str, Scores]) -> dict[str, Scores]:
-    """The rows with ComicSeq's best last, and the sum of its and the ranker's log-probabilities behind it."""
-    best = rows.pop(COMICSEQ)
-    both = [_log_softmax(a) + _log_softmax(b) for a, b in zip(best, rows[RANKER], strict=True)]
-    return {**rows, COMICSEQ: best, BOTH: both}
+def _in_order(rows: dict[str, Scores], last: Sequence[str]) -> dict[str, Scores]:
+    """`rows` with those named in `last` behind the others, then the last one's and the ranker's log-probabilities added."""
+    ordered = {name: scores for name, scores in rows.items() if name not in last} | {name: rows[name] for name in last}
+    ordered[BOTH] = [_log_softmax(a) + _log_softmax(b) for a, b in zip(rows[last[-1]], rows[RANKER], strict=True)]
+    return ordered
 
 
 def run_coherence_side(
-    data: ComicsData, side: Side, settings: CoherenceTraining, seeds: Sequence[int], cache: Path, progress: bool = True
+    data: ComicsData, side: Side, settings: CoherenceTraining, cache: Path, progress: bool = True
 ) -> tuple[list[Choices], dict[str, Scores]]:
     """The coherence questions of `side.test`, as one file, and the scores of every row for them."""
     lesson = Lesson(data, side)
@@ -212,11 +220,12 @@ def run_coherence_side(
     variants = {COMICSEQ: settings, "ComicSeq without context": replace(settings, with_context=False)}
     for name, variant in variants.items():
         steps = coherence_steps(variant, len(made), len(train))
-        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, seeds, cache, steps, progress)
+        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, [0], cache, steps, progress)
         if name == COMICSEQ:
             rows["ComicSeq, pretrained, not tuned"] = pretrained
     asked = [choices.select(in_test)]
-    return asked, _in_order(baseline_rows([choices.select(in_train)], asked, data.bank, lesson.texts) | rows)
+    rows = baseline_rows([choices.select(in_train)], asked, data.bank, lesson.texts) | rows
+    return asked, _in_order(rows, [COMICSEQ])
 
 
 def _mean_of_seeds(
@@ -230,10 +239,8 @@ def _mean_of_seeds(
     progress: bool,
 ) -> list[Scores]:
     """Mean over `seeds` of what `answer` returns; each seed's answers are kept in `cache` and not made again."""
-    bar = Progress(*Progress.get_default_columns()[:-1], TimeRemainingColumn(), console=Console(stderr=True))
-    bar.disable = not progress
     kept: list[list[Scores]] = []
-    with bar:
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task(name, total=len(seeds) * steps)
         for number, seed in enumerate(seeds):
             key = f"{type(settings).__name__} {asdict(settings)} {seed} {sorted(side.train)} {sorted(side.test)}"
@@ -271,14 +278,14 @@ def run_table(
     data: ComicsData,
     cloze: ClozeTraining,
     coherence: CoherenceTraining,
-    seeds: Sequence[int],
+    num_models: int,
     cache: Path,
     put_away: bool = False,
     progress: bool = True,
 ) -> dict[str, list[dict]]:
     """Rows of both tasks. Each question is answered by models that saw nothing of its book."""
-    made_cloze = [run_cloze_side(data, side, cloze, seeds, cache, progress) for side in sides(data, put_away)]
-    made_pairs = [run_coherence_side(data, side, coherence, seeds, cache, progress) for side in sides(data, put_away)]
+    made_cloze = [run_cloze_side(data, side, cloze, num_models, cache, progress) for side in sides(data, put_away)]
+    made_pairs = [run_coherence_side(data, side, coherence, cache, progress) for side in sides(data, put_away)]
     return {
         "text_cloze": summarise(made_cloze, data.names),
         "character_coherence": summarise(made_pairs, [COHERENCE]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
@@ -32,10 +33,11 @@ def cosine_features(batch: Batch) -> np.ndarray:
     cosines = np.einsum("qnd,qkd->qnk", context, candidates)
     slots = np.arange(shown.shape[1])
     asked = batch["mask_position"] if "mask_position" in batch else np.full(len(shown), shown.shape[1])
-    before, after = shown & (slots < asked[:, None]), shown & (slots > asked[:, None])
+    before = shown & (slots < asked[:, None])
+    after = shown & (slots > asked[:, None])
     questions = np.arange(len(shown))
 
-    def at(slot: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    def at(slot: np.ndarray, exists: Any) -> np.ndarray:
         return cosines[questions, slot] * exists[:, None]
 
     likeness = np.einsum("qjd,qkd->qkj", candidates, candidates) * (1 - np.eye(candidates.shape[1]))

@@ -19,8 +19,8 @@ from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..checkpoints import other_origin
 from ..data.errors import ComicSeqDataError
-from ..data.provenance import compare_origins
 from ..data.stage3 import Stage3Store
 from ..data.windows import check_window
 from ..modeling_comicseq import ComicSeqModel
@@ -112,7 +112,9 @@ def encode_store(
         return read_attributes(place.target) or {}
 
     if state.is_main_process:
-        _warn_of_origin(model, encoder, store)
+        warning = other_origin(model, {"origin": store.attributes}, store.url)
+        if warning:
+            logger.warning(warning)
     with place.locked() if state.is_main_process else nullcontext():
         with console.status("Reading the metadata"):
             pages = PageList(metadata, store.pages, keep_entries=state.is_main_process)
@@ -190,16 +192,6 @@ def _check_width(model: str, encoder: ComicSeqModel, store: Stage3Store) -> None
         raise ComicSeqDataError(
             f"panel_embeddings of {store.url} is {width} wide but `panel_embedding_dim` of {model} is {expected}; use the"
             " store that the model was made for, or a model of that width"
-        )
-
-
-def _warn_of_origin(model: str, encoder: ComicSeqModel, store: Stage3Store) -> None:
-    trained_on = getattr(encoder.config, "training_provenance", None)
-    difference = compare_origins({"origin": store.attributes}, trained_on) if isinstance(trained_on, dict) else None
-    if difference:
-        logger.warning(
-            f"{store.url} is of another origin than what {model} was trained on: {difference}. Vectors of equal width"
-            " need not mean the same."
         )
 
 

@@ -79,7 +79,7 @@ class PretrainingDataset(Dataset):
         batch = build_mixed_questions(self.table, tasks, rows, draws, *settings)
         for task, weight in self.task_weights.items():
             if weight > 0 and task not in batch:
-                batch[task] = build_questions(self.table, task, rows[:0], draws[:0], *settings)
+                batch[task] = build_questions(self.table, task, rows[:0], draws[rows[:0]], *settings)
         if self.config.masked_panel_weight > 0:
             batch["masked_panels"] = masked_panels(self.table, rows, draws)
         tensors: dict = {name: to_tensors(inputs) for name, inputs in batch.items()}

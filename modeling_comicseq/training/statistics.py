@@ -39,10 +39,11 @@ class TrainingStatistics:
 
     def add(self, outputs: ComicSeqForPreTrainingOutput, inputs: dict) -> None:
         """Counts a batch."""
+        losses, logits = outputs.task_losses or {}, outputs.task_logits or {}
         for row, task in enumerate(TASKS):
-            if task in (outputs.task_losses or {}):
-                self._add(row, outputs.task_losses[task])
-                self._add(len(TASKS) + row, is_right(task, outputs.task_logits[task], inputs[task]["labels"]))
+            if task in losses:
+                self._add(row, losses[task])
+                self._add(len(TASKS) + row, is_right(task, logits[task], inputs[task]["labels"]))
         for row, name in enumerate(OBJECTIVES, start=2 * len(TASKS)):
             value = getattr(outputs, name)
             if value is not None:
@@ -84,7 +85,9 @@ def strip_space(model: ComicSeqForPreTraining, table: PanelTable, max_pages: int
     with torch.no_grad():
         for part in np.array_split(rows, -(-len(rows) // 128)):
             batch = to_tensors(whole_pages(table, part), device=model.device)
-            strips.append(model.comicseq(batch["panel_embeddings"], batch["attention_mask"]).pooler_output.float().cpu())
+            strips.append(
+                model.comicseq(batch["panel_embeddings"], batch["attention_mask"]).pooler_output.float().cpu()
+            )
     model.train(was_training)
     vectors = torch.cat(strips).numpy()
     return {

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
+from ..checkpoints import save_training_provenance
 from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from ..data.errors import ComicSeqDataError
 from ..data.panels import PanelTable
@@ -105,6 +106,7 @@ class ComicSeqTrainer(CheckpointingTrainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
+        assert self.validation_table is not None
         model = self.accelerator.unwrap_model(self.model)
         metrics: dict[str, float] = {}
         for task in self.validation_tasks:
@@ -133,7 +135,9 @@ class ComicSeqTrainer(CheckpointingTrainer):
         return float(total[0] / total[1].clamp(min=1))
 
     def write_card(self, folder: Path) -> None:
-        """Writes the card with the metrics of the weights' own validation, where a template was given."""
+        """Writes what the weights were trained on and, where a template was given, the card with their own validation."""
+        if isinstance(self.train_dataset, PretrainingDataset):
+            save_training_provenance(folder, self.train_dataset.table)
         if self.card_template is None:
             return
         config = self.accelerator.unwrap_model(self.model).config

@@ -317,7 +317,7 @@ def test_asked_text_and_padding_are_not_read():
 def test_learns_what_follows_what(world, tmp_path, monkeypatch):
     """The next topic is never like the last, so that cosine is no help, but always the same."""
     side = sides(world, put_away=False)[1]
-    asked, rows = run_cloze_side(world, side, SMALL, [0], tmp_path, progress=False)
+    asked, rows = run_cloze_side(world, side, SMALL, 1, tmp_path, progress=False)
     accuracy = {row["row"]: row["easy"]["accuracy"] for row in summarise([(asked, rows)], ["easy"])}
     assert accuracy["chance"] == pytest.approx(1 / 3)
     assert accuracy[COMICSEQ] > 0.8 > 0.55 > accuracy[COSINE]
@@ -328,16 +328,16 @@ def test_learns_what_follows_what(world, tmp_path, monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr("modeling_comicseq.evaluation.comics_run.pretrain_cloze", never)
-    _, again = run_cloze_side(world, side, SMALL, [0], tmp_path, progress=False)
+    _, again = run_cloze_side(world, side, SMALL, 1, tmp_path, progress=False)
     for name in rows:  # what was finished is read, not made again
         np.testing.assert_allclose(again[name], rows[name], atol=1e-6)
     with pytest.raises(AssertionError, match="trained again"):
-        run_cloze_side(world, side, SMALL, [1], tmp_path, progress=False)
+        run_cloze_side(world, side, SMALL, 2, tmp_path, progress=False)
 
 
 def test_table_asks_every_development_question_once(world, tmp_path):
     quick, quick_pairs = replace(SMALL, tuning_epochs=1), replace(SMALL_PAIRS, page_epochs=1, tuning_epochs=6)
-    results = run_table(world, quick, quick_pairs, [0], tmp_path, progress=False)
+    results = run_table(world, quick, quick_pairs, 1, tmp_path, progress=False)
     num_asked = sum(comics_fold(book) != PUT_AWAY for book in world.choices[0].book_ids)
     rows = {row["row"]: row["easy"] for row in results["text_cloze"]}
     assert {row["questions"] for row in rows.values()} == {num_asked}
@@ -354,7 +354,7 @@ def test_noise_teaches_nothing(tmp_path):
     """Panels about any topic: no row can be better than chance, whatever the sampler does."""
     data = made_world(tmp_path, any_topic)
     side = sides(data, put_away=False)[1]
-    asked, rows = run_cloze_side(data, side, SMALL, [0], tmp_path / "rows", progress=False)
+    asked, rows = run_cloze_side(data, side, SMALL, 1, tmp_path / "rows", progress=False)
     right = rows[COMICSEQ][0].argmax(1) == asked[0].answers
     # The right topic may be any, the wrong ones never the right one: elimination gives nothing either.
     assert abs(right.mean() - 1 / 3) < 4 * np.sqrt(2 / 9 / len(right))

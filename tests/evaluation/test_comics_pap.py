@@ -28,7 +28,7 @@ from modeling_comicseq.encoders.image import ImageEncoder
 from modeling_comicseq.encoders.projection import PanelProjection
 from modeling_comicseq.evaluation import comics_pap_run
 from modeling_comicseq.evaluation.comics_pap import SKILLS, find_skills
-from modeling_comicseq.evaluation.comics_pap_answers import SkillAnswers, choose
+from modeling_comicseq.evaluation.comics_pap_answers import SkillAnswers, choose, read_modalities
 from modeling_comicseq.evaluation.comics_pap_report import pap_results, predictions
 from modeling_comicseq.evaluation.comics_pap_run import run_comics_pap
 from modeling_comicseq.evaluation.comics_pap_vectors import PapInputs, SeenPictures, embed_skill
@@ -359,6 +359,8 @@ def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_enc
     assert "over samples, since the data set names no books" in report
     assert "model, tuned" in console.file.getvalue()
 
+    assert read_modalities(ComicSeqForPreTraining(config())) == []
+    assert read_modalities(ComicSeqForPreTraining.from_pretrained(output / "model")) == ["visual", "caption"]
     again = run_comics_pap(str(output / "model"), str(data), tmp_path / "again", console=quiet(), progress=False)
     assert {(r.skill, r.answerer.replace("model", name)): r.accuracy for r in again} == {
         key: result.accuracy for key, result in table.items()
