@@ -1,7 +1,7 @@
 """COMICS text-cloze and character coherence by text alone: five folds by book, every row with its interval.
 
 python benchmarks/comics_text_cloze.py --questions DIR --metadata stage3_metadata.json --output DIR
-python benchmarks/comics_text_cloze.py … --fold 0      # one fold, as many of them side by side as there are cores
+python benchmarks/comics_text_cloze.py … --fold 0      # one fold, as many side by side as there are cores
 python benchmarks/comics_text_cloze.py … --put-away    # once, at the end: the books that no choice was made on
 
 DIR holds text_cloze_easy.csv, text_cloze_hard.csv and char_coherence.csv; the metadata is that of a Stage 3 store of the
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument(
         "--layers", default="3,-1", help="its hidden states to pool; the last one named is the baseline"
     )
-    parser.add_argument("--models", type=int, default=3, help="models whose answers are averaged in the best row")
+    parser.add_argument("--models", type=int, default=2, help="models whose answers are averaged in the best row")
     parser.add_argument("--fold", type=int, choices=range(NUM_FOLDS), help="make the rows of this fold and stop")
     parser.add_argument("--put-away", action="store_true", help="ask the books put away, not the five folds")
     arguments = parser.parse_args()

@@ -67,10 +67,10 @@ def test_of_two_candidates_it_is_logistic_regression_on_the_difference():
 
 def test_it_learns_what_decides_and_leaves_padding_last():
     batch = made_batch(questions=400)
-    batch["labels"] = np.where(batch["candidate_mask"] > 0, cosine_features(batch)[..., 1], -np.inf).argmax(1)
+    batch["labels"] = np.where(batch["candidate_mask"] > 0, cosine_features(batch)[..., 0], -np.inf).argmax(1)
     ranker = LogisticRanker(penalty=1e-5).fit([batch])
     test = made_batch(seed=1, questions=400)
-    answers = np.where(test["candidate_mask"] > 0, cosine_features(test)[..., 1], -np.inf).argmax(1)
+    answers = np.where(test["candidate_mask"] > 0, cosine_features(test)[..., 0], -np.inf).argmax(1)
     scores = ranker.scores(test)
     assert (scores.argmax(1) == answers).mean() > 0.95
     assert np.isneginf(scores[test["candidate_mask"] == 0]).all()
