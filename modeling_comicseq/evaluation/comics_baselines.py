@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from scipy import sparse
 
 from .comics_text import Choices, TextBank
+from .linear_ranker import fit_conditional_logit
 
 
 def longest(choices: Choices, bank: TextBank) -> np.ndarray:
@@ -78,33 +78,11 @@ def _likeness(choices: Choices, compare) -> list[np.ndarray]:
     return [*parts, sum(parts)]
 
 
-def fit_ranker(features: np.ndarray, answers: np.ndarray, real: np.ndarray, penalty: float = 1e-3) -> np.ndarray:
-    """Weights `(F,)` of a conditional logistic regression: which of the candidates of `features` (Q, K, F) is right?
-
-    Candidates that are not `real` (Q, K) do not count. The score is linear in the features, and so needs no intercept.
-    Minimised by L-BFGS to convergence.
-    """
-    inputs = torch.from_numpy(features)
-    targets, padded = torch.from_numpy(answers), torch.from_numpy(~real)
-    weights = torch.zeros(features.shape[-1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        scores = (inputs @ weights).masked_fill(padded, -1e9)
-        loss = torch.nn.functional.cross_entropy(scores, targets) + penalty * weights.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    return weights.detach().numpy()
-
-
 def rank(
     train: Choices, tests: Sequence[Choices], bank: TextBank, training: np.ndarray, context: bool = True
 ) -> list[np.ndarray]:
     """Scores `(Q, K)` of the questions of each of `tests` by a ranker fitted on the questions `train`."""
     features, real = ranker_features(train, bank, training, context), train.candidates >= 0
     mean, spread = features[real].mean(0), np.maximum(features[real].std(0), 1e-6)
-    weights = fit_ranker((features - mean) / spread, train.answers, real) / spread
+    weights = fit_conditional_logit((features - mean) / spread, train.answers, real) / spread
     return [ranker_features(test, bank, training, context) @ weights for test in tests]

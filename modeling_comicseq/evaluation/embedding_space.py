@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+# A covariance whose trace is below this, of unit vectors, is rounding.
+ROUNDING = 1e-9
 
-def effective_rank(vectors: np.ndarray) -> float:
-    """Effective rank of `vectors` (M, D) around their mean: how many directions they spread over, 1 to D.
 
-    The exponential of the entropy of the covariance's eigenvalues, scaled to sum 1 (Roy and Vetterli, 2007, on the
-    covariance). 1 where all vectors are equal.
+def effective_rank(covariance: np.ndarray) -> float:
+    """Number of dimensions that vectors really use: the exponential of the entropy of the covariance's eigenvalues.
+
+    After Roy and Vetterli, "The effective rank", EUSIPCO 2007, with eigenvalues of the covariance (variances) as the
+    distribution, where they take singular values. It is D for equal variances in all dimensions `(D, D)` and 1 where all
+    variance lies in one direction, or there is none.
     """
-    centred = np.asarray(vectors, dtype=np.float64)
-    centred = centred - centred.mean(0)
-    eigenvalues = np.linalg.svd(centred, compute_uv=False) ** 2
-    shares = eigenvalues / max(eigenvalues.sum(), np.finfo(np.float64).tiny)
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    if np.trace(covariance) < ROUNDING:
+        return 1.0
+    variances = np.clip(np.linalg.eigvalsh(covariance), 0, None)
+    shares = variances[variances > 0] / variances.sum()
+    return float(np.exp(-np.sum(shares * np.log(shares))))
 
 
 def mean_cosine_between(vectors: np.ndarray, groups: np.ndarray) -> float:

@@ -55,18 +55,42 @@ def cosine_features(batch: Batch) -> np.ndarray:
     )
 
 
-class LogisticRanker:
-    """Conditional logistic regression (McFadden, 1974): the score of a candidate is linear in its features.
+def fit_conditional_logit(
+    features: np.ndarray, answers: np.ndarray, real: np.ndarray, penalty: float = 1e-3
+) -> np.ndarray:
+    """Weights `(F,)` of a conditional logistic regression (McFadden, 1974): the score of a candidate is linear in its
+    features, and the softmax over the candidates says which is right.
 
     Args:
-        penalty: Weight of the squared coefficients of the standardised features, per question.
+        features: `(Q, K, F)`, standardised.
+        answers: The right candidates `(Q,)`.
+        real: Which candidates count `(Q, K)`.
+        penalty: Weight of the squared coefficients beside the mean loss of a question.
+    """
+    features, questions = features.astype(np.float64), np.arange(len(features))
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = np.where(real, features @ weights, -np.inf)
+        probability = special.softmax(scores, axis=1)
+        value = -special.log_softmax(scores, axis=1)[questions, answers].mean()
+        gradient = (np.einsum("qk,qkf->qf", probability, features) - features[questions, answers]).mean(0)
+        return value + penalty * weights @ weights, gradient + 2 * penalty * weights
+
+    return optimize.minimize(loss, np.zeros(features.shape[-1]), jac=True, method="L-BFGS-B").x
+
+
+class LogisticRanker:
+    """A conditional logistic regression on `FEATURES`.
+
+    Args:
+        penalty: See `fit_conditional_logit`.
     """
 
     def __init__(self, penalty: float = 1e-3):
         self.penalty = penalty
 
     def fit(self, batches: Iterable[Batch]) -> LogisticRanker:
-        """Fits the coefficients to questions `(Q, K)` whose number of candidates may differ."""
+        """Fits the weights to questions whose number of candidates may differ."""
         features, masks, answers = [], [], []
         for batch in batches:
             features.append(cosine_features(batch))
@@ -74,19 +98,9 @@ class LogisticRanker:
             answers.append(right_candidates(batch))
         width = max(mask.shape[1] for mask in masks)
         x = np.concatenate([np.pad(f, ((0, 0), (0, width - f.shape[1]), (0, 0))) for f in features])
-        there = np.concatenate([np.pad(m, ((0, 0), (0, width - m.shape[1]))) for m in masks])
-        answer = np.concatenate(answers)
-        self.scale = np.maximum(x[there].std(0), 1e-9)
-        x, questions = x / self.scale, np.arange(len(x))
-
-        def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            scores = np.where(there, x @ weights, -np.inf)
-            probability = special.softmax(scores, axis=1)
-            value = -special.log_softmax(scores, axis=1)[questions, answer].mean()
-            gradient = (np.einsum("qk,qkf->qf", probability, x) - x[questions, answer]).mean(0)
-            return value + self.penalty * weights @ weights, gradient + 2 * self.penalty * weights
-
-        self.weights = optimize.minimize(loss, np.zeros(x.shape[-1]), jac=True, method="L-BFGS-B").x
+        real = np.concatenate([np.pad(m, ((0, 0), (0, width - m.shape[1]))) for m in masks])
+        self.scale = np.maximum(x[real].std(0), 1e-9)
+        self.weights = fit_conditional_logit(x / self.scale, np.concatenate(answers), real, self.penalty)
         return self
 
     def scores(self, batch: Batch) -> np.ndarray:

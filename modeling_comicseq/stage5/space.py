@@ -10,12 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import xxhash
 
+from ..evaluation.embedding_space import ROUNDING, effective_rank
 from ..evaluation.retrieval import unit
 
-__all__ = ["Space", "SpaceGatherer", "effective_rank"]
-
-# A covariance whose trace is below this, of unit vectors, is rounding.
-_ROUNDING = 1e-9
+__all__ = ["Space", "SpaceGatherer"]
 
 
 @dataclass
@@ -59,27 +57,13 @@ class Space:
         analysis of variance (book, page, panel). For strips the page is the rest. None where a cosine is missing or
         all vectors are equal.
         """
-        if self.within_books is None or self.between_books is None or 1 - self.between_books < _ROUNDING:
+        if self.within_books is None or self.between_books is None or 1 - self.between_books < ROUNDING:
             return None
         spread = 1 - self.between_books
         book = (self.within_books - self.between_books) / spread
         if self.within_pages is None:
             return book, 1 - book, 0.0
         return book, (self.within_pages - self.within_books) / spread, (1 - self.within_pages) / spread
-
-
-def effective_rank(covariance: np.ndarray) -> float:
-    """Number of dimensions that vectors really use: the exponential of the entropy of the covariance's eigenvalues.
-
-    After Roy and Vetterli, "The effective rank", EUSIPCO 2007, with eigenvalues of the covariance (variances) as the
-    distribution, where they take singular values. It is D for equal variances in all dimensions `(D, D)` and 1 where all
-    variance lies in one direction, or there is none.
-    """
-    if np.trace(covariance) < _ROUNDING:
-        return 1.0
-    variances = np.clip(np.linalg.eigvalsh(covariance), 0, None)
-    shares = variances[variances > 0] / variances.sum()
-    return float(np.exp(-np.sum(shares * np.log(shares))))
 
 
 class SpaceGatherer:

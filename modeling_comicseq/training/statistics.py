@@ -12,6 +12,7 @@ from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from ..data.panels import PanelTable
 from ..data.views import to_tensors, whole_pages
 from ..evaluation.embedding_space import effective_rank, mean_cosine_between
+from ..evaluation.retrieval import unit
 from ..modeling_comicseq import ComicSeqForPreTraining, ComicSeqForPreTrainingOutput
 
 TASKS = tuple(DEFAULT_TASK_WEIGHTS)
@@ -91,6 +92,6 @@ def strip_space(model: ComicSeqForPreTraining, table: PanelTable, max_pages: int
     model.train(was_training)
     vectors = torch.cat(strips).numpy()
     return {
-        "strip_effective_rank": effective_rank(vectors),
+        "strip_effective_rank": effective_rank(np.cov(unit(vectors), rowvar=False, bias=True)),
         "strip_mean_cosine": mean_cosine_between(vectors, table.pages[rows]),
     }

@@ -25,7 +25,7 @@ from modeling_comicseq.evaluation.comics import (
     read_text_cloze,
     read_text_pages,
 )
-from modeling_comicseq.evaluation.comics_baselines import context_cosine, fit_ranker, longest, with_zeros, word_overlap
+from modeling_comicseq.evaluation.comics_baselines import context_cosine, longest, with_zeros, word_overlap
 from modeling_comicseq.evaluation.comics_cloze import ClozeTraining, ask_cloze, build_cloze_model, cloze_logits
 from modeling_comicseq.evaluation.comics_coherence import CoherenceTraining, made_pairs
 from modeling_comicseq.evaluation.comics_run import (
@@ -282,21 +282,6 @@ def read_text_pages_of(pages):
     from modeling_comicseq.evaluation.comics import TextPages
 
     return TextPages(np.zeros(0, dtype=str), np.zeros(0, dtype=int), pages)
-
-
-def test_ranker_is_scikit_learns_on_pairs():
-    """With two candidates, the choice is a logistic regression on the difference of their features."""
-    from sklearn.linear_model import LogisticRegression
-
-    generator = np.random.default_rng(0)
-    features = generator.normal(size=(400, 2, 3)).astype(np.float32)
-    difference = features[:, 0] - features[:, 1]
-    answers = (generator.random(400) > 1 / (1 + np.exp(-difference @ [2.0, -1.0, 0.0]))).astype(int)
-    penalty = 1e-2
-    model = LogisticRegression(C=1 / (2 * penalty * 400), fit_intercept=False, tol=1e-8).fit(difference, answers == 0)
-    np.testing.assert_allclose(
-        fit_ranker(features, answers, np.ones((400, 2), dtype=bool), penalty), model.coef_[0], atol=1e-3
-    )
 
 
 def test_asked_text_and_padding_are_not_read():

@@ -12,18 +12,18 @@ from modeling_comicseq.evaluation.embedding_space import effective_rank, mean_co
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(2, 12), st.integers(1, 6), st.integers(0, 10**6))
+@given(st.integers(2, 12), st.integers(2, 6), st.integers(0, 10**6))
 def test_effective_rank_is_the_entropy_of_the_spectrum(count, width, seed):
-    vectors = np.random.default_rng(seed).normal(size=(count, width))
-    eigenvalues = np.clip(np.linalg.eigvalsh(np.atleast_2d(np.cov(vectors.T))), 0, None)
-    assert effective_rank(vectors) == pytest.approx(math.exp(stats.entropy(eigenvalues)), rel=1e-6)
-    assert effective_rank(3 * vectors + 7) == pytest.approx(effective_rank(vectors), rel=1e-6)
+    covariance = np.cov(np.random.default_rng(seed).normal(size=(count, width)).T)
+    eigenvalues = np.clip(np.linalg.eigvalsh(covariance), 0, None)
+    assert effective_rank(covariance) == pytest.approx(math.exp(stats.entropy(eigenvalues)), rel=1e-6)
+    assert effective_rank(3 * covariance) == pytest.approx(effective_rank(covariance), rel=1e-6)
 
 
 def test_effective_rank_of_known_spaces():
-    assert effective_rank(np.ones((10, 5))) == pytest.approx(1.0)
-    assert effective_rank(np.outer(np.arange(10), np.ones(5))) == pytest.approx(1.0)
-    assert effective_rank(np.concatenate((np.eye(4), -np.eye(4)))) == pytest.approx(4.0)
+    assert effective_rank(np.zeros((5, 5))) == 1.0, "all vectors equal"
+    assert effective_rank(np.ones((5, 5))) == pytest.approx(1.0)
+    assert effective_rank(np.eye(4)) == pytest.approx(4.0)
 
 
 @settings(max_examples=30, deadline=None)

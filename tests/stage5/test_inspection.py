@@ -18,7 +18,7 @@ from modeling_comicseq.cli import app
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.stage5.embedding_map import project
 from modeling_comicseq.stage5.inspection import Report, _sample, inspect_store, inspect_stores
-from modeling_comicseq.stage5.space import Space, SpaceGatherer, effective_rank
+from modeling_comicseq.stage5.space import Space, SpaceGatherer
 from modeling_comicseq.stage5.vectors import VectorStore
 
 from .vector_stores import Made, random_store, write_store
@@ -209,13 +209,6 @@ def test_measures_are_those_of_all_pairs_however_the_blocks_are_cut(seed, cuts):
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     variances = PCA().fit(units).explained_variance_
     assert space.effective_rank == pytest.approx(np.exp(entropy(variances)), rel=1e-3)
-
-
-def test_effective_rank_of_known_spaces():
-    assert effective_rank(np.eye(7)) == pytest.approx(7)
-    assert effective_rank(np.diag([1.0, 0, 0])) == pytest.approx(1)
-    assert effective_rank(np.zeros((4, 4))) == 1
-    assert effective_rank(np.diag([0.5, 0.25, 0.25])) == pytest.approx(2**1.5)
 
 
 def test_variance_shares_are_those_the_space_was_made_with(tmp_path):
