@@ -46,6 +46,10 @@ class ComicSeqConfig(PreTrainedConfig):
     r"""
     panel_embedding_dim (`int`, *optional*, defaults to 512):
         Width P of the fused panel vectors. A projection to `hidden_size` exists only where the two differ.
+    position_base (`float`, *optional*, defaults to 10):
+        The longest wavelength of the sinusoidal positions, over 2 pi. 10 spreads all wavelengths over pages of up to 32
+        panels. Under 10000, which is usual for texts of thousands of tokens and the value of imported checkpoints,
+        neighbouring panels have nearly the same position, and to attend to a neighbour is learned late or never.
     text_embedding_dim (`int`, *optional*):
         Width T of text-only panel vectors. Defaults to `panel_embedding_dim`.
     visual_embedding_dim (`int`, *optional*):
@@ -100,6 +104,7 @@ class ComicSeqConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-5
     max_position_embeddings: int = 32
+    position_base: float | int = 10
     panel_embedding_dim: int = 512
     text_embedding_dim: int | None = None
     visual_embedding_dim: int | None = None
@@ -159,7 +164,7 @@ class ComicSeqConfig(PreTrainedConfig):
         for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 0 and below 1.")
-        for field in ("input_scale", "contrastive_temperature", "layer_norm_eps"):
+        for field in ("input_scale", "position_base", "contrastive_temperature", "layer_norm_eps"):
             if getattr(self, field) is not None and not getattr(self, field) > 0:
                 raise ValueError(f"`{field}` is {getattr(self, field)} but must be above 0.")
         for field in ("contrastive_weight", "masked_panel_weight", "reading_order_weight", "initializer_range"):

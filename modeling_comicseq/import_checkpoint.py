@@ -246,6 +246,7 @@ def make_config(sizes: Sizes, arguments: Mapping[str, Any], num_heads: int | Non
         panel_embedding_dim=sizes.hidden_size,
         # The sinusoids go on as they are, so that a candidate behind the last panel has a position.
         max_position_embeddings=max(sizes.num_positions, ComicSeqConfig.max_position_embeddings),
+        position_base=10000,
         input_scale=1.0,
         similarity_term=False,
         # The original heads were given candidates that the encoder had not read.
@@ -281,7 +282,7 @@ def convert_weights(weights: Mapping[str, torch.Tensor], sizes: Sizes) -> dict[s
             move(f"{old}.{place}", f"{new}.{place}")
     for old, new in BILINEAR_HEADS.items():
         converted[f"{new}.weight"] = weights[f"{old}.weight"][0]
-        converted[f"{new}.bias"] = weights[f"{old}.bias"][0]
+        converted[f"{new}.bias"] = weights[f"{old}.bias"]
     return converted
 
 

@@ -104,7 +104,7 @@ class ComicSeqForPreTrainingOutput(ModelOutput):
         The loss of every example of each task.
     task_logits (`dict[str, torch.FloatTensor]`, *optional*):
         The logits of each task, as its own class returns them.
-    padding_share (`float`, *optional*):
+    padding_share (`torch.FloatTensor` of shape `(1,)`, *optional*):
         Share of padding among the tokens that went through the layers.
     cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
         The strip query's weights over the panels.
@@ -116,7 +116,7 @@ class ComicSeqForPreTrainingOutput(ModelOutput):
     masked_panel_loss: torch.FloatTensor | None = None
     task_losses: dict[str, torch.FloatTensor] | None = None
     task_logits: dict[str, torch.FloatTensor] | None = None
-    padding_share: float | None = None
+    padding_share: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -180,10 +180,13 @@ def take_slot(hidden_states: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
     return hidden_states[torch.arange(hidden_states.shape[0], device=slot.device), slot]
 
 
-def sinusoidal_positions(num_positions: int, hidden_size: int) -> torch.Tensor:
-    """Sines at even and cosines at odd dimensions (Vaswani et al., 2017, section 3.5), `(num_positions, hidden_size)`."""
+def sinusoidal_positions(num_positions: int, hidden_size: int, base: float = 10000.0) -> torch.Tensor:
+    """
+    Sines at even and cosines at odd dimensions (Vaswani et al., 2017, section 3.5), `(num_positions, hidden_size)`, of
+    wavelengths from 2 pi to 2 pi times `base`.
+    """
     positions = torch.arange(num_positions, dtype=torch.float32)[:, None]
-    frequencies = torch.exp(torch.arange(0, hidden_size, 2, dtype=torch.float32) * (-math.log(10000.0) / hidden_size))
+    frequencies = torch.exp(torch.arange(0, hidden_size, 2, dtype=torch.float32) * (-math.log(base) / hidden_size))
     angles = positions * frequencies
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 
@@ -226,7 +229,7 @@ class ComicSeqEmbeddings(nn.Module):
         self.visual_projection = ComicSeqInputProjection(config, config.visual_embedding_dim)
         self.caption_projection = ComicSeqInputProjection(config, config.caption_embedding_dim)
         self.mask_embedding = nn.Parameter(torch.zeros(config.hidden_size))
-        table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
+        table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size, config.position_base)
         self.register_buffer("position_embeddings", table, persistent=False)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -490,7 +493,9 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
             init.normal_(module.mask_embedding, std=self.config.initializer_range)
             init.copy_(
                 module.position_embeddings,
-                sinusoidal_positions(self.config.max_position_embeddings, self.config.hidden_size),
+                sinusoidal_positions(
+                    self.config.max_position_embeddings, self.config.hidden_size, self.config.position_base
+                ),
             )
         elif isinstance(module, ComicSeqInputProjection):
             if module.projection is not None:
@@ -793,7 +798,7 @@ class ComicSeqSimilarity(nn.Module):
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.zeros(1))  # no scalar: FSDP shards no tensor without an axis
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         left, right = (nn.functional.normalize(self.projection(each), dim=-1) for each in (left, right))
@@ -806,7 +811,7 @@ class ComicSeqBilinear(nn.Module):
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(config.hidden_size, config.hidden_size))
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         return left @ self.weight @ right.transpose(-1, -2) + self.bias
@@ -1649,7 +1654,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             padding_share=padding_share,
         )
 
-    def encode_views(self, views: list[ComicSeqView], **kwargs) -> tuple[list[torch.Tensor], float | None]:
+    def encode_views(self, views: list[ComicSeqView], **kwargs) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """Encodes all views in one pass; returns them and the share of padding in it, where that is known."""
         # Packing drops the padding, which is most of a batch of many tasks; recorded states would come packed, too.
         records = ("output_attentions", "output_hidden_states")
@@ -1658,7 +1663,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if is_recorded or is_flash or torch.compiler.is_compiling():
             return self.comicseq.encode(views, **kwargs), None
         packing = ComicSeqPacking.of(views, row_length=64)
-        return self.comicseq.run_packed(views, packing), packing.padding_share
+        return self.comicseq.run_packed(views, packing), torch.tensor([packing.padding_share])
 
     def contrastive_loss(self, strips, panels, panel_mask, pages, books) -> torch.Tensor:
         """The configured objective; in training, over the strips of all processes, each of which must call it."""

@@ -52,12 +52,12 @@ def torch_pooling(model: ComicSeqModel) -> nn.MultiheadAttention:
     return pooling.eval()
 
 
-def sinusoids(num_positions: int, width: int) -> torch.Tensor:
+def sinusoids(num_positions: int, width: int, base: float) -> torch.Tensor:
     """The table of Vaswani et al. (2017), entry by entry."""
     table = torch.zeros(num_positions, width)
     for position in range(num_positions):
         for dimension in range(width):
-            angle = position / 10000 ** (2 * (dimension // 2) / width)
+            angle = position / base ** (2 * (dimension // 2) / width)
             table[position, dimension] = math.cos(angle) if dimension % 2 else math.sin(angle)
     return table
 
@@ -72,7 +72,7 @@ def test_equals_pytorch_transformer(attention):
 
     with torch.no_grad():
         outputs = model(**inputs)
-        tokens = panels + sinusoids(panels.shape[1], config.hidden_size)
+        tokens = panels + sinusoids(panels.shape[1], config.hidden_size, config.position_base)
         states = torch_layers(model)(tokens, src_key_padding_mask=padded)
         query = model.pooler.strip_query.expand(len(panels), -1, -1)
         strips, weights = torch_pooling(model)(
@@ -92,7 +92,7 @@ def test_joint_candidates_equal_pytorch_transformer():
     panels, candidates = inputs["panel_embeddings"], inputs["candidate_embeddings"]
     real, asked, offered = inputs["attention_mask"].bool(), inputs["mask_position"], inputs["candidate_mask"].bool()
     num_panels, num_choices = panels.shape[1], candidates.shape[1]
-    project, table = model.embeddings.panel_projection.projection, sinusoids(12, 32)
+    project, table = model.embeddings.panel_projection.projection, sinusoids(12, 32, 10)
 
     def token(vector):
         return project(vector / vector.pow(2).mean().sqrt())

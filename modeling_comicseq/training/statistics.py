@@ -48,7 +48,7 @@ class TrainingStatistics:
         for row, name in enumerate(OBJECTIVES, start=2 * len(TASKS)):
             value = getattr(outputs, name)
             if value is not None:
-                self._add(row, torch.as_tensor(value, device=self.device)[None])
+                self._add(row, value.reshape(-1).to(self.device))
 
     def _add(self, row: int, values: torch.Tensor) -> None:
         self.sums[row, 0] += values.detach().float().sum()

@@ -22,7 +22,7 @@ def test_means_are_over_examples_not_over_batches():
             task_losses={"panel_picking": torch.tensor(losses)},
             task_logits={"panel_picking": torch.tensor(logits)},
             contrastive_loss=torch.tensor(losses[0]),
-            padding_share=0.25,
+            padding_share=torch.tensor([0.25]),
         )
         statistics.add(outputs, {"panel_picking": {"labels": torch.tensor(labels)}})
     statistics.pause(-3.0)  # as if three seconds had gone by
