@@ -12,16 +12,26 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import fsspec
+import numpy as np
 
 from .errors import ComicSeqDataError
 
-__all__ = ["PageEntry", "PageProblem", "dump_all", "iter_entries", "parse_entry"]
+__all__ = [
+    "PageColumns",
+    "PageEntry",
+    "PageProblem",
+    "dump_all",
+    "iter_batches",
+    "iter_entries",
+    "parse_batch",
+    "parse_entry",
+]
 
 _BLOCK = 1 << 20  # characters a read
 _LONGEST_ENTRY = 1 << 26  # an entry that is not closed after so many characters is an error, not a long page
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BORDER = re.compile(r'\s*,\s*{\s*"\w+"\s*:')  # between two entries, up to the first value of the second
-_IDENTITY = ("sequence_index", "num_panels", "book_id", "page_name", "canonical_id")
+_IDENTITY = ("sequence_index", "num_panels", "book_id", "page_name", "canonical_id")  # in the order of PageEntry
 _dump = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
 
 
@@ -45,6 +55,26 @@ class PageEntry(NamedTuple):
     rest: dict[str, Any]
 
 
+class PageColumns(NamedTuple):
+    """Some pages of the metadata, field by field as in `PageEntry`."""
+
+    row: np.ndarray
+    num_panels: np.ndarray
+    book_id: Sequence[str]
+    page_name: Sequence[str]
+    canonical_id: Sequence[str]
+    rest: Sequence[dict[str, Any]]
+
+    @classmethod
+    def of(cls, pages: Sequence[PageEntry]) -> PageColumns:
+        rows, num_panels, *others = zip(*pages, strict=True)
+        return cls(np.array(rows, np.int64), np.array(num_panels, np.int64), *others)
+
+    def entries(self) -> list[PageEntry]:
+        rows, num_panels, *others = self
+        return list(map(PageEntry, rows.tolist(), num_panels.tolist(), *others))
+
+
 class PageProblem(ValueError):
     """A reason why one page cannot be used: what was found, and what to do about it."""
 
@@ -54,7 +84,13 @@ class PageProblem(ValueError):
 
 
 def iter_entries(path: str) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a JSON list without holding the file in memory.
+    """Yields the objects of a JSON list; arguments and errors are those of `iter_batches`."""
+    for entries in iter_batches(path):
+        yield from entries
+
+
+def iter_batches(path: str) -> Iterator[list[dict[str, Any]]]:
+    """Yields the objects of a JSON list, some thousands at a time, without holding the file in memory.
 
     Args:
         path: Local path or fsspec URL; `.gz` and other compressions that fsspec knows are opened.
@@ -79,7 +115,7 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
+def _decode_list(stream: TextIO, path: str) -> Iterator[list[dict[str, Any]]]:
     decode = json.JSONDecoder().raw_decode
     buffer, position, count = stream.read(_BLOCK), 0, 0
     expected = "list"  # then "first" (an entry or the end), "comma" (a comma or the end), "entry"
@@ -123,7 +159,7 @@ def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
             tried = True
             entries, position = _decode_many(buffer, position, border)
             if entries:
-                yield from entries
+                yield entries
                 count, expected = count + len(entries), "comma"
         else:
             try:
@@ -136,7 +172,7 @@ def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
                 cut = error.pos >= len(buffer.rstrip()) - 1 or error.msg.startswith("Unterminated")
                 found = f"is truncated inside entry {count}" if cut else f"is not JSON at entry {count} ({error.msg})"
                 raise ComicSeqDataError(f"{path} {found}; write the file again") from None
-            yield entry
+            yield [entry]
             count, expected = count + 1, "comma"
             if not border and (match := _BORDER.match(buffer, position)):
                 border = match[0]
@@ -190,6 +226,42 @@ def parse_entry(entry: dict[str, Any]) -> PageEntry:
     for field in _IDENTITY:
         entry.pop(field, None)
     return PageEntry(row, num_panels, book, name, canonical or f"{book}/{name}", entry)
+
+
+def parse_batch(entries: list[dict[str, Any]]) -> PageColumns | None:
+    """As `parse_entry` for many entries in a third of the time, if all are of the usual form and without `character_ids`.
+
+    Returns:
+        The pages; None, with the entries untouched, where only one by one shows what is wrong with them, if anything.
+    """
+    columns: list[list[Any]] = [[entry.get(field) for entry in entries] for field in _IDENTITY]
+    rows, counts, books, names, paths = columns
+    if set(map(type, rows)) != {int} or set(map(type, counts)) != {int} or min(*rows, *counts, 0) < 0:
+        return None
+    if not (_are_plain(paths) and (_are_plain(books) or not any(books)) and (_are_plain(names) or not any(names))):
+        return None
+    if any("character_ids" in entry for entry in entries):
+        return None
+    if not (books[0] and names[0]):
+        parts = [path.rsplit("/", 2) for path in paths]
+        if min(map(len, parts)) < 2:
+            return None
+        books = books if books[0] else [part[-2] for part in parts]
+        names = names if names[0] else [part[-1] for part in parts]
+        if not (all(books) and all(names)):
+            return None
+    for field in _IDENTITY:
+        for entry in entries:
+            entry.pop(field, None)
+    return PageColumns(np.array(rows, np.int64), np.array(counts, np.int64), books, names, paths, entries)
+
+
+def _are_plain(texts: list[Any]) -> bool:
+    """Whether all are strings of ASCII, none empty, none with a backslash."""
+    if set(map(type, texts)) != {str} or not all(texts):
+        return False
+    joined = "".join(texts)
+    return joined.isascii() and "\\" not in joined
 
 
 def dump_all(values: Sequence[dict[str, Any]]) -> list[str]:

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ import pyarrow as pa
 from natsort import natsort_keygen
 
 from .errors import ComicSeqDataError
-from .metadata import PageEntry, PageProblem, dump_all, iter_entries, parse_entry
+from .metadata import PageColumns, PageEntry, PageProblem, dump_all, iter_batches, parse_batch, parse_entry
 from .splits import SPLITS, SplitRule
 from .windows import window_counts
 
@@ -32,7 +31,7 @@ __all__ = ["PAGE_RECORD", "PageIndex", "TEXT_FIELDS", "Skipped", "build_page_ind
 PAGE_RECORD = np.dtype(
     [("row", "i8"), ("order", "i8"), ("entry", "i8"), ("num_panels", "i4"), ("page_index", "i4"), ("split", "i1")]
 )
-_BATCH = 4096  # entries whose texts are written at a time
+_NAMES = 8192  # pages whose names are read at a time
 TEXT_FIELDS = ("book_id", "page_name", "canonical_id", "metadata")
 
 Skipped = dict[str, Any]
@@ -126,7 +125,7 @@ def build_page_index(
         skipped.append({"page": page, "sequence_index": row, "entry": entry, "reason": found})
 
     twice: set[int] = set()
-    spilled = _spill(folder, _usable_entries(metadata, store_pages, twice, fault))
+    spilled = _spill(folder, _usable_pages(metadata, store_pages, twice, fault))
     np.save(folder / "texts.npy", spilled.bounds)
 
     def names(entries: np.ndarray) -> list[str]:
@@ -154,39 +153,63 @@ def build_page_index(
     os.replace(temporary, folder / "index.json")
 
 
-def _usable_entries(
+def _usable_pages(
     metadata: str, store_pages: int, twice: set[int], fault: Callable[[str | None, int | None, int, str, str], None]
-) -> Iterator[PageEntry]:
-    seen = bytearray(store_pages)
-    for number, entry in enumerate(iter_entries(metadata)):
+) -> Iterator[PageColumns]:
+    seen = np.zeros(store_pages, dtype=bool)
+    number = 0  # of the first entry of the batch
+    for entries in iter_batches(metadata):
+        pages = parse_batch(entries)
+        if pages is None or not _are_new(pages.row, seen):
+            one_by_one = (
+                _parse_one_by_one(entries, number, fault) if pages is None else enumerate(pages.entries(), number)
+            )
+            usable = [page for at, page in one_by_one if _is_usable(page, at, seen, twice, fault)]
+            pages = PageColumns.of(usable) if usable else None
+        else:
+            seen[pages.row] = True
+        number += len(entries)
+        if pages is not None:
+            yield pages
+
+
+def _are_new(rows: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether all are rows of the store, and none of them stands twice or was seen before."""
+    return rows.max() < len(seen) and not seen[rows].any() and len(np.unique(rows)) == len(rows)
+
+
+def _parse_one_by_one(
+    entries: list[dict[str, Any]], number: int, fault: Callable[[str | None, int | None, int, str, str], None]
+) -> Iterator[tuple[int, PageEntry]]:
+    for at, entry in enumerate(entries, number):
         try:
-            page = parse_entry(entry)
+            yield at, parse_entry(entry)
         except PageProblem as problem:
             name = entry.get("canonical_id") or entry.get("page_name")
             row = entry.get("sequence_index")
-            fault(
-                name if isinstance(name, str) else None,
-                row if type(row) is int else None,
-                number,
-                problem.found,
-                problem.remedy,
-            )
-            continue
-        if page.row >= store_pages:
-            found = f"sequence_index {page.row} is out of range"
-            fault(page.canonical_id, page.row, number, found, f"the store has rows 0 to {store_pages - 1}: correct it")
-        elif seen[page.row]:
-            fault(
-                page.canonical_id,
-                page.row,
-                number,
-                f"sequence_index {page.row} stands twice",
-                "give each page its own row",
-            )
-            twice.add(page.row)
-        else:
-            seen[page.row] = 1
-            yield page
+            name, row = name if isinstance(name, str) else None, row if type(row) is int else None
+            fault(name, row, at, problem.found, problem.remedy)
+
+
+def _is_usable(
+    page: PageEntry,
+    number: int,
+    seen: np.ndarray,
+    twice: set[int],
+    fault: Callable[[str | None, int | None, int, str, str], None],
+) -> bool:
+    """Whether the page's row is in the store and was not seen before; marks it as seen."""
+    if page.row >= len(seen):
+        found = f"sequence_index {page.row} is out of range"
+        fault(page.canonical_id, page.row, number, found, f"the store has rows 0 to {len(seen) - 1}: correct it")
+        return False
+    if seen[page.row]:
+        found = f"sequence_index {page.row} stands twice"
+        fault(page.canonical_id, page.row, number, found, "give each page its own row")
+        twice.add(page.row)
+        return False
+    seen[page.row] = True
+    return True
 
 
 class _Spilled(NamedTuple):
@@ -209,24 +232,22 @@ class _Spilled(NamedTuple):
     has_characters: bool
 
 
-def _spill(folder: Path, pages: Iterable[PageEntry]) -> _Spilled:
+def _spill(folder: Path, batches: Iterable[PageColumns]) -> _Spilled:
     """Writes the texts of the pages to one file a field."""
     numbers, bounds = [np.zeros((3, 0), np.int64)], [np.zeros((1, len(TEXT_FIELDS)), np.int64)]
     places: dict[str, int] = {}
     has_characters = False
-    iterator = iter(pages)
     with ExitStack() as stack:
         files = [stack.enter_context(open(_text_file(folder, field), "wb")) for field in TEXT_FIELDS]
-        while batch := list(islice(iterator, _BATCH)):
-            rows, num_panels, books, names, canonical_ids, rests = zip(*batch, strict=True)
-            book_places = [places.setdefault(book, len(places)) for book in books]
-            numbers.append(np.array([rows, num_panels, book_places], np.int64))
+        for rows, num_panels, books, names, canonical_ids, rests in batches:
+            book_places = np.array([places.setdefault(book, len(places)) for book in books])
+            numbers.append(np.stack([rows, num_panels, book_places]))
             has_characters = has_characters or any(rest.get("character_ids") is not None for rest in rests)
-            lengths = np.empty((len(batch), len(TEXT_FIELDS)), np.int64)
+            lengths = np.empty((len(rows), len(TEXT_FIELDS)), np.int64)
             for field, texts in enumerate((books, names, canonical_ids, dump_all(rests))):
-                encoded = [text.encode() for text in texts]
-                files[field].write(b"".join(encoded))
-                lengths[:, field] = list(map(len, encoded))
+                joined = "".join(texts)
+                files[field].write(joined.encode())
+                lengths[:, field] = list(map(len, texts if joined.isascii() else [text.encode() for text in texts]))
             bounds.append(bounds[-1][-1] + np.cumsum(lengths, axis=0))
     row, panels, book = np.concatenate(numbers, axis=1)
     return _Spilled(row, panels, book, list(places), np.concatenate(bounds), has_characters)
@@ -245,6 +266,21 @@ def _sources(book_id: str, canonical_ids: Iterable[str]) -> list[str]:
     # Pages of one folder share their source: only the folders need a look.
     folders = {canonical_id.rpartition("/")[0] for canonical_id in canonical_ids}
     return sorted({_source_of(book_id, f"{folder}/page") for folder in folders})
+
+
+def _names_by_book(
+    books: Sequence[int], bounds: np.ndarray, entries: np.ndarray, names_of: Callable[[np.ndarray], list[str]]
+) -> Iterator[tuple[int, int, int, list[str]]]:
+    """The books that have a page, the bounds of their entries, and the names of these, read for many books at a time."""
+    lo = hi = 0
+    names: list[str] = []
+    for book, first, last in zip(books, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        if last > hi:
+            lo, hi = first, min(len(entries), max(last, first + _NAMES))
+            hi = int(bounds[np.searchsorted(bounds, hi, side="right") - 1])
+            names = names_of(entries[lo:hi])
+        if first < last:  # else all its rows stood twice
+            yield book, first, last, names[first - lo : last - lo]
 
 
 def _place_pages(
@@ -267,11 +303,8 @@ def _place_pages(
     ends: Counter[str] = Counter()
     books: Counter[str] = Counter()
     unlisted, kept = 0, [every[:0]]
-    for place, first, last in zip(by_name, bounds[:-1], bounds[1:], strict=True):
+    for place, first, last, names in _names_by_book(by_name, bounds, every["entry"], names_of):
         book, pages = spilled.books[place], every[first:last]
-        if not len(pages):  # all its rows stood twice
-            continue
-        names = names_of(pages["entry"])
         sources = _sources(book, names)
         if len(sources) > 1:
             found = f"book {book!r} comes from {len(sources)} sources ({', '.join(map(repr, sources[:3]))})"

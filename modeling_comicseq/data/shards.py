@@ -22,12 +22,11 @@ from .errors import ComicSeqDataError
 from .page_index import TEXT_FIELDS, PageIndex, Skipped
 from .splits import SPLITS
 from .stage3 import NEVER_ZERO, PAGE_ARRAYS, PRESENT, Block, Stage3Store, find_bad_masks, find_bad_vectors
+from .unbuffered import UnbufferedFile
 from .windows import expand_windows
 
 __all__ = ["ShardPlan", "convert_shard", "finished_shard", "shard_file"]
 
-# Written bytes that may wait in memory for the disk.
-_FLUSH_BYTES = 64 << 20
 # Source bytes read at a time, all arrays together. Small, since three blocks are in work at once, and since the
 # allocator keeps arrays of this size for the next ones instead of asking the system for fresh memory.
 _BLOCK_BYTES = 24 << 20
@@ -148,7 +147,6 @@ class _Shard:
         self.empty_vectors: dict[str, int] = dict.fromkeys(store.arrays, 0)
         self.digest = 0
         self.skipped: list[Skipped] = []
-        self.unflushed = 0
         # Writing overlaps with the next block: it has a thread, and the vectors of two blocks have a place.
         self.writing = ThreadPoolExecutor(1)
         self.written: Future | None = None
@@ -308,11 +306,6 @@ class _Shard:
     def _write(self, *rows: Any) -> None:
         for split, batch in self._batches(*rows).items():
             self._writer(split).write_batch(batch)
-            self.unflushed += batch.nbytes
-        if self.unflushed >= _FLUSH_BYTES:
-            for sink, _ in self.writers.values():
-                _flush(sink)
-            self.unflushed = 0
 
     def _wait_for_write(self) -> None:
         if self.written is not None:
@@ -322,7 +315,7 @@ class _Shard:
         if split not in self.writers:
             path = shard_file(self.plan.folder, split, self.number)
             path.parent.mkdir(parents=True, exist_ok=True)
-            sink = open(path.with_name(path.name + ".tmp"), "wb")
+            sink = UnbufferedFile(path.with_name(path.name + ".tmp"))
             self.writers[split] = sink, pa.ipc.new_stream(sink, self.plan.schema)
         return self.writers[split][1]
 
@@ -333,7 +326,6 @@ class _Shard:
         files = {}
         for split, (sink, writer) in self.writers.items():
             writer.close()
-            _flush(sink)
             sink.close()
             path = shard_file(self.plan.folder, split, self.number)
             os.replace(sink.name, path)
@@ -353,18 +345,6 @@ class _Shard:
         for sink, _ in self.writers.values():
             sink.close()
             Path(sink.name).unlink(missing_ok=True)
-
-
-def _flush(file: Any) -> None:
-    """Puts a file on the disk and out of the page cache.
-
-    A file so written is whole when its new name is on the disk, and the memory that the system writes through is used
-    again: fresh memory for all of a large output costs more time than the writing.
-    """
-    file.flush()
-    os.fsync(file.fileno())
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _slot_name(name: str, slot: int | None) -> str:

@@ -17,12 +17,13 @@ import zarr
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
-from modeling_comicseq.data import conversion, shards
+from modeling_comicseq.data import conversion, shards, unbuffered
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.page_index import natural_order
 from modeling_comicseq.data.provenance import compare_origins, read_provenance
 from modeling_comicseq.data.splits import SPLITS, split_of
+from modeling_comicseq.data.unbuffered import UnbufferedFile
 from modeling_comicseq.data.windows import expand_windows, window_counts, window_starts
 
 from .stage3_stores import Source, make_source, vectors_of
@@ -149,7 +150,7 @@ def test_metadata_in_another_order_or_for_some_rows(source, tmp_path):
 def test_metadata_in_no_order(tmp_path, monkeypatch):
     source = make_source(tmp_path / "in", pages=200)
     whole = rows_of(convert(source, tmp_path / "whole"))
-    monkeypatch.setattr("modeling_comicseq.data.page_index._BATCH", 16)
+    monkeypatch.setattr("modeling_comicseq.data.metadata._BLOCK", 1024)  # many batches
     source.write_metadata([source.entries[row] for row in np.random.default_rng(0).permutation(200)])
     assert rows_of(convert(source, tmp_path / "mixed")) == whole
 
@@ -272,21 +273,15 @@ def convert_until(step: int, source: Source, output: Path, steps) -> None:
         if writes or event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove"):
             count()
 
-    class Sink:
-        """A file that counts each piece written to it."""
-
-        def __init__(self, path, mode):
-            self.file = open(path, mode)
-            self.name = str(path)
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def write(self, piece):
+    def counted(method):
+        def call(*arguments):
             count()
-            return self.file.write(piece)
+            return method(*arguments)
 
-    shards.open = Sink  # type: ignore[attr-defined]
+        return call
+
+    for name in ("write", "_write_block"):
+        setattr(UnbufferedFile, name, counted(getattr(UnbufferedFile, name)))
     sys.addaudithook(audit)
     convert(source, output)
     os._exit(0)
@@ -296,6 +291,7 @@ def test_killed_anywhere(source, tmp_path, monkeypatch):
     """No output or the complete one, and the next run completes it with the same bytes."""
     monkeypatch.setattr(conversion, "_SHARD_BYTES", 12000)
     monkeypatch.setattr(shards, "_BLOCK_BYTES", 6000)
+    monkeypatch.setattr(unbuffered, "_BLOCK", 4096)
     output, reference = tmp_path / "out", tmp_path / "reference" / "out"
     convert(source, reference)
     fork = multiprocessing.get_context("fork")

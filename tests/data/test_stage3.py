@@ -1,5 +1,6 @@
 """Opening stores and metadata, and the checks on them; every fault stops with one message that says what to do."""
 
+import copy
 import gzip
 import json
 import re
@@ -9,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.data.metadata import dump_all, iter_entries
+from modeling_comicseq.data.metadata import dump_all, iter_entries, parse_batch, parse_entry
 from modeling_comicseq.data.stage3 import Stage3Store, find_bad_vectors
 
 from .stage3_stores import make_source
@@ -163,6 +166,40 @@ def test_rest_of_the_entry_is_kept():
     for text in dump_all(values):
         text.encode()
     assert dump_all([]) == []
+
+
+_NAMES = st.one_of(st.none(), st.just(""), st.sampled_from(["book/1", "a\\b", "ü", "7", 7, 1.5, True]))
+_PATHS = st.one_of(_NAMES, st.sampled_from(["lib/b/p.jpg", "b/p.jpg", "/p.jpg", "b/", "b//p.jpg", "p.jpg"]))
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "sequence_index": st.sampled_from([0, 5, 5, -1, 2.0, "3", True]),
+                "num_panels": st.sampled_from([1, 4, -1, None]),
+            },
+            optional={"book_id": _NAMES, "page_name": _NAMES, "canonical_id": _PATHS, "texts": st.just(["a"])},
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@example([{"sequence_index": 3, "num_panels": 2, "canonical_id": f"lib/b/{n}.jpg", "texts": []} for n in range(3)])
+@example([{"sequence_index": 3, "num_panels": 2, "book_id": "b", "page_name": "p", "canonical_id": "x/y"}])
+def test_many_entries_are_read_as_one_by_one(entries):
+    untouched = copy.deepcopy(entries)
+    batch = parse_batch(entries)
+    if batch is None:
+        assert entries == untouched
+    else:
+        assert batch.entries() == [parse_entry(entry) for entry in untouched]
+
+
+def test_entries_of_the_usual_form_are_read_in_one_go():
+    entries = [{"sequence_index": n, "num_panels": 2, "canonical_id": f"lib/b/{n}.jpg", "x": n} for n in range(3)]
+    batch = parse_batch(entries)
+    assert batch is not None and batch.entries()[1] == (1, 2, "b", "1.jpg", "lib/b/1.jpg", {"x": 1})
 
 
 # Single entries
