@@ -642,7 +642,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         check_shape("candidate_position", candidate_position, batch_size)
         check_values(
             (candidate_position >= -1) & (candidate_position < limit),
-            "`candidate_position` (in closure: the one after the last panel) must be -1 (no position) or from 0 to below"
+            "`candidate_position` (the one after the last panel by default) must be -1 (no position) or from 0 to below"
             f" `max_position_embeddings`, which is {limit}",
             candidate_position,
         )
@@ -991,6 +991,16 @@ def position_at(slot: torch.Tensor, position_ids: torch.Tensor | None) -> torch.
     return take_slot(position_ids, slot.clamp(0, position_ids.shape[1] - 1))
 
 
+def next_position(
+    panel_embeddings: torch.Tensor, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None
+) -> torch.Tensor:
+    """The position (B,) after the last real panel of each row; -1 where that has none."""
+    if attention_mask is None:
+        attention_mask = panel_embeddings.new_ones(panel_embeddings.shape[:2])
+    last_position = position_at(last_slot(attention_mask.bool()), position_ids)
+    return torch.where(last_position < 0, -1, last_position + 1)
+
+
 def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of each question `(B,)`: one of the candidates (B, K) is right; label -100 is ignored."""
     check_shape("labels", labels, logits.shape[0])
@@ -1123,8 +1133,16 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
         self.post_init()
 
     @staticmethod
-    def encoder_inputs(**inputs):
-        return inputs
+    def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, candidate_position=None, **inputs):
+        if candidate_position is None:
+            candidate_position = next_position(panel_embeddings, attention_mask, position_ids)
+        return {
+            **inputs,
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids,
+            "candidate_position": candidate_position,
+        }
 
     @staticmethod
     def score(embeddings, head, panels, candidates, attention_mask=None, candidate_mask=None, **inputs):
@@ -1144,6 +1162,7 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
         attention_mask: torch.Tensor | None = None,
         candidate_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
+        candidate_position: torch.LongTensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqTaskOutput:
@@ -1154,6 +1173,8 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
             The candidates' panel vectors. One candidate is allowed.
         candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a real candidate, 0 for padding.
+        candidate_position (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            Where on the page the candidates would stand. Defaults to the place after the last panel.
         labels (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a candidate of the same characters, 0 for another, -100 to ignore.
         """
@@ -1161,6 +1182,7 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
             "panel_embeddings": panel_embeddings,
             "attention_mask": attention_mask,
             "position_ids": position_ids,
+            "candidate_position": candidate_position,
             "candidate_embeddings": candidate_embeddings,
             "candidate_mask": candidate_mask,
         }
@@ -1172,15 +1194,12 @@ class ComicSeqClosureModel(ComicSeqTaskModel):
 
     @staticmethod
     def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, modality="panel", **inputs):
-        if attention_mask is None:
-            attention_mask = panel_embeddings.new_ones(panel_embeddings.shape[:2], dtype=torch.bool)
-        last_position = position_at(last_slot(attention_mask.bool()), position_ids)
         return {
             **inputs,
             "panel_embeddings": panel_embeddings,
             "attention_mask": attention_mask,
             "position_ids": position_ids,
-            "candidate_position": torch.where(last_position < 0, -1, last_position + 1),
+            "candidate_position": next_position(panel_embeddings, attention_mask, position_ids),
             "modality": modality,
             "candidate_modality": modality,
         }

@@ -112,8 +112,20 @@ def test_candidates_stand_at_the_asked_position():
     assert_close((there.tokens - nowhere.tokens)[:, 5:], expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("task", ["visual_closure", "text_closure"])
-def test_closure_asks_for_the_position_after_the_last_panel(task):
+def test_coherence_asks_for_the_position_that_is_given():
+    inputs = example("character_coherence") | {"candidate_position": torch.tensor([1, 0, -1])}
+    inputs.pop("labels")
+    assert torch.equal(
+        TASKS["character_coherence"].encoder_inputs(**inputs)["candidate_position"], torch.tensor([1, 0, -1])
+    )
+    model = build("character_coherence")
+    with torch.no_grad():
+        there, after = (model(**given).logits for given in (inputs, inputs | {"candidate_position": None}))
+    assert not torch.allclose(there, after)
+
+
+@pytest.mark.parametrize("task", ["character_coherence", "visual_closure", "text_closure"])
+def test_closure_and_coherence_ask_for_the_position_after_the_last_panel(task):
     inputs = example(task)
     shifted = torch.arange(5) + 3
     real = inputs["attention_mask"].bool()
@@ -129,12 +141,15 @@ def test_closure_asks_for_the_position_after_the_last_panel(task):
         assert torch.equal(asked, expected)
 
 
-def test_a_page_may_fill_every_position_but_not_in_closure():
+def test_a_page_may_fill_every_position_but_not_where_the_next_is_asked_for():
     config = tiny_config(max_position_embeddings=5)
-    for task in ("panel_picking", "character_coherence", "text_cloze"):
+    for task in ("panel_picking", "text_cloze"):
         assert scores(build(task, config), example(task, config)).isfinite().all()
-    with pytest.raises(ValueError, match="max_position_embeddings"):
-        scores(build("visual_closure", config), example("visual_closure", config))
+    for task in ("visual_closure", "character_coherence"):
+        with pytest.raises(ValueError, match="max_position_embeddings"):
+            scores(build(task, config), example(task, config))
+    anywhere = example("character_coherence", config) | {"candidate_position": torch.full((3,), -1)}
+    assert scores(build("character_coherence", config), anywhere).isfinite().all()
 
 
 @pytest.mark.parametrize("task", CHOOSING)

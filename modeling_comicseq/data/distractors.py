@@ -34,12 +34,14 @@ def draw_distractors(
     if not len(rows):
         return np.zeros((0, num_distractors), dtype=np.int64)
     if not isinstance(protocol, str):
-        drawn = [
-            draw_distractors(table, each, rows, answer_slots, num_distractors, draws, strangers, among)
-            for each in protocol
-        ]
-        choice = draws.integer("protocol", np.full(len(rows), len(drawn)))
-        return np.stack(drawn)[choice, np.arange(len(rows))]
+        distractors = np.empty((len(rows), num_distractors), dtype=np.int64)
+        choice = (draws.uniform("protocol") * len(protocol)).astype(np.int64)
+        for number, each in enumerate(protocol):
+            some = np.flatnonzero(choice == number)
+            distractors[some] = draw_distractors(
+                table, each, rows[some], answer_slots[some], num_distractors, draws[some], strangers, among
+            )
+        return distractors
     pool = table.pool if among is None else among.pool
     if protocol == "same_book" and strangers:
         return strangers_of_book(table, rows, num_distractors, draws)

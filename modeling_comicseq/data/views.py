@@ -125,7 +125,7 @@ def panel_picking(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candid
 
 
 def character_coherence(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidates: np.ndarray) -> Batch:
-    """A held-out panel of the page against panels of other pages, each judged by itself.
+    """A held-out panel of the page against panels of other pages, each judged by itself, in its place.
 
     In data that tell the characters, the held-out panel shares one with the rest of the page, and the others show none of
     the page's. Without, that a panel is of the page stands for it.
@@ -134,6 +134,7 @@ def character_coherence(table: PanelTable, rows: np.ndarray, asked: np.ndarray, 
     return {
         "panel_embeddings": table.gather("panel_embeddings", panels),
         "attention_mask": (panels >= 0).astype(np.int64),
+        "candidate_position": asked,
         "candidate_embeddings": table.gather("panel_embeddings", candidates),
     }
 
@@ -434,10 +435,15 @@ def build_mixed_questions(
 
 def to_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     """The batch as tensors on `device`; what is no array (the modality) stays."""
-    return {
-        name: torch.from_numpy(np.ascontiguousarray(value)).to(device) if isinstance(value, np.ndarray) else value
+    tensors = {
+        name: torch.from_numpy(value if value.flags.c_contiguous else np.ascontiguousarray(value))
+        if isinstance(value, np.ndarray)
+        else value
         for name, value in batch.items()
     }
+    if device == "cpu":
+        return tensors
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in tensors.items()}
 
 
 def select_questions(batch: Batch, chosen: np.ndarray) -> Batch:

@@ -20,8 +20,8 @@ def without_context(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
     """Every panel of the context is masked out.
 
     What stays is one slot that holds the mask embedding: in picking and text-cloze the asked one, with its position (and
-    in text-cloze its picture); in closure the one before the gap, with its position; in coherence, which asks for no
-    position, the first. In caption relevance it stands for the caption.
+    in text-cloze its picture); in closure the one before the gap, with its position; in coherence, where the candidates
+    keep theirs, the first. In caption relevance it stands for the caption.
     """
     if task == "caption_relevance":
         return batch | {"mask_position": np.zeros(len(batch["candidate_mask"]), dtype=np.int64)}
@@ -61,6 +61,8 @@ def candidates_only(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
     """Nothing of the question is left: as `without_context`, and neither position nor picture of the asked slot."""
     bare = without_context(task, batch, numbers)
     bare = bare | {"position_ids": np.full(bare["attention_mask"].shape, -1, dtype=np.int64)}
+    if "candidate_position" in bare:
+        bare["candidate_position"] = np.full_like(bare["candidate_position"], -1)
     bare.pop("visual_embedding", None)
     return bare
 
@@ -71,10 +73,10 @@ _OF_SEQUENCES: dict[str, Ablation] = {
     "shuffled context": shuffled_context,
     "candidates only": candidates_only,
 }
-# Coherence asks for no position, so that without context only the candidates are left; a caption is all the context.
+# A caption is all the context.
 ABLATIONS: dict[str, dict[str, Ablation]] = {
     "panel_picking": _OF_SEQUENCES,
-    "character_coherence": {"without context": without_context, "shuffled context": shuffled_context},
+    "character_coherence": _OF_SEQUENCES,
     "visual_closure": _OF_SEQUENCES,
     "text_closure": _OF_SEQUENCES,
     "caption_relevance": {"caption removed": without_context},

@@ -213,6 +213,7 @@ class PapInputs:
             batch["mask_position"] = np.asarray(gaps)
         else:
             batch["attention_mask"][np.arange(len(gaps)), gaps] = 0
+            batch["candidate_position"] = np.asarray(gaps)
         return batch
 
     @staticmethod

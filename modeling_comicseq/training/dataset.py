@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from ..configuration_comicseq import ComicSeqConfig
 from ..data.draws import Draws
 from ..data.errors import ComicSeqDataError
-from ..data.panels import PanelTable
+from ..data.panels import DeferredTable, PanelTable
 from ..data.views import (
     build_mixed_questions,
     build_questions,
@@ -75,19 +75,20 @@ class PretrainingDataset(Dataset):
         rows = self.rows[indices]
         draws = Draws(self.seed, self.epoch, rows)
         tasks = draw_tasks(self.table, rows, self.task_weights, draws)
+        table = DeferredTable(self.table)
         settings = (self.num_candidates, self.protocol, self.config.reading_order_target)
-        batch = build_mixed_questions(self.table, tasks, rows, draws, *settings)
+        batch: dict = build_mixed_questions(table, tasks, rows, draws, *settings)
         for task, weight in self.task_weights.items():
             if weight > 0 and task not in batch:
-                batch[task] = build_questions(self.table, task, rows[:0], draws[rows[:0]], *settings)
+                batch[task] = build_questions(table, task, rows[:0], draws[rows[:0]], *settings)
         if self.config.masked_panel_weight > 0:
-            batch["masked_panels"] = masked_panels(self.table, rows, draws)
-        tensors: dict = {name: to_tensors(inputs) for name, inputs in batch.items()}
+            batch["masked_panels"] = masked_panels(table, rows, draws)
         if self.config.contrastive_weight > 0:
             has_views = self.config.contrastive_objective == "views"
-            strips = half_page_views(self.table, rows, draws) if has_views else whole_pages(self.table, rows)
-            tensors |= to_tensors(strips)
-        return [tensors]
+            batch |= half_page_views(table, rows, draws) if has_views else whole_pages(table, rows)
+        table.read(batch)
+        tensors = to_tensors(batch)
+        return [{name: to_tensors(value) if isinstance(value, dict) else value for name, value in tensors.items()}]
 
 
 def first_item(items: list[dict]) -> dict[str, torch.Tensor]:

@@ -47,13 +47,19 @@ def test_without_context_no_context_is_read(model, task):
     assert np.isfinite(expected).all() and np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("task", ["panel_picking", "text_cloze", "visual_closure", "text_closure"])
+@pytest.mark.parametrize(
+    "task", ["panel_picking", "character_coherence", "text_cloze", "visual_closure", "text_closure"]
+)
 def test_candidates_only_neither_reads_position_nor_picture(model, task):
     batch, numbers = batch_of(task)
     expected = model_logits(model, task, candidates_only(task, batch, numbers))
     other = with_other_context(batch)
     if "visual_embedding" in other:
         other["visual_embedding"] = other["visual_embedding"] + 1
+        bare = model_logits(model, task, without_context(task, batch, numbers))
+        assert not np.allclose(bare, model_logits(model, task, without_context(task, other, numbers)))
+    if "candidate_position" in other:  # another place is asked for
+        other["candidate_position"] = other["candidate_position"] + 1
         bare = model_logits(model, task, without_context(task, batch, numbers))
         assert not np.allclose(bare, model_logits(model, task, without_context(task, other, numbers)))
     if "mask_position" in other:  # another slot is asked for
