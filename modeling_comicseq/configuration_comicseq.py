@@ -64,7 +64,7 @@ class ComicSeqConfig(PreTrainedConfig):
         `"joint"` encodes candidates together with the sequence: each attends to the context and to itself, the context
         attends to no candidate. `"independent"` scores projected candidates that the encoder has not read.
     similarity_term (`bool`, *optional*, defaults to `True`):
-        Whether to add a learned, scaled cosine of context and candidate to the scores of the multiple-choice heads.
+        Whether to add learned, scaled cosines of context and candidate to the scores of the multiple-choice heads.
     contrastive_objective (`str`, *optional*, defaults to `"views"`):
         `"views"`: InfoNCE between the strip vectors of two disjoint halves of a page that are encoded apart.
         `"nt_xent"`: panels of one page against panels of the other pages. `"cohesion"`: cosine of the panels of a page.

@@ -509,9 +509,11 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
         elif isinstance(module, ComicSeqBilinear):
             init.normal_(module.weight, std=1 / self.config.hidden_size)  # normalised states then score about 1
             init.zeros_(module.bias)
-        elif isinstance(module, ComicSeqSimilarity):
+        elif isinstance(module, (ComicSeqSimilarity, ComicSeqContextSimilarity)):
             init.eye_(module.projection.weight)
             init.constant_(module.log_scale, math.log(10.0))
+            if isinstance(module, ComicSeqContextSimilarity):
+                init.copy_(module.weight, torch.tensor(module.initial_weight))
 
     def save_pretrained(self, save_directory, **kwargs):
         """Saves weights, configuration and modelling files, so that the folder loads without this package."""
@@ -805,6 +807,42 @@ class ComicSeqSimilarity(nn.Module):
         return self.log_scale.exp() * (left @ right.transpose(-1, -2))
 
 
+class ComicSeqContextSimilarity(nn.Module):
+    """
+    Likeness `(B, K)` of candidates (B, K, D) to the panels (B, N, D) that are `shown` (B, N): learned, scaled cosines to
+    their mean, to the nearest before and the nearest after the asked place, and to the most alike. `offsets` (B, N) are
+    the panels' positions relative to that place, 0 where there is none.
+    """
+
+    initial_weight = (0.6, 0.3, 0.3, 0.3)
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.log_scale = nn.Parameter(torch.zeros(1))
+        self.weight = nn.Parameter(torch.zeros(len(self.initial_weight)))
+
+    def forward(
+        self, panels: torch.Tensor, candidates: torch.Tensor, shown: torch.Tensor, offsets: torch.Tensor
+    ) -> torch.Tensor:
+        vectors = torch.cat((masked_mean(panels, shown)[:, None], panels), dim=1)
+        vectors, candidates = (
+            nn.functional.normalize(self.projection(each), dim=-1) for each in (vectors, candidates)
+        )
+        to_mean, to_panels = (vectors @ candidates.transpose(-1, -2)).split((1, panels.shape[1]), dim=1)
+        before, after = shown & (offsets < 0), shown & (offsets > 0)
+        far = panels.shape[1] + offsets.abs().amax(1, keepdim=True)
+        nearest_before = take_slot(to_panels, torch.where(before, offsets, -far).argmax(1))
+        nearest_after = take_slot(to_panels, torch.where(after, offsets, far).argmin(1))
+        cosines = (
+            to_mean.squeeze(1),
+            torch.where(before.any(1, keepdim=True), nearest_before, 0.0),
+            torch.where(after.any(1, keepdim=True), nearest_after, 0.0),
+            to_panels.masked_fill(~shown[..., None], -1.0).amax(1),
+        )
+        return self.log_scale.exp() * (torch.stack(cosines, dim=-1) @ self.weight)
+
+
 class ComicSeqBilinear(nn.Module):
     """Bilinear form of every pair of `left` (B, M, D) and `right` (B, K, D), `(B, M, K)`."""
 
@@ -839,52 +877,66 @@ class ComicSeqConcatenationScorer(nn.Module):
 class ComicSeqPanelPickingHead(nn.Module):
     """
     Which candidate stands in the empty slot? Scores `(B, K)` from the slot's context (B, D) and candidates (B, K, D).
-    With `similarity_term`, likeness to the mean of the other panels (B, D) is added where that is given.
+    With `similarity_term`, likeness to the other panels (B, N, D) is added where these are given.
     """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
-        self.mean_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
+        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
 
     def forward(
-        self, context: torch.Tensor, candidates: torch.Tensor, panel_mean: torch.Tensor | None = None
+        self,
+        context: torch.Tensor,
+        candidates: torch.Tensor,
+        panels: torch.Tensor | None = None,
+        shown: torch.Tensor | None = None,
+        offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
         scores = self.scorer(context, candidates)
-        if self.mean_similarity is not None and panel_mean is not None:
-            scores = scores + self.mean_similarity(panel_mean[:, None], candidates).squeeze(1)
+        if self.context_similarity is not None and panels is not None:
+            scores = scores + self.context_similarity(panels, candidates, shown, offsets)
         return scores
 
 
 class ComicSeqCharacterCoherenceHead(nn.Module):
     """
     Do panels and candidate show the same characters? Scores `(B, K)` from the mean of the real panels (B, N, D) and
-    candidates (B, K, D); a single candidate (B, D) scores `(B,)`.
+    candidates (B, K, D); a single candidate (B, D) scores `(B,)`. With `similarity_term`, likeness to the panels is added
+    where `offsets` say where they stand.
     """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
+        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
 
     def forward(
-        self, panels: torch.Tensor, candidate: torch.Tensor, panel_mask: torch.Tensor | None = None
+        self,
+        panels: torch.Tensor,
+        candidate: torch.Tensor,
+        panel_mask: torch.Tensor | None = None,
+        offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        context = panels.mean(1) if panel_mask is None else masked_mean(panels, panel_mask)
-        if candidate.dim() == 2:
-            return self.scorer(context, candidate[:, None]).squeeze(1)
-        return self.scorer(context, candidate)
+        if panel_mask is None:
+            panel_mask = panels.new_ones(panels.shape[:2], dtype=torch.bool)
+        candidates = candidate[:, None] if candidate.dim() == 2 else candidate
+        scores = self.scorer(masked_mean(panels, panel_mask), candidates)
+        if self.context_similarity is not None and offsets is not None:
+            scores = scores + self.context_similarity(panels, candidates, panel_mask, offsets)
+        return scores.squeeze(1) if candidate.dim() == 2 else scores
 
 
 class ComicSeqClosureHead(nn.Module):
     """
     Which candidate comes next? Scores `(B, K)` from the last of the preceding panels (B, N, D) and candidates (B, K, D).
-    With `similarity_term`, likeness to their mean is added.
+    With `similarity_term`, likeness to all of them is added.
     """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.scorer = ComicSeqConcatenationScorer(config, num_layers=3)
-        self.mean_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
+        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
 
     def forward(
         self, preceding: torch.Tensor, candidates: torch.Tensor, panel_mask: torch.Tensor | None = None
@@ -892,9 +944,9 @@ class ComicSeqClosureHead(nn.Module):
         if panel_mask is None:
             panel_mask = preceding.new_ones(preceding.shape[:2], dtype=torch.bool)
         scores = self.scorer(take_slot(preceding, last_slot(panel_mask)), candidates)
-        if self.mean_similarity is not None:
-            panel_mean = masked_mean(preceding, panel_mask)
-            scores = scores + self.mean_similarity(panel_mean[:, None], candidates).squeeze(1)
+        if self.context_similarity is not None:
+            offsets = torch.arange(-preceding.shape[1], 0, device=preceding.device).expand_as(panel_mask)
+            scores = scores + self.context_similarity(preceding, candidates, panel_mask, offsets)
         return scores
 
 
@@ -1001,6 +1053,14 @@ def next_position(
     return torch.where(last_position < 0, -1, last_position + 1)
 
 
+def offsets_from(position: torch.Tensor, panels: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
+    """Positions (B, N) of `panels` (B, N, D) relative to each row's `position` (B,); 0 where one of the two is none (-1)."""
+    if position_ids is None:
+        position_ids = torch.arange(panels.shape[1], device=panels.device).expand(panels.shape[:2])
+    position = position[:, None]
+    return torch.where((position_ids >= 0) & (position >= 0), position_ids - position, 0)
+
+
 def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of each question `(B,)`: one of the candidates (B, K) is right; label -100 is ignored."""
     check_shape("labels", labels, logits.shape[0])
@@ -1079,10 +1139,20 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
         return {**inputs, "mask_position": mask_position, "position_ids": position_ids, "candidate_position": position}
 
     @staticmethod
-    def score(embeddings, head, panels, candidates, mask_position, attention_mask=None, candidate_mask=None, **inputs):
+    def score(
+        embeddings,
+        head,
+        panels,
+        candidates,
+        mask_position,
+        attention_mask=None,
+        position_ids=None,
+        candidate_mask=None,
+        **inputs,
+    ):
         shown = other_slots(panels, mask_position, attention_mask)
-        scores = head(take_slot(panels, mask_position), candidates, masked_mean(panels, shown))
-        return hide_padded(scores, candidate_mask)
+        offsets = offsets_from(position_at(mask_position, position_ids), panels, position_ids)
+        return hide_padded(head(take_slot(panels, mask_position), candidates, panels, shown, offsets), candidate_mask)
 
     @can_return_tuple
     @auto_docstring
@@ -1145,9 +1215,22 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
         }
 
     @staticmethod
-    def score(embeddings, head, panels, candidates, attention_mask=None, candidate_mask=None, **inputs):
+    def score(
+        embeddings,
+        head,
+        panels,
+        candidates,
+        attention_mask=None,
+        position_ids=None,
+        candidate_position=None,
+        candidate_mask=None,
+        **inputs,
+    ):
+        if candidate_position is None:
+            candidate_position = next_position(panels, attention_mask, position_ids)
+        offsets = offsets_from(candidate_position, panels, position_ids)
         panel_mask = None if attention_mask is None else attention_mask.bool()
-        return hide_padded(head(panels, candidates, panel_mask), candidate_mask)
+        return hide_padded(head(panels, candidates, panel_mask, offsets), candidate_mask)
 
     @staticmethod
     def losses(head, panels, candidates, logits, labels):

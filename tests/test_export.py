@@ -45,7 +45,10 @@ def test_one_class(name, run, tmp_path):
     assert report.loader == loader.__name__
     model = loader.from_pretrained(tmp_path / "out")
     assert type(model) is CLASSES[name]
-    assert torch.equal(outputs(name, model), outputs(name, CLASSES[name].from_pretrained(run)))
+    expected = CLASSES[name].from_pretrained(run)
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in expected.state_dict().items())
+    # Not bit for bit: a kernel's sums depend on where in memory the file puts the weights.
+    torch.testing.assert_close(outputs(name, model), outputs(name, expected), atol=1e-6, rtol=1e-6)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *(path.name for path in run.glob("*_comicseq.py")),
         *(
