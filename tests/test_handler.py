@@ -254,7 +254,10 @@ def test_pipeline_and_handler_without_the_package(folder):
     )
     answers = json.loads((folder / "answers.json").read_text())
     for task, inputs in asked.items():
-        expected, found = pipeline(task, model=str(folder))(inputs), (answers["pipeline"][task], answers["handler"][task])
+        expected, found = (
+            pipeline(task, model=str(folder))(inputs),
+            (answers["pipeline"][task], answers["handler"][task]),
+        )
         if task == "comic-strip-embedding":
             found = [np.array(found[0]), np.array([each["strip_embedding"] for each in found[1]])]
         for each in found:

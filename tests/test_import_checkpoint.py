@@ -129,7 +129,10 @@ BROKEN_WEIGHTS = {
         lambda weights: weights.update({ENCODER + "strip_query": torch.ones(24)}),
         "strip_query` has the shape",
     ),
-    "NaN": (lambda weights: weights["reading_order_head.order_scorer.bias"].fill_(torch.nan), "holds NaN, infinity or"),
+    "NaN": (
+        lambda weights: weights["reading_order_head.order_scorer.bias"].fill_(torch.nan),
+        "holds NaN, infinity or",
+    ),
     "beyond float32": (
         lambda weights: replace(weights, "reading_order_head.order_scorer.bias", lambda bias: bias.double() + 1e300),
         "a number outside float32; take",
