@@ -1,5 +1,6 @@
 """How often a page's nearest strips come from its own book: mean-pooled Stage 3 against the strip vectors of a model.
 
+Beside them stands the mean of the model's contextualised panels, which is what a search by pages could use instead.
 The pages are those of held-out books of a converted data set; of a long page, the first window. Chance and the intervals are
 over books; the gain is paired, model minus mean on the same pages. Half pages: the first half of a page's panels must find
 its second half among those of all pages, the halves encoded apart.
@@ -16,13 +17,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from modeling_comicseq import ComicSeqModel
 from modeling_comicseq.checkpoints import check_fits, load_checkpoint, read_config
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.opening import open_split
@@ -30,26 +34,43 @@ from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
-from modeling_comicseq.stage5.vectors import VectorStore, find_metadata, read_pages
+from modeling_comicseq.stage5.vectors import VectorStore, find_metadata, mean_panels, read_pages
 
 PAGES_AT_A_TIME = 128
-MEAN = "Stage 3, mean of the panels"
+MEAN = "Mean of the Stage 3 panels"
+STRIPS = "Strip vectors of {}"
+STATES = "Mean of the contextualised panels of {}"
 
 
-@torch.no_grad()
-def strip_vectors(model: torch.nn.Module | None, table: PanelTable, first: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Strip vectors of the panels `first` to `end` (B,) of a table: by the model, or their means where it is None."""
-    strips = []
+def mean(vectors: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Mean (B, D) of the real ones of `vectors` (B, N, D)."""
+    return np.where(real[..., None], vectors, 0).sum(axis=1) / real.sum(axis=1, keepdims=True)
+
+
+def makers(model: ComicSeqModel, name: str) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """What makes a page's vector (B, D) of its panels (B, N, P) and their mask (B, N), by name."""
+
+    @torch.no_grad()
+    def encode(panels: np.ndarray, real: np.ndarray) -> BaseModelOutputWithPooling:
+        return model(torch.from_numpy(panels), torch.from_numpy(real).long())
+
+    return {
+        MEAN: mean,
+        STRIPS.format(name): lambda panels, real: encode(panels, real).pooler_output.numpy(),
+        STATES.format(name): lambda panels, real: mean(encode(panels, real).last_hidden_state.numpy(), real),
+    }
+
+
+def page_vectors(make: Callable, table: PanelTable, first: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Vectors that `make` makes of the panels `first` to `end` (B,) of a table."""
+    found = []
     for lo in range(0, len(first), PAGES_AT_A_TIME):
         starts, counts = first[lo : lo + PAGES_AT_A_TIME], (end - first)[lo : lo + PAGES_AT_A_TIME]
         slots = np.arange(counts.max())
         real = slots < counts[:, None]
         panels = table.gather("panel_embeddings", np.where(real, starts[:, None] + slots, -1)).astype(np.float32)
-        if model is None:
-            strips.append(panels.sum(axis=1) / counts[:, None])
-        else:
-            strips.append(model(torch.from_numpy(panels), torch.from_numpy(real).long()).pooler_output.numpy())
-    return np.concatenate(strips)
+        found.append(make(panels, real))
+    return np.concatenate(found)
 
 
 def of_dataset(name: str, dataset: str, split: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
@@ -63,14 +84,13 @@ def of_dataset(name: str, dataset: str, split: str) -> tuple[dict[str, np.ndarra
     first, end = table.offsets[rows], table.offsets[rows + 1]
     long = end - first > 1
     middle = first + (end - first + 1) // 2
-    makers = {MEAN: None, f"Stage 5, {name}": model}
-    strips = {maker: strip_vectors(model, table, first, end) for maker, model in makers.items()}
+    makes = makers(model, name)
+    strips = {maker: page_vectors(make, table, first, end) for maker, make in makes.items()}
     halves = {
         maker: half_page_retrieval(
-            strip_vectors(model, table, first[long], middle[long]),
-            strip_vectors(model, table, middle[long], end[long]),
+            page_vectors(make, table, first[long], middle[long]), page_vectors(make, table, middle[long], end[long])
         ).hits
-        for maker, model in makers.items()
+        for maker, make in makes.items()
     }
     books = table.books[rows]
     return strips, {"books": books[long], **halves}, books
@@ -78,11 +98,15 @@ def of_dataset(name: str, dataset: str, split: str) -> tuple[dict[str, np.ndarra
 
 def of_stores(stage3: str, stage5: str, chosen: set[str] | None) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Strips of two stores of the same pages, by their makers, and their books."""
-    stores = {MEAN: VectorStore.open(stage3), f"Stage 5, {stage5}": VectorStore.open(stage5)}
     pages, strips = {}, {}
-    for maker, store in stores.items():
+    for maker, url in ((MEAN, stage3), (STRIPS.format(stage5), stage5), (STATES.format(stage5), stage5)):
+        store = VectorStore.open(url)
         labels = read_pages(find_metadata(store, None), store)
-        vectors = np.concatenate([store.read_strips(lo, hi) for lo, hi in store.blocks("strip")])
+        blocks = list(store.blocks("panel"))
+        if maker == STRIPS.format(stage5):
+            vectors = np.concatenate([store.read_strips(lo, hi) for lo, hi in blocks])
+        else:
+            vectors = np.concatenate([mean_panels(*store.read_panels(lo, hi)) for lo, hi in blocks])
         usable = np.isfinite(vectors).all(axis=1)
         rows = [
             row
@@ -91,7 +115,7 @@ def of_stores(stage3: str, stage5: str, chosen: set[str] | None) -> tuple[dict[s
         ]
         pages[maker] = [(labels.ids[row], labels.books[row]) for row in rows]
         strips[maker] = vectors[rows]
-    first, second = pages.values()
+    first, second, _ = pages.values()
     if first != second or not first:
         raise ComicSeqDataError(f"{stage3} and {stage5} do not hold the same pages: encode this Stage 3 store again.")
     return strips, np.asarray([book for _, book in first])

@@ -127,12 +127,26 @@ def read_file(file: Path) -> dict[str, Any]:
             f"{file} is no checkpoint of the original Stage 4 code: it has no `model_state_dict` of tensors."
         )
     for name, tensor in weights.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or not is_plain(tensor):
             raise ComicSeqDataError(
                 f"{file} is no checkpoint of the original Stage 4 code: {name!r} in its `model_state_dict` is no"
-                " tensor of floating-point numbers."
+                " dense tensor of floating-point numbers."
             )
     return saved
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether this is a dense tensor of 16-, 32- or 64-bit floats, all of whose numbers are in the file.
+
+    Few bytes can claim to be a tensor of any shape: without data (meta), or with one number for all (stride 0).
+    """
+    return (
+        tensor.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        and tensor.layout is torch.strided
+        and not tensor.is_nested
+        and tensor.device.type == "cpu"
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def read_sizes(weights: Mapping[str, torch.Tensor], file: Path) -> Sizes:
@@ -211,8 +225,10 @@ def check_weights(weights: Mapping[str, torch.Tensor], sizes: Sizes, file: Path)
                 f"{file}: `{name}` has the shape {tuple(weights[name].shape)} but {shape} is expected beside the"
                 " other tensors."
             )
-        if not weights[name].isfinite().all():
-            raise ComicSeqDataError(f"{file}: `{name}` holds NaN or infinity; take an earlier checkpoint.")
+        if not weights[name].float().isfinite().all():
+            raise ComicSeqDataError(
+                f"{file}: `{name}` holds NaN, infinity or a number outside float32; take an earlier checkpoint."
+            )
     for name in weights:
         if name not in shapes:
             raise ComicSeqDataError(

@@ -106,6 +106,13 @@ def test_command(file, tmp_path):
 
 
 ENCODER = "sequence_transformer."
+SCORER = "reading_order_head.order_scorer.weight"
+
+
+def replace(weights: dict, name: str, change) -> None:
+    weights[name] = change(weights[name])
+
+
 BROKEN_WEIGHTS = {
     "lacks a head": (lambda weights: weights.pop("text_cloze_head.text_scorer.bias"), "text_scorer.bias` is missing"),
     "lacks the encoder": (lambda weights: weights.pop(ENCODER + "strip_query"), "strip_query` is missing"),
@@ -122,7 +129,25 @@ BROKEN_WEIGHTS = {
         lambda weights: weights.update({ENCODER + "strip_query": torch.ones(24)}),
         "strip_query` has the shape",
     ),
-    "NaN": (lambda weights: weights["reading_order_head.order_scorer.bias"].fill_(torch.nan), "holds NaN or infinity"),
+    "NaN": (
+        lambda weights: weights["reading_order_head.order_scorer.bias"].fill_(torch.nan),
+        "holds NaN, infinity or",
+    ),
+    "beyond float32": (
+        lambda weights: replace(weights, "reading_order_head.order_scorer.bias", lambda bias: bias.double() + 1e300),
+        "a number outside float32; take",
+    ),
+    "sparse": (lambda weights: replace(weights, SCORER, torch.Tensor.to_sparse), f"'{SCORER}' in .* no dense tensor"),
+    "without data": (lambda weights: replace(weights, SCORER, lambda t: t.to("meta")), "is no dense tensor"),
+    "eight bits": (
+        lambda weights: replace(weights, SCORER, lambda t: t.to(torch.float8_e4m3fn)),
+        "is no dense tensor of floating-point numbers",
+    ),
+    # A file of some kilobytes whose tensor would fill a terabyte.
+    "one number for all": (
+        lambda weights: weights.update({ENCODER + "strip_query": torch.zeros(1).expand(1, 1, 2**40)}),
+        "is no dense tensor",
+    ),
     "learned positions": (lambda weights: weights[ENCODER + "pos_encoder.pe"].add_(0.1), "sinusoidal positions"),
     "no floats": (lambda weights: weights.update(extra=torch.ones(1, dtype=torch.long)), "'extra' in its"),
     "a name that is none": (lambda weights: weights.update({3: torch.ones(1)}), "3 in its `model_state_dict`"),

@@ -138,8 +138,8 @@ def _judge(panels: Space, strips: Space, neighbours: Neighbours | None) -> tuple
         f"The nearest page is of the same book for {share} of the pages, by chance for {chance}: what is near"
         " tends to belong together.",
         f"The vectors spread over {panels.effective_rank:.0f} (panels) and {strips.effective_rank:.0f} (strips) directions"
-        f" of {panels.width}, and those of different books have a mean cosine of {panels.between_books:.2f} and"
-        f" {strips.between_books:.2f}: the space has not collapsed.",
+        f" of {panels.width}, and those of different books have a mean cosine of {panels.between_books:z.2f} and"
+        f" {strips.between_books:z.2f}: the space has not collapsed.",
     ]
     if panels.shares and panels.within_pages is not None:
         book, page, rest = panels.shares
@@ -175,8 +175,8 @@ def _fingerprint(panels: Space, neighbours: Neighbours | None) -> list[str]:
         return []
     reading = [
         f"The panels of a page all carry the same mark of that page: two of them have a mean cosine of"
-        f" {panels.within_pages:.2f}, two from different pages of a book {panels.within_books:.2f} and two from different"
-        f" books {panels.between_books:.2f}.",
+        f" {panels.within_pages:z.2f}, two from different pages of a book {panels.within_books:z.2f} and two from different"
+        f" books {panels.between_books:z.2f}.",
         f"Of what tells panels apart, {_percent(page)} says which page they are from, {_percent(book)} which book, and"
         f" only {_percent(rest)} which panel ({_percent(MARK_SHARE)} for the page, hardly shared by the book, is a"
         " fingerprint).",
@@ -199,7 +199,7 @@ def _remarks(panels: Space, strips: Space) -> list[str]:
     for what, space in (("panel", panels), ("strip", strips)):
         if space.between_books is not None and NARROW_COSINE <= space.between_books < COLLAPSED_COSINE:
             remarks.append(
-                f"The {what} vectors lie in a narrow cone (mean cosine between books {space.between_books:.2f}): compare"
+                f"The {what} vectors lie in a narrow cone (mean cosine between books {space.between_books:z.2f}): compare"
                 " cosines with each other, not with a threshold, or subtract the mean vector first."
             )
         if space.not_finite:

@@ -315,7 +315,7 @@ def _names(urls: list[str]) -> list[str]:
 
 
 def _cosine(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else f"{value:z.3f}"
 
 
 def _share(neighbours: Neighbours | None) -> str:

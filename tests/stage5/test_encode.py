@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import fsspec
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from accelerate import PartialState
 from typer.testing import CliRunner
 
 from modeling_comicseq import ComicSeqModel
@@ -31,6 +33,7 @@ from modeling_comicseq.stage5.output import Output
 
 from ..data.stage3_stores import Source, make_source
 from ..model_inputs import build, tiny_config
+from ..training.processes import ranks
 
 SHARED_DATA = os.environ.get("COMICSEQ_DATA", "")
 PANELS = ("panel_embeddings",)
@@ -374,16 +377,17 @@ def test_work_for_other_input_is_not_reused(checkpoint, source, tmp_path, small_
     check_close(read(tmp_path / "out.zarr"), reference(checkpoint, source))
 
 
-def encode_until(step: int, steps, arguments, options) -> None:
-    """Encodes, counting everything that is done to files, and kills itself before the given step."""
-    done = 0
+def encode_until(step: int, steps, arguments, options, environment) -> None:
+    """Encodes, counting everything that is done to files, and kills itself before the given step of all processes."""
+    os.environ |= environment
+    PartialState._reset_state()  # the parent's
+    torch.set_num_threads(1)
 
     def count(*_: object) -> None:
-        nonlocal done
+        with steps.get_lock():
+            done, steps.value = steps.value, steps.value + 1
         if done == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        done += 1
-        steps.value = done
 
     def audit(event: str, arguments: tuple) -> None:
         if event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove"):
@@ -426,39 +430,69 @@ def encode_until(step: int, steps, arguments, options) -> None:
     os._exit(0)
 
 
-@pytest.mark.parametrize("options", [{}, {"zarr_format": 2, "dtype": "float16"}], ids=["3", "2"])
-def test_killed_anywhere(checkpoint, source, tmp_path, small_parts, monkeypatch, options):
+class Children:
+    """Encodes in one or more processes that were forked from this one, which has imported everything."""
+
+    def __init__(self, checkpoint: str, source: Source, output: Path, options: dict, processes: int = 1):
+        self.arguments, self.options, self.processes = (checkpoint, source, output), options, processes
+        self.steps = multiprocessing.get_context("fork").Value("i")
+
+    def encode(self, step: int = -1, kill_all: bool = True) -> list[int]:
+        """Exit codes; the process that comes to `step` is killed there, and the others with it or left to themselves."""
+        self.steps.value = 0
+        fork = multiprocessing.get_context("fork")
+        common = (step, self.steps, self.arguments, self.options)
+        started = [
+            fork.Process(target=encode_until, args=(*common, environment))
+            for environment in ([{}] if self.processes == 1 else ranks(self.processes))
+        ]
+        for process in started:
+            process.start()
+        if kill_all and step >= 0:
+            wait([process.sentinel for process in started], 120)
+            for process in started:
+                process.kill()
+        for process in started:
+            process.join(120)
+        codes = [process.exitcode for process in started]
+        for process in started:
+            process.kill()
+        assert None not in codes, "a process waits for ever for one that was killed"
+        return codes
+
+
+@pytest.mark.parametrize(
+    ("options", "processes"),
+    [({}, 1), ({"zarr_format": 2, "dtype": "float16"}, 1), ({}, 2)],
+    ids=["format 3", "format 2", "two processes"],
+)
+def test_killed_anywhere(checkpoint, source, tmp_path, small_parts, monkeypatch, options, processes):
     """No output or the complete one, and the next run completes it with the same bytes."""
     model = load_encoder(checkpoint)
     monkeypatch.setattr(encode, "load_encoder", lambda name: model)  # once for all runs
     output, expected = tmp_path / "out.zarr", tmp_path / "reference" / "out.zarr"
-    run(checkpoint, source, expected, **options)
-    fork = multiprocessing.get_context("fork")
-    steps = fork.Value("i")
-
-    def encode_in_child(step: int) -> int:
-        arguments = (checkpoint, source, output)
-        process = fork.Process(target=encode_until, args=(step, steps, arguments, options))
-        process.start()
-        process.join(60)
-        assert process.exitcode is not None
-        return process.exitcode
-
-    assert encode_in_child(-1) == 0
-    total = steps.value
+    assert Children(checkpoint, source, expected, options, processes).encode() == [0] * processes
+    run(checkpoint, source, tmp_path / "reference" / "here.zarr", **options)
+    check_close(read(expected), read(tmp_path / "reference" / "here.zarr"), 1e-6)
+    children = Children(checkpoint, source, output, options, processes)
+    assert children.encode() == [0] * processes
+    assert same_files(output, expected)
+    total = children.steps.value
     assert total > 60
     # Ten moments over the whole work, and the last ones: metadata, attributes, consolidation, the renames.
     last = range(total - 18, total, 3) if not options else ()
     moments = sorted({*np.linspace(0, total - 1, 10).astype(int).tolist(), *last})
     seen = set()
-    for moment in moments:
+    for number, moment in enumerate(moments):
         shutil.rmtree(output)
         os.unlink(tmp_path / "out_metadata.json")
-        assert encode_in_child(moment) == -signal.SIGKILL
+        # With several processes, every other time only one of them is killed: the others are to end by themselves.
+        codes = children.encode(moment, kill_all=number % 2 == 0)
+        assert -signal.SIGKILL in codes and (number % 2 == 0 or 0 not in codes[:1]), (moment, codes)
         seen.add(output.exists())
         if output.exists():
             assert same_files(output, expected)
-        run(checkpoint, source, output, **options)
+        assert children.encode() == [0] * processes
         assert same_files(output, expected), moment
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.zarr", "out_metadata.json", "reference"]
     assert seen == {True, False}

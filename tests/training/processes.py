@@ -46,11 +46,11 @@ class Run:
     """A run that has ended: each process's exit code (negative: killed by that signal) and what all wrote."""
 
     def __init__(self, words: list[str], log: Path, fault: Callable[[], None] | None = None, processes: int = 1):
-        ranks = [{}] if processes == 1 else _ranks(processes)
+        environments = [{}] if processes == 1 else ranks(processes)
         logs = [log.with_name(f"{log.name}-{rank}") for rank in range(processes)]
         started = [
             CONTEXT.Process(target=_run, args=(words, str(each), fault, rank))
-            for each, rank in zip(logs, ranks, strict=True)
+            for each, rank in zip(logs, environments, strict=True)
         ]
         for process in started:
             process.start()
@@ -61,7 +61,7 @@ class Run:
         self.output = "".join(each.read_text() for each in logs)
 
 
-def _ranks(processes: int) -> list[dict[str, str]]:
+def ranks(processes: int) -> list[dict[str, str]]:
     """The environment that a launcher gives each process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
