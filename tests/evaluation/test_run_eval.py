@@ -69,6 +69,29 @@ def test_two_models_are_compared_on_frozen_questions(models, small_corpus, tmp_p
         assert scores[key] == (result["score"], result["questions"])
 
 
+def test_more_candidates_than_the_optimum_supports_are_asked_all_the_same(models, small_corpus, tmp_path, capsys):
+    arguments = ("--split", "train", "--tasks", "panel_picking", "--protocol", "same_book", "in_page")
+    sizes = ("--num_candidates", "20", "--repeats", "1")
+    evaluate(models, small_corpus, *arguments, *sizes, "--output_dir", str(tmp_path / "out"))
+    printed = capsys.readouterr().out
+    assert "No optimum for panel_picking, same_book: a question has 20 candidates" in printed
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(found["notes"]) == 2 and "in_page (leaky)" in found["notes"][1]
+    assert {row["role"] for row in found["results"]} == {"baseline", "ablation", "model"}
+    assert {row["protocol"]: row["leaky"] for row in found["results"]} == {"same_book": False, "in_page": True}
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "## panel_picking, in_page (leaky)" in report and "in_page," not in report.replace("(leaky)", "")
+
+
+def test_leaky_questions_are_marked_where_they_are_frozen(small_corpus, tmp_path):
+    done = questions(
+        small_corpus, tmp_path / "set", "--tasks", "panel_picking", "--protocol", "in_page", "--repeats", "1"
+    )
+    assert done.exit_code == 0 and "leaky" in done.stdout
+    (about,) = json.loads((tmp_path / "set" / "questions.json").read_text())["sets"]
+    assert about["leaky"] is True
+
+
 def test_results_go_into_the_model_s_folder_and_on_its_card(models, small_corpus, capsys):
     evaluate(
         models, small_corpus, "--split", "train", "--tasks", "caption_relevance", "--repeats", "1", names=("second",)
