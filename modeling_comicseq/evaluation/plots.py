@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def _figure(width: float, height: float) -> Figure:
 def _scores(blocks: list[list[Result]]) -> Figure:
     figure = _figure(8, 1.2 + 0.45 * len(blocks))
     axes = figure.add_subplot()
-    labels: dict[str, Artist] = {}
+    labels: dict[str, Any] = {}
     names = []
     for line, block in enumerate(blocks):
         shown = _shown(block, same_questions=True)

@@ -58,7 +58,7 @@ ROWS = [
     ("character_coherence", "cross_book"),
     ("text_cloze", "cross_book"),
     ("panel_picking", "in_page"),
-    ("caption_relevance", "in_page"),
+    ("visual_closure", "in_page"),
     ("text_closure", "later_panels"),
     ("reading_order", ""),
 ]
