@@ -150,6 +150,20 @@ def test_one_clear_error(models, small_corpus, arguments, message):
         evaluate(models, small_corpus, *arguments)
 
 
+def test_models_that_do_not_fit(models, small_corpus, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ComicSeqDataError, match="There is no .*nowhere: name a model configuration, a checkpoint folder"):
+        run_eval.main(["--model", str(tmp_path / "nowhere"), "--dataset", str(small_corpus), "--split", "train"])
+    with pytest.raises(ComicSeqDataError, match="empty is no ComicSeq checkpoint: name a model on the Hub, or the folder"):
+        run_eval.main(["--model", str(tmp_path / "empty"), "--dataset", str(small_corpus), "--split", "train"])
+    narrow = ComicSeqConfig(panel_embedding_dim=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    ComicSeqForPreTraining(narrow).save_pretrained(tmp_path / "narrow")
+    with pytest.raises(
+        ComicSeqDataError, match="`panel_embeddings` of .* is 32 wide but `panel_embedding_dim` of .*narrow is 16: use"
+    ):
+        run_eval.main(["--model", str(tmp_path / "narrow"), "--dataset", str(small_corpus), "--split", "train"])
+
+
 def test_questions_that_do_not_fit(models, small_corpus, tmp_path):
     assert (
         questions(small_corpus, tmp_path / "set", "--tasks", "panel_picking", "--protocol", "same_book").exit_code == 0
