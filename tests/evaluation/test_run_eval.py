@@ -105,7 +105,7 @@ def test_results_go_into_the_model_s_folder_and_on_its_card(models, small_corpus
     assert "Warning" not in capsys.readouterr().out
 
 
-def test_vectors_of_another_origin_warn(models, tmp_path, capsys):
+def test_vectors_of_another_origin_are_refused_unless_meant(models, tmp_path, capsys):
     arguments = (
         "--split",
         "train",
@@ -120,7 +120,11 @@ def test_vectors_of_another_origin_warn(models, tmp_path, capsys):
     evaluate(models, seed, *arguments)
     assert "Warning" not in capsys.readouterr().out
     world = make_corpus(tmp_path / "world", num_books=2, world={"maps_seed": 1})
-    evaluate(models, world, *arguments)
+    with pytest.raises(
+        ComicSeqDataError, match="first was trained on vectors of another origin .* give --other_origin"
+    ):
+        evaluate(models, world, *arguments)
+    evaluate(models, world, *arguments, "--other_origin")
     printed = capsys.readouterr().out
     assert "first was trained on vectors of another origin than those of" in printed and "encoders is" in printed
     assert "another origin" in json.loads((tmp_path / "out" / "results.json").read_text())["notes"][0]
@@ -152,9 +156,13 @@ def test_one_clear_error(models, small_corpus, arguments, message):
 
 def test_models_that_do_not_fit(models, small_corpus, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ComicSeqDataError, match="There is no .*nowhere: name a model configuration, a checkpoint folder"):
+    with pytest.raises(
+        ComicSeqDataError, match="There is no .*nowhere: name a model configuration, a checkpoint folder"
+    ):
         run_eval.main(["--model", str(tmp_path / "nowhere"), "--dataset", str(small_corpus), "--split", "train"])
-    with pytest.raises(ComicSeqDataError, match="empty is no ComicSeq checkpoint: name a model on the Hub, or the folder"):
+    with pytest.raises(
+        ComicSeqDataError, match="empty is no ComicSeq checkpoint: name a model on the Hub, or the folder"
+    ):
         run_eval.main(["--model", str(tmp_path / "empty"), "--dataset", str(small_corpus), "--split", "train"])
     narrow = ComicSeqConfig(panel_embedding_dim=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
     ComicSeqForPreTraining(narrow).save_pretrained(tmp_path / "narrow")
