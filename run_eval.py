@@ -82,6 +82,12 @@ class EvaluationArguments:
     )
     seed: int | None = field(default=None, metadata={"help": "Seed of the questions. (default: 0)"})
     batch_size: int = field(default=256, metadata={"help": "Questions in a batch."})
+    other_origin: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to ask about vectors of other encoders than a model was trained on; it is an error otherwise."
+        },
+    )
     output_dir: str | None = field(
         default=None,
         metadata={
@@ -155,6 +161,18 @@ def load_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, 
             model.cuda()  # type: ignore[call-arg]
         models[name] = Candidate(path, config, model, untrained)
     return models
+
+
+def check_origins(arguments: EvaluationArguments, table: PanelTable, note: Note) -> None:
+    """Refuses vectors of other encoders than a model was trained on, unless they are meant; then they are noted."""
+    provenance = read_provenance(table.dataset)
+    for path in arguments.model:
+        if difference := other_origin(path, provenance, arguments.dataset):
+            if not arguments.other_origin:
+                raise ComicSeqDataError(
+                    f"{difference} Use the data that the model was made for, or give --other_origin to ask all the same."
+                )
+            note(f"Warning: {difference}")
 
 
 def answering(arguments: EvaluationArguments, models: dict[str, Candidate], task: str, note: Note) -> list[str]:
@@ -255,10 +273,7 @@ def main(argv: list[str] | None = None) -> None:
             notes.append(sentence)
             console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
-    provenance = read_provenance(table.dataset)
-    for path in arguments.model:
-        if warning := other_origin(path, provenance, arguments.dataset):
-            note(f"Warning: {warning}")
+    check_origins(arguments, table, note)
     questions = draw_or_load(arguments, settings, table, models, note)
     results, differences = ask_all(arguments, models, table, questions, note)
     print_results(results, differences, console)

@@ -12,6 +12,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
+from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 
 from .checks import did_you_mean
@@ -32,6 +33,8 @@ def read_config(name: str) -> ComicSeqConfig:
     Raises:
         ComicSeqDataError: If there is none, or it is not ComicSeq's or not valid.
     """
+    if Path(name).is_dir() and not (Path(name) / CONFIG_NAME).is_file():  # would be read as one that says nothing
+        raise _no_checkpoint(name, FileNotFoundError(f"it holds no {CONFIG_NAME}"))
     try:
         values, _ = PreTrainedConfig.get_config_dict(name)
     except OSError as error:
@@ -39,7 +42,7 @@ def read_config(name: str) -> ComicSeqConfig:
             raise ComicSeqDataError(
                 f"There is no {name}: name a model configuration, a checkpoint folder or a model on the Hub."
             ) from None
-        raise ComicSeqDataError(f"{name} is no ComicSeq checkpoint: {first_line(error)}") from None
+        raise _no_checkpoint(name, error) from None
     if not isinstance(values, dict):
         raise ComicSeqDataError(f"{name} must be a JSON object of the configuration's fields.")
     if values.get("model_type", "comicseq") != "comicseq":
@@ -49,6 +52,13 @@ def read_config(name: str) -> ComicSeqConfig:
     if "transformers_version" not in values:  # written by hand
         _check_names(values, name)
     return _build(values, name)
+
+
+def _no_checkpoint(name: str, error: Exception) -> ComicSeqDataError:
+    return ComicSeqDataError(
+        f"{name} is no ComicSeq checkpoint: name a model on the Hub, or the folder that run_pretraining.py or"
+        f" `save_pretrained` wrote ({first_line(error).rstrip('.')})."
+    )
 
 
 def override_config(config: ComicSeqConfig, values: Mapping[str, Any], source: str) -> ComicSeqConfig:
@@ -95,7 +105,7 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
             name, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (OSError, SafetensorError) as error:
-        raise ComicSeqDataError(f"{name} is no ComicSeq checkpoint: {first_line(error)}") from None
+        raise _no_checkpoint(name, error) from None
     model, info = loaded
     if info["mismatched_keys"]:
         key, saved, wanted = sorted(info["mismatched_keys"])[0]

@@ -506,6 +506,7 @@ def questions(
         from modeling_comicseq.checks import check_protocols
         from modeling_comicseq.data.opening import open_split
         from modeling_comicseq.evaluation.question_sets import check_tasks, freeze
+        from modeling_comicseq.evaluation.results import LEAKY
 
         names, protocols = ([name for item in items for name in item.split(",")] for items in (tasks, protocol))
         check_tasks(names)
@@ -524,7 +525,7 @@ def questions(
     table = Table("task", "protocol", "questions", "books", "fingerprint", title=str(output))
     for each in about["sets"]:
         numbers = (f"{each[name]:,}" for name in ("questions", "books"))
-        table.add_row(each["task"], each["protocol"], *numbers, each["fingerprint"])
+        table.add_row(each["task"], LEAKY.get(each["protocol"], each["protocol"]), *numbers, each["fingerprint"])
     Console().print(table)
     typer.echo(f"fingerprint {about['fingerprint']}")
 

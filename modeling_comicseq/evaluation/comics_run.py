@@ -120,6 +120,23 @@ class Lesson:
         self.texts = texts[texts >= 0]
 
 
+class PairsLesson:
+    """The same for character coherence.
+
+    Attributes:
+        train: Training questions of the file.
+        made: Questions made from the panels that training questions show.
+        test: Questions to answer.
+    """
+
+    def __init__(self, data: ComicsData, side: Side):
+        pairs, books = pair_questions(data.coherence, data.bank), sorted(side.train)
+        self.train = pairs.select(np.isin(pairs.book_ids, books))
+        self.test = pairs.select(np.isin(pairs.book_ids, sorted(side.test)))
+        shown = [each.select(np.isin(each.book_ids, books)) for each in (data.coherence, data.cloze[0])]
+        self.made = made_pairs(shown, data.bank)
+
+
 def texts_of_books(data: ComicsData, books: set[str]) -> np.ndarray:
     """Rows of all texts known to stand in `books`: on their pages, and as contexts and right texts of their questions."""
     pages = np.flatnonzero(np.isin(data.pages.book_ids, sorted(books)))
@@ -198,13 +215,8 @@ def run_coherence_side(
     data: ComicsData, side: Side, settings: CoherenceTraining, cache: Path, progress: bool = True
 ) -> tuple[list[Choices], dict[str, Scores]]:
     """The coherence questions of `side.test`, as one file, and the scores of every row for them."""
-    lesson = Lesson(data, side)
-    choices, pairs = first_boxes(data.coherence, data.bank), pair_questions(data.coherence, data.bank)
-    in_train, in_test = (np.isin(choices.book_ids, sorted(books)) for books in (side.train, side.test))
-    train, test = pairs.select(in_train), pairs.select(in_test)
-    cloze = data.cloze[0]
-    shown = [data.coherence.select(in_train), cloze.select(np.isin(cloze.book_ids, sorted(side.train)))]
-    made = made_pairs(shown, data.bank)
+    lesson, pairs = Lesson(data, side), PairsLesson(data, side)
+    choices = first_boxes(data.coherence, data.bank)
     rows: dict[str, Scores] = {}
     vectors: list[torch.Tensor] = []
 
@@ -213,18 +225,18 @@ def run_coherence_side(
         if not vectors:
             vectors.append(torch.from_numpy(data.bank.vectors(lesson.texts, settings.text_width)))
         answers = []
-        for model in train_coherence(settings, vectors[0], made, train, seed, on_step):
-            answers.append([ask_coherence(model, vectors[0], test, settings.with_context)])
+        for model in train_coherence(settings, vectors[0], pairs.made, pairs.train, seed, on_step):
+            answers.append([ask_coherence(model, vectors[0], pairs.test, settings.with_context)])
         return answers
 
     variants = {COMICSEQ: settings, "ComicSeq without context": replace(settings, with_context=False)}
     for name, variant in variants.items():
-        steps = coherence_steps(variant, len(made), len(train))
+        steps = coherence_steps(variant, len(pairs.made), len(pairs.train))
         pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, [0], cache, steps, progress)
         if name == COMICSEQ:
             rows["ComicSeq, pretrained, not tuned"] = pretrained
-    asked = [choices.select(in_test)]
-    rows = baseline_rows([choices.select(in_train)], asked, data.bank, lesson.texts) | rows
+    learned, asked = ([choices.select(np.isin(choices.book_ids, sorted(books)))] for books in (side.train, side.test))
+    rows = baseline_rows(learned, asked, data.bank, lesson.texts) | rows
     return asked, _in_order(rows, [COMICSEQ])
 
 

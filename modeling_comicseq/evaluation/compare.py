@@ -27,7 +27,7 @@ from .metrics import (
 from .optimum import candidate_log_ratio, joint_log_posterior
 from .order_optimum import MAX_PANELS, order_posterior
 from .questions import QuestionSet, right_candidates
-from .results import Difference, Group, Result, Score
+from .results import Difference, Group, Result, Score, heading
 from .scoring import model_logits, pair_logits, predicted_orders
 
 CHOICE_METRICS = ("top-1 accuracy", "mean reciprocal rank")
@@ -145,7 +145,7 @@ def _has_optimum(
             return True
         except ComicSeqDataError as error:
             reason = str(error).rstrip(".")
-    note(f"No optimum for {questions.task}, {questions.protocol}: {reason}.")
+    note(f"No optimum for {heading(questions.task, questions.protocol)}: {reason}.")
     return False
 
 

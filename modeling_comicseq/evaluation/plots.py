@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,20 +31,26 @@ def plot_results(results: Sequence[Result], folder: Path) -> list[str]:
     return ["scores.png", "by_page_length.png"]
 
 
-def _shown(block: list[Result]) -> list[tuple[Result, str]]:
-    """The rows of a question set that are drawn, with their colours."""
+def _shown(block: list[Result], same_questions: bool = False) -> list[tuple[Result, str]]:
+    """The rows of a question set that are drawn, with their colours.
+
+    Args:
+        block: All rows.
+        same_questions: Of models, their answers on the questions of an optimum that is known for some only.
+    """
     shown = [(result, CHANCE) for result in block if result.answerer == "chance"]
     cosine = best_cosine(block)
     shown += [(cosine, COSINE)] if cosine is not None else []
     shown += [(result, OPTIMUM) for result in block if result.role == "optimum" and ", " not in result.answerer]
-    models = [result for result in block if result.role == "model"]
+    subsets = [result for result in block if result.role == "subset"] if same_questions else []
+    models = subsets or [result for result in block if result.role == "model"]
     return shown + [(model, MODELS[number % len(MODELS)]) for number, model in enumerate(models)]
 
 
 def _label(result: Result) -> str:
     if result.role == "baseline":
         return "chance" if result.answerer == "chance" else "best cosine"
-    return "optimum" if result.role == "optimum" else result.answerer
+    return "optimum" if result.role == "optimum" else result.model
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -56,28 +62,25 @@ def _figure(width: float, height: float) -> Figure:
 def _scores(blocks: list[list[Result]]) -> Figure:
     figure = _figure(8, 1.2 + 0.45 * len(blocks))
     axes = figure.add_subplot()
-    labels: dict[str, None] = {}
-    for line, block in enumerate(reversed(blocks)):
-        shown = _shown(block)
+    labels: dict[str, Any] = {}
+    names = []
+    for line, block in enumerate(blocks):
+        shown = _shown(block, same_questions=True)
+        names.append(heading(block[0].task, block[0].protocol))
+        if any(result.role == "subset" for result, _ in shown):
+            names[-1] += f"\n{shown[-1][0].answerer.removeprefix(shown[-1][0].model).strip()}"
         for number, (result, colour) in enumerate(shown):
             score, label = result.score, _label(result)
             errors = np.nan_to_num([[score.mean - score.low], [score.high - score.mean]]).clip(min=0)
             height = line + 0.5 * (number / max(len(shown) - 1, 1) - 0.5)
-            axes.errorbar(
-                100 * score.mean,
-                height,
-                xerr=100 * errors,
-                fmt="o",
-                markersize=4,
-                color=colour,
-                label=None if label in labels else label,
-            )
-            labels[label] = None
-    axes.set_yticks(range(len(blocks)), [heading(b[0].task, b[0].protocol) for b in reversed(blocks)])
+            bar = axes.errorbar(100 * score.mean, height, xerr=100 * errors, fmt="o", markersize=4, color=colour)
+            labels.setdefault(label, bar)
+    axes.set_yticks(range(len(blocks)), names)
+    axes.invert_yaxis()
     axes.set_xlabel("top-1 accuracy (reading order: pairwise), %")
-    axes.set_xlim(0, 100)
+    axes.set_xlim(-2, 102)  # a whole dot at either end
     axes.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper center", ncols=5, fontsize="small")
+    figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=5, fontsize="small")
     return figure
 
 

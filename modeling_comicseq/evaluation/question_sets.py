@@ -18,6 +18,7 @@ from ..data.errors import ComicSeqDataError
 from ..data.panels import PanelTable
 from ..data.views import check_servable
 from .questions import QuestionSet, draw_question_set, split_fingerprint
+from .results import LEAKY, heading
 
 FORMAT = "comicseq-questions-1"
 ABOUT = "questions.json"
@@ -73,6 +74,7 @@ class Questions:
                 {
                     "task": questions.task,
                     "protocol": questions.protocol,
+                    "leaky": questions.protocol in LEAKY,
                     "questions": len(questions),
                     "books": len(np.unique(table.books[questions.rows])),
                     "fingerprint": questions.fingerprint,
@@ -103,7 +105,7 @@ def askable(
         except ComicSeqDataError as error:
             if left_out is None:
                 raise
-            left_out(f"Left out {task}{', ' + protocol if protocol else ''}: {error}")
+            left_out(f"Left out {heading(task, protocol)}: {error}")
         else:
             sets.append((task, protocol))
     return sets

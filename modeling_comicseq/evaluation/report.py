@@ -252,7 +252,8 @@ def _section(block: list[Result], differences: Sequence[Difference]) -> list[str
             lines.append(f"{model} reaches {100 * share:.0f} % of the attainable gain over chance.")
     header = ["", *(_title(metric) for metric in first.metrics), *(f"{model} minus this" for model in models)]
     rows = [
-        [result.answerer, *_cells(result), *(_difference(mine, model, result) for model in models)] for result in block
+        [result.answerer, *_cells(result), *(_difference(mine, model, result, block) for model in models)]
+        for result in block
     ]
     lines += ["", *_table(header, rows)]
     shown = [result for result in block if result.role in ("model", "optimum")]
@@ -279,9 +280,12 @@ def _title(metric: str) -> str:
     return metric if metric in AS_NUMBERS else f"{metric}, %"
 
 
-def _difference(differences: Sequence[Difference], model: str, other: Result) -> str:
+def _difference(differences: Sequence[Difference], model: str, other: Result, block: Sequence[Result]) -> str:
+    """The model minus another row; minus an optimum of some questions only, the model's answers on these."""
+    subsets = [each.answerer for each in block if (each.role, each.model) == ("subset", model)]
+    mine = (model, *subsets) if other.role == "optimum" else (model,)
     for d in differences:
-        if (d.answerer, d.minus, d.metric) == (model, other.answerer, other.metric):
+        if d.answerer in mine and (d.minus, d.metric) == (other.answerer, other.metric):
             return interval(d.difference.mean, d.difference.low, d.difference.high, signed=True)
         if (d.answerer, d.minus, d.metric) == (other.answerer, model, other.metric):
             low, high = -d.difference.high, -d.difference.low

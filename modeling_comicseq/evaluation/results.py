@@ -116,8 +116,9 @@ def results_json(results: Sequence[Result], differences: Sequence[Difference]) -
 
 
 def _result_json(result: Result) -> dict[str, Any]:
-    """A result with its first metric as `score`, `low` and `high`, too."""
+    """A result with its first metric as `score`, `low` and `high`, too, and whether its protocol is leaky."""
     first = {name: getattr(result, name) for name in ("task", "protocol", "answerer", "metric")}
+    first["leaky"] = result.protocol in LEAKY
     score = {"score": result.score.mean, "low": result.score.low, "high": result.score.high}
     return first | score | asdict(result)
 

@@ -1,14 +1,17 @@
 """The text encoder on a tiny BERT made here: pooling, batches, the cache, and what a user is told."""
 
+import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast, GPT2Config, GPT2Model, T5Config, T5Model
 
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.encoders.lexical import count_words, project_words, weight_words, words
+from modeling_comicseq.encoders.pooling import pool
 from modeling_comicseq.encoders.text import embed_texts, load_text_encoder
 
 TEXTS = ["the cat", "", "the cat sat on the mat", "mat", "the cat", "on on on", "   "]
@@ -114,3 +117,86 @@ def test_projection_keeps_likeness():
     dense = project_words(weighted, 4096)
     assert np.abs(dense @ dense.T - (weighted @ weighted.T).toarray()).max() < 0.1
     np.testing.assert_allclose(project_words(weighted[:5], 4096), dense[:5], atol=1e-6)  # whatever else is there
+
+
+def sentence_transformer(folder, target, **flags):
+    """The same BERT as sentence-transformers saves it."""
+    shutil.copytree(folder, target)
+    (target / "1_Pooling").mkdir()
+    (target / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 8, **flags}))
+    kinds = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
+    modules = [
+        {"idx": i, "path": path, "type": f"sentence_transformers.models.{k}"} for i, (k, path) in enumerate(kinds)
+    ]
+    (target / "modules.json").write_text(json.dumps(modules))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("flags", "reduce"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, lambda states: states[0]),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, lambda states: states.mean(0)),
+        ({"pooling_mode_max_tokens": True}, lambda states: states.amax(0)),
+        ({"pooling_mode_lasttoken": True}, lambda states: states[-1]),
+        ({"pooling_mode": "cls"}, lambda states: states[0]),
+    ],
+)
+def test_a_sentence_transformer_is_pooled_as_it_says(folder, tmp_path, flags, reduce):
+    encoder = load_text_encoder(str(sentence_transformer(folder, tmp_path / "model", **flags)), device="cpu")
+    tokenizer, model = BertTokenizerFast.from_pretrained(folder), BertModel.from_pretrained(folder).eval()
+    for text, vector in zip(TEXTS, encoder.encode(TEXTS), strict=True):
+        if text.strip():
+            with torch.no_grad():
+                expected = reduce(model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]).numpy()
+            np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
+def test_padding_is_not_pooled_on_either_side(pooling):
+    states, padding = torch.randn(1, 3, 4), torch.full((1, 2, 4), torch.nan)
+    expected = pool(states, torch.ones(1, 3), pooling)
+    right = pool(torch.cat((states, padding), 1), torch.tensor([[1, 1, 1, 0, 0]]), pooling)
+    left = pool(torch.cat((padding, states), 1), torch.tensor([[0, 0, 1, 1, 1]]), pooling)
+    torch.testing.assert_close((right, left), (expected, expected))
+
+
+def test_what_a_sentence_transformer_needs_beside_pooling_is_refused(folder, tmp_path):
+    both = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
+    with pytest.raises(
+        ComicSeqDataError, match="pools by pooling_mode_cls_token, pooling_mode_mean_tokens, but one of"
+    ):
+        load_text_encoder(str(sentence_transformer(folder, tmp_path / "both", **both)))
+    with pytest.raises(ComicSeqDataError, match="pools by pooling_mode_weightedmean_tokens, but one of mean, cls"):
+        other = {"pooling_mode_weightedmean_tokens": True}
+        load_text_encoder(str(sentence_transformer(folder, tmp_path / "other", **other)))
+    dense = sentence_transformer(folder, tmp_path / "dense", pooling_mode_mean_tokens=True)
+    modules = json.loads((dense / "modules.json").read_text())
+    modules.append({"idx": 3, "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (dense / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ComicSeqDataError, match="dense ends in a module Dense, which is not read here"):
+        load_text_encoder(str(dense))
+
+
+def test_the_encoder_of_a_model_with_a_decoder_is_read(folder, tmp_path):
+    config = T5Config(vocab_size=11, d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2)
+    torch.manual_seed(0)
+    model = T5Model(config).eval()
+    model.save_pretrained(tmp_path)
+    BertTokenizerFast.from_pretrained(folder).save_pretrained(tmp_path)
+    encoder = load_text_encoder(str(tmp_path), device="cpu")
+    tokens = torch.tensor([BertTokenizerFast.from_pretrained(folder)("the cat")["input_ids"]])
+    with torch.no_grad():
+        mean = model.encoder(input_ids=tokens).last_hidden_state[0].mean(0).numpy()
+    np.testing.assert_allclose(encoder.encode(["the cat", "mat on mat"])[0], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_a_model_without_a_padding_token_is_padded(folder, tmp_path):
+    torch.manual_seed(0)
+    GPT2Model(GPT2Config(vocab_size=11, n_embd=8, n_layer=2, n_head=2, n_positions=16)).save_pretrained(tmp_path)
+    tokenizer = BertTokenizerFast.from_pretrained(folder)
+    tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"
+    tokenizer.save_pretrained(tmp_path)
+    encoder = load_text_encoder(str(tmp_path), device="cpu")
+    alone = encoder.encode(["cat"])[0]
+    np.testing.assert_allclose(encoder.encode(["cat", "the cat sat on the mat"])[0], alone, atol=1e-5)

@@ -34,6 +34,7 @@ from modeling_comicseq.evaluation.comics_run import (
     COSINE,
     ComicsData,
     Lesson,
+    PairsLesson,
     results_table,
     run_cloze_side,
     run_table,
@@ -230,6 +231,9 @@ def check_apart(data):
             assert learned and tested and not learned & tested
             assert not {book for book, _ in learned} & {book for book, _ in tested}
             assert {book for book, _ in learned} <= side.train
+            pairs = PairsLesson(data, side)
+            assert set(pairs.train.book_ids) | set(pairs.made.book_ids) <= side.train
+            assert len(pairs.test) and set(pairs.test.book_ids) <= side.test
             # Nor does a text that is known to stand in a book that is asked, and in no other, whatever it was for.
             asked_only = set(texts_of_books(data, side.test)) - set(texts_of_books(data, side.train))
             shown = [each for train in lesson.train for each in (train.contexts, train.candidates)]

@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import HfApi, HfFileSystem, RepoFile, RepoFolder
+from huggingface_hub.errors import EntryNotFoundError
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -27,7 +29,7 @@ from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.encoders.image import ImageEncoder
 from modeling_comicseq.encoders.projection import PanelProjection
 from modeling_comicseq.evaluation import comics_pap_run
-from modeling_comicseq.evaluation.comics_pap import SKILLS, find_skills
+from modeling_comicseq.evaluation.comics_pap import HUB_NAME, SKILLS, find_skills
 from modeling_comicseq.evaluation.comics_pap_answers import SkillAnswers, choose, read_modalities
 from modeling_comicseq.evaluation.comics_pap_report import pap_results, predictions
 from modeling_comicseq.evaluation.comics_pap_run import run_comics_pap
@@ -256,6 +258,76 @@ def test_a_long_context_is_cut_to_the_panels_nearest_to_the_gap(tmp_path):
         (question,) = embedded(write(tmp_path / "val.parquet", [row]), most_context=7)
         np.testing.assert_allclose(question.context_pictures, vectors[list(expected)], atol=1e-6)
         assert question.index == gap - expected[0]
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Huggingface_hub's own file system over a local folder in the place of every data set on the Hub."""
+
+    def serve(root: Path):
+        def entry(path: Path):
+            name = path.relative_to(root).as_posix()
+            if path.is_dir():
+                return RepoFolder(path=name, oid="0")
+            return RepoFile(path=name, size=path.stat().st_size, oid="0")
+
+        def list_repo_tree(api, repo_id, path_in_repo="", recursive=False, **kwargs):
+            if not (root / path_in_repo).is_dir():
+                raise EntryNotFoundError(f"no {path_in_repo}")
+            yield from map(entry, sorted((root / path_in_repo).glob("**/*" if recursive else "*")))
+
+        def get_paths_info(api, repo_id, paths, **kwargs):
+            return [entry(root / path) for path in paths if (root / path).exists()]
+
+        def open_local(filesystem, path, mode="rb", **kwargs):
+            return (root / filesystem.resolve_path(path).path_in_repo).open(mode)
+
+        monkeypatch.setattr(HfApi, "repo_info", lambda api, repo_id, **kwargs: None)
+        monkeypatch.setattr(HfApi, "list_repo_tree", list_repo_tree)
+        monkeypatch.setattr(HfApi, "get_paths_info", get_paths_info)
+        monkeypatch.setattr(HfFileSystem, "_open", open_local)
+
+    HfFileSystem.clear_instance_cache()
+    yield serve
+    HfFileSystem.clear_instance_cache()
+
+
+def test_the_data_set_on_the_hub_is_read_configuration_by_configuration(tmp_path, hub):
+    """Five folders of numbered parquet files, beside a card and figures; the test split hides its solutions."""
+    for skill in SKILLS:
+        for part in range(2):
+            rows = [made_row(2 * part + i, skill) for i in range(2)]
+            write(tmp_path / skill / f"val-0000{part}-of-00002.parquet", rows)
+        hidden = [made_row(i, skill, "test", solution_index=-1) for i in range(3)]
+        write(tmp_path / skill / "test-00000-of-00001.parquet", hidden)
+    (tmp_path / "README.md").write_text("# ComicsPAP")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "closure.png").write_bytes(picture((0, 0, 0))["bytes"])
+    hub(tmp_path)
+    found = find_skills(HUB_NAME)
+    assert [(files.skill, files.num_samples, files.num_known) for files in found] == [(s, 4, 4) for s in SKILLS]
+    for files in found:
+        assert [sample.sample_id for sample in files] == [f"val-{files.skill}-{i}" for i in range(4)]
+    hidden = find_skills(HUB_NAME, "test", ["caption_relevance"])[0]
+    assert (hidden.num_samples, hidden.num_known) == (3, 0)
+    for sample in hidden:
+        assert (sample.context, sample.index, sample.solution) == ([], -1, -1) and sample.caption
+    with pytest.raises(ComicSeqDataError, match="VLR-CVC/ComicsPAP has no ComicsPAP sample in the split 'train'"):
+        find_skills(HUB_NAME, "train")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch, hub):
+    class ConnectError(Exception):
+        """As the Hub's client raises it: no OSError."""
+
+    def refuse(*args, **kwargs):
+        raise ConnectError("no network")
+
+    monkeypatch.setattr(HfApi, "repo_info", refuse)
+    with pytest.raises(
+        ComicSeqDataError, match="ComicsPAP cannot be reached .ConnectError.: check the name and the net"
+    ):
+        find_skills(HUB_NAME)
 
 
 def answers_of(skill: str, choices: list[int], solutions: list[int], options: list[int], books=None) -> SkillAnswers:

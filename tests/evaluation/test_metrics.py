@@ -113,6 +113,25 @@ def test_intervals_cover_at_their_nominal_rate(num_books):
     assert 0.93 <= covered <= 0.97
 
 
+@pytest.mark.parametrize("num_books", [12, 40])
+def test_paired_intervals_cover_at_their_nominal_rate(num_books):
+    # Two answerers of the same questions: hard books are hard for both, the gain differs from book to book, and four of
+    # five questions depend on the same luck.
+    generator, trials = np.random.default_rng(num_books), 1500
+    books = np.repeat(np.arange(num_books), generator.integers(10, 60, num_books))
+    difficulty = 0.9 * generator.beta(6, 4, (num_books, trials))
+    gain = generator.uniform(0.0, 0.1, (num_books, trials))  # mean 0.05
+    luck, own = generator.random((2, len(books), trials))
+    shared = generator.random(luck.shape) < 0.8
+    first, second = luck < (difficulty + gain)[books], np.where(shared, luck, own) < difficulty[books]
+    bootstrap = BookBootstrap(books)
+    for trial in range(trials):
+        bootstrap.add(first[:, trial].astype(float) - second[:, trial])
+    intervals = np.asarray(bootstrap.intervals(resamples=1000))
+    covered = ((intervals[:, 1] <= 0.05) & (intervals[:, 2] >= 0.05)).mean()
+    assert 0.93 <= covered <= 0.97
+
+
 def test_a_paired_difference_is_narrower_than_its_parts():
     generator = np.random.default_rng(0)
     books = np.repeat(np.arange(30), 20)

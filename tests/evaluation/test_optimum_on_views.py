@@ -54,9 +54,11 @@ def untrained_model() -> ComicSeqForPreTraining:
 
 
 ROWS = [
-    ("panel_picking", "same_book"),
-    ("caption_relevance", "same_book"),
+    *((task, "same_book") for task in TASKS),
+    ("character_coherence", "cross_book"),
     ("text_cloze", "cross_book"),
+    ("panel_picking", "in_page"),
+    ("visual_closure", "in_page"),
     ("text_closure", "later_panels"),
     ("reading_order", ""),
 ]
@@ -86,6 +88,9 @@ def test_more_candidates_than_pages_drop_the_optimum_with_a_note(data):
     questions = draw_question_set(table, "visual_closure", "later_panels", num_candidates=9)
     results, _ = compare({"model": untrained_model()}, table, questions, world=world, note=notes.append)
     assert len(notes) == 2 and "at most 8 candidates" in notes[1]
+    questions = draw_question_set(table, "visual_closure", "in_page", num_candidates=9)
+    compare({"model": untrained_model()}, table, questions, world=world, note=notes.append)
+    assert "No optimum for visual_closure, in_page (leaky): " in notes[2]
 
 
 def test_the_model_is_also_scored_on_the_pages_of_the_order_optimum(data):

@@ -66,6 +66,23 @@ def test_the_report_holds_every_row():
     assert share_of_optimum(RESULTS, "model") == pytest.approx((0.411 - 0.2) / (0.6 - 0.2))
 
 
+def test_the_order_s_optimum_is_set_against_the_model_on_the_same_pages():
+    order = [
+        result("chance", "baseline", 0.5, task="reading_order", protocol=""),
+        result("optimum (up to 7 panels)", "optimum", 0.9, task="reading_order", protocol=""),
+        result("model (up to 7 panels)", "subset", 0.7, "model", task="reading_order", protocol=""),
+        result("model", "model", 0.6, "model", task="reading_order", protocol=""),
+    ]
+    gap = Score(-0.2, -0.25, -0.15)
+    minus = Difference(
+        "reading_order", "", "model (up to 7 panels)", "optimum (up to 7 panels)", "top-1 accuracy", gap
+    )
+    lines = report_markdown(order, [minus], {}, [], []).splitlines()
+    row = next(line for line in lines if line.startswith("| optimum (up to 7 panels) |"))
+    assert row.endswith("| -20.0 [-25.0, -15.0] |")
+    assert next(line for line in lines if line.startswith("| model |")).endswith("|  |")
+
+
 def test_results_are_json_that_anything_reads(tmp_path):
     content = {"settings": {"seed": 3}} | results_json(RESULTS, DIFFERENCES)
     write_results(content, tmp_path / "new" / "results.json")
@@ -73,6 +90,9 @@ def test_results_are_json_that_anything_reads(tmp_path):
     assert written["settings"] == {"seed": 3} and written["results"][6]["score"] == 0.411
     assert written["results"][0]["by_page_length"][0]["score"]["low"] is None
     assert written["differences"][0]["minus"] == "chance"
+    assert all(row["leaky"] for row in written["results"])
+    honest = results_json([result("chance", "baseline", 0.2, protocol="same_book")], [])
+    assert honest["results"][0]["leaky"] is False
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["results.json"]
 
 

@@ -69,6 +69,29 @@ def test_two_models_are_compared_on_frozen_questions(models, small_corpus, tmp_p
         assert scores[key] == (result["score"], result["questions"])
 
 
+def test_more_candidates_than_the_optimum_supports_are_asked_all_the_same(models, small_corpus, tmp_path, capsys):
+    arguments = ("--split", "train", "--tasks", "panel_picking", "--protocol", "same_book", "in_page")
+    sizes = ("--num_candidates", "20", "--repeats", "1")
+    evaluate(models, small_corpus, *arguments, *sizes, "--output_dir", str(tmp_path / "out"))
+    printed = capsys.readouterr().out
+    assert "No optimum for panel_picking, same_book: a question has 20 candidates" in printed
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(found["notes"]) == 2 and "in_page (leaky)" in found["notes"][1]
+    assert {row["role"] for row in found["results"]} == {"baseline", "ablation", "model"}
+    assert {row["protocol"]: row["leaky"] for row in found["results"]} == {"same_book": False, "in_page": True}
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "## panel_picking, in_page (leaky)" in report and "in_page," not in report.replace("(leaky)", "")
+
+
+def test_leaky_questions_are_marked_where_they_are_frozen(small_corpus, tmp_path):
+    done = questions(
+        small_corpus, tmp_path / "set", "--tasks", "panel_picking", "--protocol", "in_page", "--repeats", "1"
+    )
+    assert done.exit_code == 0 and "leaky" in done.stdout
+    (about,) = json.loads((tmp_path / "set" / "questions.json").read_text())["sets"]
+    assert about["leaky"] is True
+
+
 def test_results_go_into_the_model_s_folder_and_on_its_card(models, small_corpus, capsys):
     evaluate(
         models, small_corpus, "--split", "train", "--tasks", "caption_relevance", "--repeats", "1", names=("second",)
@@ -82,7 +105,7 @@ def test_results_go_into_the_model_s_folder_and_on_its_card(models, small_corpus
     assert "Warning" not in capsys.readouterr().out
 
 
-def test_vectors_of_another_origin_warn(models, tmp_path, capsys):
+def test_vectors_of_another_origin_are_refused_unless_meant(models, tmp_path, capsys):
     arguments = (
         "--split",
         "train",
@@ -97,7 +120,11 @@ def test_vectors_of_another_origin_warn(models, tmp_path, capsys):
     evaluate(models, seed, *arguments)
     assert "Warning" not in capsys.readouterr().out
     world = make_corpus(tmp_path / "world", num_books=2, world={"maps_seed": 1})
-    evaluate(models, world, *arguments)
+    with pytest.raises(
+        ComicSeqDataError, match="first was trained on vectors of another origin .* give --other_origin"
+    ):
+        evaluate(models, world, *arguments)
+    evaluate(models, world, *arguments, "--other_origin")
     printed = capsys.readouterr().out
     assert "first was trained on vectors of another origin than those of" in printed and "encoders is" in printed
     assert "another origin" in json.loads((tmp_path / "out" / "results.json").read_text())["notes"][0]
@@ -125,6 +152,24 @@ def test_a_checkpoint_without_provenance_is_not_warned_about(models, tmp_path):
 def test_one_clear_error(models, small_corpus, arguments, message):
     with pytest.raises(ComicSeqDataError, match=message):
         evaluate(models, small_corpus, *arguments)
+
+
+def test_models_that_do_not_fit(models, small_corpus, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        ComicSeqDataError, match="There is no .*nowhere: name a model configuration, a checkpoint folder"
+    ):
+        run_eval.main(["--model", str(tmp_path / "nowhere"), "--dataset", str(small_corpus), "--split", "train"])
+    with pytest.raises(
+        ComicSeqDataError, match="empty is no ComicSeq checkpoint: name a model on the Hub, or the folder"
+    ):
+        run_eval.main(["--model", str(tmp_path / "empty"), "--dataset", str(small_corpus), "--split", "train"])
+    narrow = ComicSeqConfig(panel_embedding_dim=16, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    ComicSeqForPreTraining(narrow).save_pretrained(tmp_path / "narrow")
+    with pytest.raises(
+        ComicSeqDataError, match="`panel_embeddings` of .* is 32 wide but `panel_embedding_dim` of .*narrow is 16: use"
+    ):
+        run_eval.main(["--model", str(tmp_path / "narrow"), "--dataset", str(small_corpus), "--split", "train"])
 
 
 def test_questions_that_do_not_fit(models, small_corpus, tmp_path):
