@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
@@ -21,6 +22,7 @@ from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
 from .card import write_card
 from .dataset import PretrainingDataset, first_item
+from .model import compile_layers
 from .sampling import SharedBatches
 from .saving import CheckpointingTrainer
 from .statistics import TrainingStatistics, strip_space
@@ -62,6 +64,10 @@ class ComicSeqTrainer(CheckpointingTrainer):
     ):
         # The validation questions come from the table; an empty data set tells Trainer that there are some.
         super().__init__(data_collator=first_item, eval_dataset={} if validation_table is not None else None, **kwargs)
+        if self.args.torch_compile:
+            self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # which would compile the whole model
+            model = self.accelerator.unwrap_model(self.model)
+            compile_layers(model, self.args.torch_compile_backend, self.args.torch_compile_mode)
         self.validation_table = validation_table
         self.validation_tasks: list[str] = []
         if validation_table is not None:
