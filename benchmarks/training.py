@@ -186,20 +186,27 @@ def compare(options: argparse.Namespace, console: Console) -> None:
 def grow(options: argparse.Namespace, console: Console) -> None:
     """Step time and memory over batch size and page length, each in a process of its own."""
     table = Table(title="ours at base size: how a training step grows with the batch and the page")
-    for column in ("pages a batch", "panels a page", "seconds a step", "pages a second", "peak memory, GiB"):
+    columns = ("pages a batch", "panels a page", "GFLOP a step", "seconds a step", "core seconds", "pages a second")
+    for column in (*columns, "peak memory, GiB"):
         table.add_column(column, justify="right")
     context = multiprocessing.get_context("spawn")
     for batch_size, length in [(16, 6), (32, 6), (64, 6), (128, 6), (64, 3), (64, 12), (64, 24)]:
         with context.Pool(1) as pool:
-            seconds, memory = pool.apply(grown, (batch_size, length, options.rounds, torch.get_num_threads()))
+            cost = pool.apply(grown, (batch_size, length, options.rounds, torch.get_num_threads()))
         table.add_row(
-            str(batch_size), str(length), f"{seconds:.2f}", f"{batch_size / seconds:.1f}", f"{memory / 2**30:.2f}"
+            str(batch_size),
+            str(length),
+            f"{cost['flops'] / 1e9:,.0f}",
+            f"{cost['seconds']:.2f}",
+            f"{cost['core_seconds']:.2f}",
+            f"{batch_size / cost['seconds']:.1f}",
+            f"{cost['memory'] / 2**30:.2f}",
         )
     console.print(table)
 
 
-def grown(batch_size: int, length: int, rounds: int, threads: int) -> tuple[float, float]:
-    """Median seconds and peak bytes of steps on random pages of one length."""
+def grown(batch_size: int, length: int, rounds: int, threads: int) -> dict[str, float]:
+    """Median cost of steps on random pages of one length; core seconds are not lengthened by what else runs."""
     torch.set_num_threads(threads)
     rng, pages = np.random.default_rng(0), 256
     vectors = [rng.standard_normal(512 * length, dtype=np.float32).tolist() for _ in range(pages)]
@@ -209,10 +216,20 @@ def grown(batch_size: int, length: int, rounds: int, threads: int) -> tuple[floa
     config = ComicSeqConfig.from_json_file(BASE)
     table = PanelTable(Dataset.from_dict(fields | columns | {"sequence_index": list(range(pages))}))
     steps = Steps(ComicSeqForPreTraining(config), training_set(table, config), batch_size)
-    seconds = float(np.median([steps() for _ in range(rounds + 1)][1:]))
-    if DEVICE.type == "cuda":
-        return seconds, torch.cuda.max_memory_allocated()
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with FlopCounterMode(display=False) as counter:  # and warms up
+        steps()
+    seconds, core_seconds = [], []
+    for _ in range(rounds):
+        started = time.process_time()
+        seconds.append(steps())
+        core_seconds.append(time.process_time() - started)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "flops": counter.get_total_flops(),
+        "seconds": float(np.median(seconds)),
+        "core_seconds": float(np.median(core_seconds)),
+        "memory": torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else memory,
+    }
 
 
 def main() -> None:

@@ -52,7 +52,9 @@ def scale_gradient(loss: torch.Tensor) -> torch.Tensor:
 def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Cosines `(M, K)` of `left` (M, D) and `right` (K, D) in full precision: a temperature enlarges what rounding does."""
     with torch.autocast(left.device.type, enabled=False):
-        left, right = (nn.functional.normalize(each.float(), dim=-1) for each in (left, right))
+        # Dropout can take everything from a strip of one panel. With no direction to learn, it must not get a gradient
+        # of the reciprocal of a tiny eps, which clipping would then take away from all others.
+        left, right = (nn.functional.normalize(each.float(), dim=-1, eps=1e-2) for each in (left, right))
         return left @ right.T
 
 

@@ -453,8 +453,8 @@ class ComicSeqPacking:
         real = pad_and_concatenate([view.real for view in views])
         row_length = max(row_length, real.shape[1])
         starts, num_rows = first_fit(real.sum(1).tolist(), row_length)
-        place = torch.tensor(starts, device=real.device)[:, None] + real.cumsum(1) - 1
-        return cls(real, place[real], num_rows, row_length)
+        place = torch.tensor(starts, dtype=torch.long, device=real.device)[:, None] + real.cumsum(1) - 1
+        return cls(real, place[real], max(num_rows, 1), row_length)  # a process can be left without a page
 
     @property
     def padding_share(self) -> float:
@@ -803,7 +803,8 @@ class ComicSeqSimilarity(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(1))  # no scalar: FSDP shards no tensor without an axis
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        left, right = (nn.functional.normalize(self.projection(each), dim=-1) for each in (left, right))
+        # Half precision has no 1e-12, and a text that is no text is all zeros.
+        left, right = (nn.functional.normalize(self.projection(each), dim=-1, eps=1e-6) for each in (left, right))
         return self.log_scale.exp() * (left @ right.transpose(-1, -2))
 
 
@@ -1430,11 +1431,17 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
         captions, _ = gather_rows(panels[:, 0])
         labels, _ = gather_rows(labels)
         own = torch.where(labels == -100, -100, torch.arange(len(labels), device=labels.device))
-        scores = head.score_pairs(right[None], captions[None])[0].float()
-        by_panel = nn.functional.cross_entropy(scores, own, reduction="none", ignore_index=-100)
-        # The other processes' panels read this one's captions, too: that part has gradients here, and its value there.
-        others = by_panel.sum() - by_panel[mine].sum()
-        return (losses + by_panel[mine] + (others - others.detach()) / max(len(losses), 1)) / 2
+
+        def by_panel(captions):
+            scores = head.score_pairs(right[None], captions[None])[0].float()
+            return nn.functional.cross_entropy(scores, own, reduction="none", ignore_index=-100)
+
+        # The other processes' panels read this one's captions, too: those have that gradient here. Its value, and the
+        # head's gradient, are there.
+        losses_by_panel = by_panel(captions)
+        read_here = losses_by_panel - by_panel(captions.detach())
+        others = read_here.sum() - read_here[mine].sum()
+        return (losses + losses_by_panel[mine] + others / max(len(losses), 1)) / 2
 
     @can_return_tuple
     @auto_docstring

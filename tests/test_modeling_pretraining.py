@@ -234,6 +234,30 @@ def test_tasks_and_strips_without_rows_change_nothing(objective):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("candidate_encoding", ["joint", "independent"])
+def test_a_process_without_a_page_takes_part_in_a_step(candidate_encoding):
+    model = build("pretraining", tiny_config(candidate_encoding=candidate_encoding)).train()
+    inputs = example("pretraining")
+    empty = {
+        name: {key: tensor[:0] for key, tensor in value.items()} if isinstance(value, dict) else value[:0]
+        for name, value in inputs.items()
+    }
+    outputs = model(**empty, num_examples=4)
+    outputs.loss.backward()
+    assert outputs.loss == 0 and len(outputs.pooler_output) == 0
+    assert all((p.grad == 0).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_strip_without_a_direction_does_not_drown_the_others():
+    """Dropout can take the attention to the only panel of a strip: its vector is zero, which has no cosine."""
+    torch.manual_seed(0)
+    strips = torch.cat((torch.zeros(1, 6), torch.randn(5, 6))).requires_grad_()
+    pages = torch.tensor([0, 0, 1, 1, 2, 2])
+    info_nce_loss(strips, pages, None, 0.07).backward()
+    norms = strips.grad.norm(dim=-1)
+    assert norms.isfinite().all() and norms[0] < 1e3 * norms[1:].max()
+
+
 @pytest.mark.parametrize("objective", ["views", "nt_xent", "cohesion"])
 def test_every_objective_trains_the_encoder(objective):
     model = build("pretraining", tiny_config(contrastive_objective=objective))

@@ -110,6 +110,16 @@ def test_half_precision(name, attention, dtype):
         assert error < {torch.float16: 0.02, torch.bfloat16: 0.06}[dtype]
 
 
+def test_half_precision_without_a_surrounding_text():
+    """A page of one panel: the mean of the other texts is zeros, whose length half precision cannot divide by."""
+    inputs = example("text_cloze")
+    alone = torch.arange(inputs["attention_mask"].shape[1]) == inputs["mask_position"][:, None]
+    inputs["attention_mask"] = alone.to(inputs["attention_mask"].dtype)
+    with torch.no_grad():
+        logits = build("text_cloze").half()(**in_dtype(inputs, torch.float16)).logits
+    assert logits.isfinite().all()
+
+
 def in_dtype(value, dtype):
     if isinstance(value, dict):
         return {key: in_dtype(item, dtype) for key, item in value.items()}

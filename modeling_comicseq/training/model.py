@@ -33,3 +33,13 @@ def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqF
     config = override_config(config, overrides, "`config_overrides`")
     check_fits(config, arguments.model, table, str(arguments.dataset))
     return ComicSeqForPreTraining(config) if is_new else load_checkpoint(arguments.model, config)[0]
+
+
+def compile_layers(model: ComicSeqForPreTraining, backend: str | None, mode: str | None) -> None:
+    """Compiles the encoder's layers, in which nearly all of a step is spent; they share one graph for all batches.
+
+    The whole model would be compiled anew for nearly every batch: each task's questions, pages and padding are sizes of
+    their own, and a task with none, or one, is a case of its own.
+    """
+    for layer in model.comicseq.layers:
+        layer.compile(backend=backend or "inductor", mode=mode, dynamic=True)

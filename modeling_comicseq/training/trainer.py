@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import BatchSamplerShard
+from accelerate.utils import DynamoBackend
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from ..checkpoints import save_training_provenance
@@ -19,6 +22,8 @@ from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
 from .card import write_card
 from .dataset import PretrainingDataset, first_item
+from .model import compile_layers
+from .sampling import SharedBatches
 from .saving import CheckpointingTrainer
 from .statistics import TrainingStatistics, strip_space
 
@@ -59,6 +64,10 @@ class ComicSeqTrainer(CheckpointingTrainer):
     ):
         # The validation questions come from the table; an empty data set tells Trainer that there are some.
         super().__init__(data_collator=first_item, eval_dataset={} if validation_table is not None else None, **kwargs)
+        if self.args.torch_compile:
+            self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # which would compile the whole model
+            model = self.accelerator.unwrap_model(self.model)
+            compile_layers(model, self.args.torch_compile_backend, self.args.torch_compile_mode)
         self.validation_table = validation_table
         self.validation_tasks: list[str] = []
         if validation_table is not None:
@@ -78,6 +87,13 @@ class ComicSeqTrainer(CheckpointingTrainer):
         metric = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if self.args.load_best_model_at_end and metric not in names:
             raise ComicSeqDataError(f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}.")
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Trainer's own, but with several processes each page counts once, at the end of an epoch, too."""
+        loader = super().get_train_dataloader()
+        if isinstance(loader.batch_sampler, BatchSamplerShard):  # of which a loader lets no other take the place
+            loader.batch_sampler.__class__ = SharedBatches
+        return loader
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
         """Examples of all tasks in the whole optimiser step, over all processes and accumulated batches."""

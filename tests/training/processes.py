@@ -30,9 +30,9 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["run_pretraining", __name__])
 
 
-def write_inputs(folder: Path) -> None:
-    """Writes the data set and the model configuration that `argv` names; 24 pages, hence 6 steps an epoch."""
-    books = [[3, 4, 2, 5, 6, 3]] * 4
+def write_inputs(folder: Path, books: list[list[int]] | None = None) -> None:
+    """Writes the data set and the model configuration that `argv` names; by default 24 pages, hence 6 steps an epoch."""
+    books = books or [[3, 4, 2, 5, 6, 3]] * 4
     DatasetDict({split: made_dataset(books) for split in ("train", "validation")}).save_to_disk(folder / "data")
     (folder / "model.json").write_text(json.dumps(MODEL))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,9 +10,10 @@ import torch
 from huggingface_hub import HfApi
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import AutoModelForPreTraining, TrainerState
+from transformers import AutoModelForPreTraining, TrainerCallback, TrainerState
 
 import run_pretraining
 from modeling_comicseq import ComicSeqForPreTraining
@@ -33,7 +35,10 @@ from .test_trainer import logged, make_trainer
 
 CARD = Path(__file__).resolve().parents[2] / "model_card.md"
 SAVES = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
-REPOSITORY = {"README.md", "config.json", "model.safetensors", "modeling_comicseq.py", "configuration_comicseq.py"}
+REPOSITORY = {"README.md", "config.json", "model.safetensors", "handler.py", "requirements.txt"} | {
+    f"{name}_comicseq.py" for name in ("modeling", "configuration", "contrastive", "ordering", "pipeline")
+}
+AUTO_CLASSES = {"AutoConfig", "AutoModel", "AutoModelForPreTraining", "AutoModelForMultipleChoice"}
 
 
 def make_checkpoint(output: Path, step: int, complete: bool = True) -> Path:
@@ -179,7 +184,7 @@ def test_every_checkpoint_and_the_final_folder_are_repositories_without_pickled_
     for folder in folders:
         assert REPOSITORY <= saved(folder)
         config = json.loads((folder / "config.json").read_text())
-        assert set(config["auto_map"]) >= {"AutoConfig", "AutoModel", "AutoModelForPreTraining"}
+        assert set(config["auto_map"]) == AUTO_CLASSES
         assert json.loads((folder / "training_args.json").read_text())["learning_rate"] == 5e-4
         AutoModelForPreTraining.from_pretrained(folder)
     state = {"optimizer.pt", "scheduler.pt", "rng_state.pth"}  # what Trainer resumes from
@@ -191,7 +196,7 @@ def test_every_checkpoint_and_the_final_folder_are_repositories_without_pickled_
     scores = dict(
         zip(
             (2, 4),
-            logged(trainer, "eval_picking_accuracy") or logged(trainer, "eval_panel_picking_accuracy"),
+            logged(trainer, "eval_panel_picking_accuracy"),
             strict=True,
         )
     )
@@ -247,6 +252,37 @@ def test_a_lower_learning_rate_is_taken_on_a_resume(tmp_path):
     assert rates[1] == pytest.approx([*rates[0][:2], *(rate / 10 for rate in rates[0][2:])])
 
 
+def test_the_best_checkpoint_ends_a_resumed_run_too(tmp_path):
+    """It was saved before the run was broken off, and what came after it is worse."""
+    fields = SAVES | {"max_steps": 6, "save_total_limit": 2, "load_best_model_at_end": True}
+    scores = {2: 0.9, 4: 0.3, 6: 0.5}
+
+    def run():
+        trainer = make_trainer(tmp_path, **fields)
+        trainer._validation_accuracy = lambda model, task: scores[trainer.state.global_step]
+        return trainer
+
+    broken_off = run()
+    broken_off.add_callback(StopAfter(4))
+    broken_off.train()
+    assert steps(complete_checkpoints(tmp_path)) == [2, 4]  # the best one, and the last
+    resumed = run()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert resumed.state.global_step == 6 and resumed.state.best_metric == pytest.approx(0.9)
+    expected = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    assert all(torch.equal(resumed.model.state_dict()[name].cpu(), value) for name, value in expected.items())
+
+
+class StopAfter(TrainerCallback):
+    """Ends a run after some of its steps."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop |= state.global_step == self.step
+
+
 @pytest.fixture
 def hub(monkeypatch) -> list[SimpleNamespace]:
     """The commits that would have been made."""
@@ -273,8 +309,8 @@ def hub(monkeypatch) -> list[SimpleNamespace]:
 @pytest.mark.parametrize("strategy", ["end", "every_save", "checkpoint"])
 def test_what_reaches_the_hub_is_whole_repositories(tmp_path, hub, strategy):
     trainer = make_trainer(
-        tmp_path / "comics", validate=False, save_strategy="steps", save_steps=2, max_steps=4, save_total_limit=1,
-        push_to_hub=True, hub_strategy=strategy, hub_always_push=True, hub_token="a-secret",
+        tmp_path / "comics", max_steps=4, save_total_limit=1, load_best_model_at_end=True,
+        push_to_hub=True, hub_strategy=strategy, hub_always_push=True, hub_token="a-secret", **SAVES,
     )  # fmt: skip
     trainer.card_template = CARD
     trainer.train()
@@ -287,6 +323,13 @@ def test_what_reaches_the_hub_is_whole_repositories(tmp_path, hub, strategy):
         assert {Path(name).suffix for name in commit.files} <= {".md", ".json", ".py", ".safetensors", ".txt"}
         assert not any(name.startswith("checkpoint-") or name == MARKER for name in commit.files)
         assert not any(b"a-secret" in content for content in commit.files.values())
+        assert set(json.loads(commit.files["config.json"])["auto_map"]) == AUTO_CLASSES
+        card = commit.files["README.md"].decode()
+        figures = {float(figure) for figure in re.findall(r"\| panel_picking \| ([\d.]+) \|", card)}
+        assert (
+            figures <= {round(100 * value, 1) for value in logged(trainer, "eval_panel_picking_accuracy")} and figures
+        )
+        assert 'from_pretrained("someone/comics"' in card or number < len(whole) - 1
         folder = tmp_path / f"downloaded-{number}"
         folder.mkdir()
         for name, content in commit.files.items():

@@ -12,6 +12,7 @@ from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import build_questions, half_page_views, masked_panels, to_tensors
 from modeling_comicseq.evaluation.scoring import judge, model_logits
+from modeling_comicseq.modeling_comicseq import ComicSeqView
 
 from ..data.made_dataset import COLUMNS, made_dataset
 
@@ -50,11 +51,7 @@ def frozen_questions(num_books: int = 16) -> tuple[dict[str, dict], dict]:
     return questions, strips
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_each_task_alone_reaches_every_layer(task):
-    model = small_model().train()
-    questions, _ = frozen_questions(num_books=4)
-    model(**{task: to_tensors(questions[task])}).loss.backward()
+def check_every_layer_is_reached(model: ComicSeqForPreTraining, task: str) -> None:
     # Caption and panel are encoded apart: a token that sees only itself has nothing to choose with queries and keys.
     idle = ("q_proj.weight", "q_proj.bias", "k_proj.weight") if task == "caption_relevance" else ()
     norms = [
@@ -63,6 +60,31 @@ def test_each_task_alone_reaches_every_layer(task):
     ]
     largest = max(p.grad.norm().item() for p in model.comicseq.parameters() if p.grad is not None)
     assert min(norms) > 1e-6 * largest, norms
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_alone_reaches_every_layer(task):
+    model = small_model().train()
+    questions, _ = frozen_questions(num_books=4)
+    model(**{task: to_tensors(questions[task])}).loss.backward()
+    check_every_layer_is_reached(model, task)
+
+
+@pytest.mark.parametrize("side", ["context", "candidates"])
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "reading_order"])
+def test_context_and_candidates_each_go_through_every_layer(task, side, monkeypatch):
+    """A head that reads one of them without the encoder leaves the layers no gradient from that side."""
+    ordinary = ComicSeqView.split
+
+    def split(view, hidden_states):
+        panels, candidates = ordinary(view, hidden_states)
+        return (panels, candidates.detach()) if side == "context" else (panels.detach(), candidates)
+
+    monkeypatch.setattr(ComicSeqView, "split", split)
+    model = small_model().train()
+    questions, _ = frozen_questions(num_books=4)
+    model(**{task: to_tensors(questions[task])}).loss.backward()
+    check_every_layer_is_reached(model, task)
 
 
 def test_all_objectives_together_reach_every_parameter():
@@ -78,6 +100,7 @@ def test_frozen_questions_are_learned_by_heart():
     """64 pages: more than 99 % right in every task."""
     model = small_model(hidden_size=64, num_hidden_layers=2, intermediate_size=128).train()
     questions, _ = frozen_questions()
+    assert {task: len(batch["labels"]) for task, batch in questions.items()} == dict.fromkeys(TASKS, 64)
     inputs = {task: to_tensors(batch) for task, batch in questions.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.0)
     accuracy: dict[str, float] = {}
