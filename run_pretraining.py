@@ -1,4 +1,4 @@
-"""Pretrains ComicSeq on a converted data set.
+"""Pretrains ComicSeq on a converted data set, or on Stage 3 stores.
 
 accelerate launch run_pretraining.py configuration/pretraining/demo.yaml --dataset DIR --output_dir DIR
 """
@@ -15,12 +15,12 @@ from transformers.trainer_utils import set_seed
 from modeling_comicseq.checkpoints import MODEL_FIELDS, check_fits, read_config
 from modeling_comicseq.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.faults import TrainingStopped, saving, stopped_in_one_sentence
 from modeling_comicseq.training.model import build_model
+from modeling_comicseq.training.stores import open_data
 from modeling_comicseq.training.trainer import ComicSeqTrainer
 
 
@@ -58,13 +58,16 @@ def main(argv: list[str] | None = None) -> None:
         TrainingStopped: If the run cannot go on.
     """
     arguments = parse_arguments(argv)
-    if arguments.dataset is None:
-        raise ComicSeqDataError("`dataset` is not set: name the folder that `comicseq convert` wrote.")
+    if arguments.dataset is None and arguments.train_embeddings is None:
+        raise ComicSeqDataError(
+            "`dataset` is not set: name the folder that `comicseq convert` wrote, or a store with `train_embeddings` and"
+            " `train_metadata`."
+        )
+    train_table, validation_table = open_data(arguments)
     set_seed(arguments.seed)  # before the weights are drawn
-    train_table = open_split(arguments.dataset, "train")
-    validation_table = open_split(arguments.dataset, "validation")
     model = build_model(arguments, train_table)
-    check_fits(model.config, arguments.model, validation_table, arguments.dataset)
+    validated = arguments.dataset or arguments.val_embeddings or arguments.train_embeddings
+    check_fits(model.config, arguments.model, validation_table, str(validated))
     dataset = PretrainingDataset(
         train_table, model.config, arguments.num_candidates, arguments.protocol, seed=arguments.seed
     )

@@ -99,8 +99,11 @@ def dataset_card(provenance: Mapping[str, Any]) -> str:
         "```python",
         "from datasets import load_from_disk",
         "",
-        'data = load_from_disk("path/to/this/folder")  # data.push_to_hub("user/name") publishes it',
+        'data = load_from_disk("path/to/this/folder")',
         "```",
+        "",
+        "`hf upload user/name path/to/this/folder --repo-type dataset` publishes it with this card and its provenance,",
+        '`data.push_to_hub("user/name")` the pages alone, as Parquet.',
         "",
     ]
     return "\n".join(lines)

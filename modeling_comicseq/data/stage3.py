@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import fsspec
 import numpy as np
 import zarr
+from zarr.abc.store import RangeByteRequest
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
@@ -37,6 +38,7 @@ MASK_ARRAYS = ("panel_masks", "panel_mask")
 NEVER_ZERO = ("panel_embeddings", "visual_embeddings")
 # Columns of the data set that tell for each panel whether it has a vector of this array.
 PRESENT = {"has_text": "text_embeddings", "has_caption": "caption_embeddings"}
+_BLOSC_HEADER = 16  # bytes
 
 
 class ReadFailure(NamedTuple):
@@ -47,12 +49,14 @@ class ReadFailure(NamedTuple):
         hi: Row after the last one that is lost.
         first_slot: Pages whose panels all stand before this slot lost nothing.
         found: What is wrong, for the message.
+        unsafe: Whether the file must not be decoded at all.
     """
 
     lo: int
     hi: int
     first_slot: int
     found: str
+    unsafe: bool = False
 
 
 class Block(NamedTuple):
@@ -205,18 +209,28 @@ class Stage3Store:
         failures: list[ReadFailure] = []
         for name, array in [("mask", self.mask), *self.arrays.items()]:
             views[name] = buffers[name][: hi - lo]
-            failures += self._broken_files(array, lo, hi, slots=name not in PAGE_ARRAYS)
+            broken = list(self._broken_files(array, lo, hi, slots=name not in PAGE_ARRAYS))
+            failures += broken
+            unsafe = [failure for failure in broken if failure.unsafe]
             try:
-                _read_into(array, lo, hi, views[name])
+                if not unsafe:
+                    _read_into(array, lo, hi, views[name])
+                    continue
             except Exception as error:
                 _raise_if_not_data(error)
-                failures += self._damaged_chunks(array, lo, hi, views[name])
+            failures += self._read_by_chunk(array, lo, hi, views[name], unsafe)
         return Block(lo, hi, views, failures)
 
-    def _damaged_chunks(self, array: zarr.Array, lo: int, hi: int, out: np.ndarray) -> Iterator[ReadFailure]:
+    def _read_by_chunk(
+        self, array: zarr.Array, lo: int, hi: int, out: np.ndarray, unsafe: Sequence[ReadFailure]
+    ) -> Iterator[ReadFailure]:
         step = array.chunks[0]
         for start in range(lo - lo % step, hi, step):
             first, last = max(lo, start), min(hi, start + step)
+            faults = [failure for failure in unsafe if failure.lo < last and failure.hi > first]
+            if faults:  # nor are the other chunks of these rows read, which would be the sound slots of some pages
+                yield ReadFailure(first, last, 0, faults[0].found)
+                continue
             try:
                 _read_into(array, first, last, out[first - lo : last - lo])
             except Exception as error:
@@ -225,18 +239,19 @@ class Stage3Store:
                 yield ReadFailure(first, last, 0, f"chunk {key} is damaged ({_describe(error)})")
 
     def _broken_files(self, array: zarr.Array, lo: int, hi: int, slots: bool) -> Iterator[ReadFailure]:
-        # Zarr reads an absent chunk as fill values, and Blosc one that was cut off as noise, without a word.
+        # Zarr reads an absent chunk as fill values, and Blosc one that was cut off as noise, without a word, or it reads
+        # behind the end of the memory and the process is gone.
         files = list(_chunk_files(array, lo, hi))
         keys = [key for key, *_ in files]
-        store = array.store
+        store, blosc = array.store, _is_blosc(array)
         if isinstance(store, LocalStore):
-            blosc = _is_blosc(array)
             states = [_file_state(os.path.join(store.root, key), blosc) for key in keys]
         else:
-            states = ["" if there else "missing" for there in sync(_exist(store, keys))]
+            states = sync(_states(store, keys, blosc))
         for state, (key, first, last, slot) in zip(states, files, strict=True):
             if state:
-                yield ReadFailure(max(lo, first), min(hi, last), slot if slots else 0, f"chunk {key} is {state}")
+                lost = max(lo, first), min(hi, last), slot if slots else 0
+                yield ReadFailure(*lost, f"chunk {key} is {state}", unsafe=state != "missing")
 
     def fingerprint(self) -> str:
         """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""
@@ -261,15 +276,29 @@ def _file_state(path: str, blosc: bool) -> str:
         if not blosc:
             return ""
         with open(path, "rb") as file:
-            # A Blosc buffer states its length in bytes 12 to 15; the decoder does not check it.
-            stated = int.from_bytes(file.read(16)[12:], "little")
+            return _blosc_state(size, file.read(_BLOSC_HEADER))
     except FileNotFoundError:
         return "missing"
+
+
+def _blosc_state(size: int, header: bytes) -> str:
+    # A Blosc buffer states its length in bytes 12 to 15; the decoder does not check it.
+    stated = int.from_bytes(header[12:], "little")
     return "" if size == stated else f"damaged (it has {size} of {stated} bytes)"
 
 
-async def _exist(store: Any, keys: list[str]) -> list[bool]:
-    return list(await asyncio.gather(*(store.exists(key) for key in keys)))
+async def _states(store: Any, keys: list[str], blosc: bool) -> list[str]:
+    """As `_file_state`, of files that are elsewhere."""
+
+    async def state(key: str) -> str:
+        if not await store.exists(key):
+            return "missing"
+        if not blosc:
+            return ""
+        header = await store.get(key, default_buffer_prototype(), RangeByteRequest(0, _BLOSC_HEADER))
+        return _blosc_state(await store.getsize(key), header.to_bytes())
+
+    return list(await asyncio.gather(*map(state, keys)))
 
 
 def _describe(error: Exception) -> str:

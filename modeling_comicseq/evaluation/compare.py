@@ -100,7 +100,7 @@ def _ask_choices(
     note: Callable[[str], None],
 ) -> list[Answerer]:
     task = questions.task
-    baselines = choice_baselines(task)
+    baselines = _baselines(task, table, note)
     answerers = {name: Answerer(name, "baseline") for name in ("chance", *baselines)}
     if world is not None and not _has_optimum(questions, table, world, note):
         world = None
@@ -129,6 +129,17 @@ def _ask_choices(
             judged = (top1_accuracy(values, right), reciprocal_rank(values, right))
             answerers[name].record(dict(zip(CHOICE_METRICS, judged, strict=True)))
     return list(answerers.values())
+
+
+def _baselines(
+    task: str, table: PanelTable, note: Callable[[str], None]
+) -> Mapping[str, Callable[[Batch], np.ndarray]]:
+    """The cosine baselines of a task, none where captions and panels are vectors of different widths."""
+    caption, panel = table.widths.get("caption_embeddings"), table.widths["panel_embeddings"]
+    if task != "caption_relevance" or caption == panel:
+        return choice_baselines(task)
+    note(f"No cosine for {task}: captions are {caption} wide and panels {panel}.")
+    return {}
 
 
 def _has_optimum(

@@ -85,6 +85,8 @@ def draw_question_set(
 ) -> QuestionSet:
     """Draws questions: every page that can serve the task asks `repeats`, one without a single distractor asks none.
 
+    A page in several windows counts once as well: its windows take turns, in an order that is drawn.
+
     Args:
         table: The panels.
         task: One of the seven tasks.
@@ -102,8 +104,9 @@ def draw_question_set(
     longest = int(table.num_panels[rows].max(initial=1)) if is_order else 0
     parts: list[tuple[np.ndarray, ...]] = [_parts(np.zeros(0, int), 0 if is_order else num_candidates, longest)]
     for repeat in range(repeats):
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
+        turn = _window_of_each_page(table, rows, seed, repeat)
+        for start in range(0, len(turn), _CHUNK):
+            chunk = turn[start : start + _CHUNK]
             draws = Draws(seed, repeat, chunk)
             part = _parts(chunk, 0 if is_order else num_candidates, longest)
             if is_order:
@@ -118,6 +121,18 @@ def draw_question_set(
     arrays = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
     order = np.argsort(table.num_panels[arrays[0]], kind="stable")  # pages of one length in a batch: little padding
     return QuestionSet(task, "" if is_order else protocol, split_fingerprint(table), *(a[order] for a in arrays))
+
+
+def _window_of_each_page(table: PanelTable, rows: np.ndarray, seed: int, repeat: int) -> np.ndarray:
+    """One row of each page among `rows`: of the windows of a long page, the one whose turn it is."""
+    pages = table.pages[rows]
+    _, page, count = np.unique(pages, return_inverse=True, return_counts=True)
+    if len(count) == len(rows):
+        return rows
+    order = np.lexsort((Draws(seed, 0, rows).uniform("window"), page))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(rows)) - (np.cumsum(count) - count)[page[order]]
+    return rows[place == repeat % count[page]]
 
 
 def _parts(rows: np.ndarray, num_candidates: int, longest: int) -> tuple[np.ndarray, ...]:

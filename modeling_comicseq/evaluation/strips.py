@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ import xxhash
 from ..data.draws import Draws
 from ..data.panels import PanelTable
 from ..data.views import Batch, half_page_views, whole_pages
-from ..modeling_comicseq import ComicSeqForPreTraining
+from ..data.windows import expand_windows
+from ..modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
 from .metrics import BookBootstrap
 from .questions import split_fingerprint
 from .results import Difference, Result, Score
@@ -29,7 +31,7 @@ def mean_pool(batch: Batch) -> np.ndarray:
 
 
 def strip_vectors(model: ComicSeqForPreTraining) -> Encoder:
-    """What gives a model's vectors of strips `(B, D)`."""
+    """What gives a model's vectors of strips `(B, D)`, however long they are."""
 
     @torch.no_grad()
     def encode(batch: Batch) -> np.ndarray:
@@ -38,11 +40,43 @@ def strip_vectors(model: ComicSeqForPreTraining) -> Encoder:
         panels, mask = (
             torch.from_numpy(batch[name]).to(model.device) for name in ("panel_embeddings", "attention_mask")
         )
-        vectors = model.comicseq(panels, attention_mask=mask).pooler_output.float().cpu().numpy()
+        limit = model.config.max_position_embeddings
+        vectors = model.comicseq(panels[:, :limit], attention_mask=mask[:, :limit]).pooler_output
+        for strip in torch.nonzero(mask[:, limit:].any(1)).flatten():
+            vectors[strip] = _long_strip(model.comicseq, panels[strip, mask[strip].bool()])
         model.train(was_training)
-        return vectors
+        return vectors.float().cpu().numpy()
 
     return encode
+
+
+def _long_strip(encoder: ComicSeqModel, panels: torch.Tensor) -> torch.Tensor:
+    """The vector `(D,)` of a strip with more panels (N, P) than the encoder takes, as `comicseq encode` makes it.
+
+    Panels are encoded in overlapping windows, those in several get the mean; the strip query attends to all of them.
+    """
+    limit = encoder.config.max_position_embeddings
+    _, starts, _ = expand_windows(np.array([len(panels)]), limit, max(1, limit // 2))
+    members = torch.from_numpy(starts[:, None] + np.arange(limit)).to(panels.device)
+    states = encoder(panels[members]).last_hidden_state
+    total = states.new_zeros(len(panels), states.shape[-1]).index_add(0, members.flatten(), states.flatten(0, 1))
+    merged = total / torch.bincount(members.flatten(), minlength=len(panels))[:, None]
+    return encoder.pooler(merged[None], torch.ones(1, len(panels), dtype=torch.bool, device=panels.device))[0][0]
+
+
+class _Pages:
+    """A `PanelTable` as the views read it, with a row for each page: a long one is whole, not cut into windows."""
+
+    def __init__(self, table: PanelTable):
+        self.num_panels = np.diff(table.pool.page_starts)
+        self.pages = np.arange(len(self.num_panels))
+        self.books = np.repeat(np.arange(len(table.book_ids)), np.diff(table.book_pages))
+        self.gather = table.gather
+        self._pool = table.pool
+
+    def panel(self, pages: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        places = self._pool.page_starts[pages] + slots
+        return self._pool.panels[np.minimum(places, len(self._pool.panels) - 1)]  # slots of padding are not read
 
 
 def retrieve(
@@ -55,8 +89,8 @@ def retrieve(
 
     Args:
         models: The models by name.
-        table: Held-out pages. Of more than 4,000, whole books are drawn up to that number; of a page in several windows
-            the first is taken.
+        table: Held-out pages. Of more than 4,000, whole books are drawn up to that number. A page in several windows is
+            one page with all its panels.
         seed: Seed of the books and of the halves.
         batch_size: Pages in a batch.
 
@@ -64,23 +98,24 @@ def retrieve(
         Results of the tasks `same_book_retrieval` and `half_page_retrieval`, and what the models gain on mean-pooling.
         None for a task that the pages cannot serve.
     """
-    rows = _pages(table, seed)
+    rows = _first_rows(table, seed)
+    pages: Any = _Pages(table)
     encoders = {MEAN_POOL: mean_pool} | {name: strip_vectors(model) for name, model in models.items()}
     books = table.books[rows]
     results: list[Result] = []
     differences: list[Difference] = []
     has_mates = np.bincount(books)[books] > 1
     if has_mates.any() and len(np.unique(books)) > 1:
-        whole = _encode(encoders, rows, lambda chunk: [whole_pages(table, chunk)], batch_size)
+        whole = _encode(encoders, rows, lambda chunk: [whole_pages(pages, table.pages[chunk])], batch_size)
         found = {name: same_book_retrieval(vectors[0], books) for name, vectors in whole.items()}
         hits = {name: {"precision at 1": each.hits[has_mates]} for name, each in found.items()}
         chance = {"precision at 1": next(iter(found.values())).chance}
         _report("same_book_retrieval", hits, chance, table, rows[has_mates], seed, models, results, differences)
-    rows = rows[table.num_panels[rows] >= 2]
+    rows = rows[pages.num_panels[table.pages[rows]] >= 2]
     if len(rows) > 1:
 
         def halves(chunk: np.ndarray) -> list[Batch]:
-            both = half_page_views(table, chunk, Draws(seed, 0, chunk))
+            both = half_page_views(pages, table.pages[chunk], Draws(seed, 0, chunk))
             return [
                 {name: value[part] for name, value in both.items()} for part in np.split(np.arange(2 * len(chunk)), 2)
             ]
@@ -96,8 +131,8 @@ def retrieve(
     return results, differences
 
 
-def _pages(table: PanelTable, seed: int) -> np.ndarray:
-    """One row a page, of whole books."""
+def _first_rows(table: PanelTable, seed: int) -> np.ndarray:
+    """The first row of each page, of whole books."""
     _, rows = np.unique(table.pages, return_index=True)
     if len(rows) > MOST_PAGES:
         books = np.random.default_rng(seed).permutation(len(table.book_ids))

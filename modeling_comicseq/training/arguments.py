@@ -15,6 +15,8 @@ from transformers import HfArgumentParser, TrainingArguments
 from ..checks import check_at_least, check_protocols, did_you_mean, parse_into
 from ..data.errors import ComicSeqDataError
 
+STORE_FIELDS = ("train_embeddings", "train_metadata", "val_embeddings", "val_metadata")
+
 
 @dataclass
 class PretrainingArguments(TrainingArguments):
@@ -25,6 +27,24 @@ class PretrainingArguments(TrainingArguments):
     )
     dataset: str | None = field(
         default=None, metadata={"help": "Folder of the Arrow data set that `comicseq convert` wrote."}
+    )
+    train_embeddings: str | None = field(
+        default=None,
+        metadata={
+            "help": "Instead of `dataset`: a Stage 3 Zarr store, a path or fsspec URL. It is converted first, by one"
+            " process while the others wait (at most `ddp_timeout`), into OUTPUT_DIR_data, where a rerun finds it."
+        },
+    )
+    train_metadata: str | None = field(default=None, metadata={"help": "Its metadata, a path or fsspec URL."})
+    val_embeddings: str | None = field(
+        default=None,
+        metadata={"help": "The store to validate on, of other books; without, the training store is split by book."},
+    )
+    val_metadata: str | None = field(default=None, metadata={"help": "Its metadata, a path or fsspec URL."})
+    num_proc: int = field(default=1, metadata={"help": "Processes that convert `train_embeddings`."})
+    on_error: str = field(
+        default="stop",
+        metadata={"help": "What a faulty page of a store does: `stop` the run, or `skip`: be left out and listed."},
     )
     model: str = field(
         default="configuration/model/comicseq-base.json",
@@ -98,9 +118,30 @@ class PretrainingArguments(TrainingArguments):
         check_at_least("per_device_train_batch_size", self.per_device_train_batch_size, 1)
         check_at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)
         check_protocols(self.protocol)
+        self._check_data()
         self._check_early_stopping()
         if Path(self.output_dir).is_file():
             raise ComicSeqDataError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
+
+    def _check_data(self) -> None:
+        """What is to be trained on is named once, and each store with its metadata."""
+        check_at_least("num_proc", self.num_proc, 1)
+        if self.on_error not in ("stop", "skip"):
+            raise ComicSeqDataError(f"`on_error` is {self.on_error!r} but must be stop or skip.")
+        given = [name for name in STORE_FIELDS if getattr(self, name) is not None]
+        if self.dataset is not None and given:
+            raise ComicSeqDataError(f"`dataset` and `{given[0]}` are both set: leave one of them out.")
+        for side in ("train", "val"):
+            names = (f"{side}_embeddings", f"{side}_metadata")
+            for name, other in (names, names[::-1]):
+                if other in given and name not in given:
+                    raise ComicSeqDataError(
+                        f"`{other}` is set without `{name}`: a store needs its metadata, give both."
+                    )
+        if "val_embeddings" in given and "train_embeddings" not in given:
+            raise ComicSeqDataError(
+                "`val_embeddings` is set without `train_embeddings`: give the store to train on, or a `dataset`."
+            )
 
     def _check_early_stopping(self) -> None:
         if self.early_stopping_patience is None:

@@ -31,7 +31,7 @@ def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqF
         }
         overrides = widths | overrides
     config = override_config(config, overrides, "`config_overrides`")
-    check_fits(config, arguments.model, table, str(arguments.dataset))
+    check_fits(config, arguments.model, table, str(arguments.dataset or arguments.train_embeddings))
     return ComicSeqForPreTraining(config) if is_new else load_checkpoint(arguments.model, config)[0]
 
 

@@ -419,6 +419,22 @@ def test_url(tmp_path, protocol, zarr_format):
         convert(there, tmp_path / "missing")
 
 
+@pytest.mark.parametrize("protocol", ["zip", "simplecache"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chained_url(tmp_path, protocol, zarr_format):
+    """A store in an archive, and one that is kept in a local cache."""
+    source = make_source(tmp_path / "in", zarr_format=zarr_format)
+    names = Path(source.embeddings).name, Path(source.metadata).name
+    if protocol == "zip":
+        archive = conversion.shutil.make_archive(str(tmp_path / "store"), "zip", tmp_path / "in")
+        embeddings, metadata = (f"zip://{name}::file://{archive}" for name in names)
+    else:
+        fsspec.filesystem("memory").put(f"{tmp_path / 'in'}/", f"/cached/{zarr_format}/", recursive=True)
+        embeddings, metadata = (f"simplecache::memory://cached/{zarr_format}/{name}" for name in names)
+    there = source._replace(embeddings=embeddings, metadata=metadata)
+    assert rows_of(convert(there, tmp_path / "there")) == rows_of(convert(source, tmp_path / "here"))
+
+
 def test_provenance_and_card(source, tmp_path):
     data = convert(source, tmp_path / "out")
     provenance = read_provenance(tmp_path / "out")

@@ -60,6 +60,22 @@ def test_questions_without_a_distractor_are_not_asked():
     assert sorted(draw_question_set(made_table([[3, 2], [4]]), "panel_picking").rows) == [0, 1]
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_page_in_several_windows_asks_as_often_as_any_other(task):
+    table = made_table([[19, 3, 9], [4, 2, 1]], window=4)
+    for repeats in (1, 3):
+        questions = draw_question_set(table, task, repeats=repeats)
+        pages, counts = np.unique(table.pages[questions.rows], return_counts=True)
+        assert pages.tolist() == ([0, 1, 2, 3, 4, 5] if task == "caption_relevance" else [0, 1, 2, 3, 4])
+        assert (counts == repeats).all()
+    # The windows take turns: after as many repeats as the page has windows, each has been asked.
+    windows = np.flatnonzero(table.pages == 0)
+    asked = draw_question_set(table, task, repeats=len(windows)).rows
+    assert set(windows) <= set(asked) and len(windows) == 6
+    first = {row for seed in range(20) for row in draw_question_set(table, task, seed=seed).rows}
+    assert len(first & set(windows)) > 2  # which is first is drawn
+
+
 def test_batches_are_of_pages_of_about_one_length():
     table = made_table([[3, 9, 4, 8, 3, 9]])
     lengths = [

@@ -14,9 +14,11 @@ import run_eval
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.checkpoints import read_training_provenance, save_training_provenance
 from modeling_comicseq.cli import app
+from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.opening import open_split
 
+from ..data.stage3_stores import WIDTHS, make_source
 from .conftest import make_corpus
 
 
@@ -189,3 +191,30 @@ def test_questions_that_do_not_fit(models, small_corpus, tmp_path):
     assert done.exit_code == 1 and "exists: choose another --output" in done.output
     done = questions(small_corpus, tmp_path / "new", "--tasks", "panelpicking")
     assert done.exit_code == 1 and "`tasks` names 'panelpicking'" in done.output
+
+
+def test_long_pages_and_captions_of_another_width(tmp_path, capsys):
+    """Pages of up to 40 panels stand in windows and count once; captions that are no panel vectors have no cosine."""
+    source = make_source(tmp_path / "in", pages=16, slots=40)
+    convert_store(source.embeddings, source.metadata, tmp_path / "data", fractions=(0, 0, 1), progress=False)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    widths = {f"{name.removesuffix('s')}_dim": width for name, width in WIDTHS.items()}
+    ComicSeqForPreTraining(ComicSeqConfig(**sizes, **widths)).save_pretrained(tmp_path / "model")
+    evaluate(
+        tmp_path,
+        tmp_path / "data",
+        "--repeats",
+        "1",
+        "--protocol",
+        "same_book",
+        "--output_dir",
+        str(tmp_path / "out"),
+        names=("model",),
+    )
+    assert "No cosine for caption_relevance: captions are 4 wide and panels 8." in capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    counts = {r["task"]: r["num_questions"] for r in found["results"] if r["protocol"] in ("same_book", "")}
+    several = int((source.mask.sum(1) > 1).sum())
+    assert counts.pop("caption_relevance") == 16
+    assert set(counts.values()) == {several} and len(counts) == 6
+    assert {r["num_questions"] for r in found["retrieval"]} == {16, several}

@@ -1,0 +1,98 @@
+"""What a run trains and validates on: splits of a data set, or of Stage 3 stores that are converted first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelerate.utils import broadcast_object_list
+from transformers.utils import logging
+
+from ..data.conversion import convert_store
+from ..data.errors import ComicSeqDataError
+from ..data.opening import open_split
+from ..data.panels import PanelTable
+from ..data.provenance import compare_origins, read_provenance
+from .arguments import PretrainingArguments
+
+logger = logging.get_logger(__name__)
+
+
+def open_data(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
+    """The panels to train on and those to validate on.
+
+    Stage 3 stores are converted into `data_folder` first, by one process while the others wait; a rerun finds them
+    there. A training store without one for validation is split by the hash of the book, as `comicseq convert` does; of
+    two, each is taken as a whole.
+
+    Raises:
+        ComicSeqDataError: If the data cannot be used, or a book stands in both stores.
+    """
+    if arguments.dataset is not None:
+        return open_split(arguments.dataset, "train"), open_split(arguments.dataset, "validation")
+    folder = data_folder(str(arguments.output_dir))
+    _convert_once(arguments, folder)
+    train = open_split(str(folder / "train"), "train")
+    if arguments.val_embeddings is None:
+        return train, open_split(str(folder / "train"), "validation")
+    validation = open_split(str(folder / "validation"), "validation")
+    _check_apart(arguments, train, validation)
+    difference = compare_origins(read_provenance(train.dataset), read_provenance(validation.dataset))
+    if difference is not None:
+        logger.warning_once(
+            f"{arguments.train_embeddings} and {arguments.val_embeddings} are of different origin ({difference}): equal"
+            " width is not equal meaning, and validation says little."
+        )
+    return train, validation
+
+
+def data_folder(output_dir: str) -> Path:
+    """Where the converted stores of a run lie: beside its folder, which is uploaded as a whole."""
+    folder = Path(output_dir).absolute()
+    return folder.with_name(f"{folder.name}_data")
+
+
+def _convert_once(arguments: PretrainingArguments, folder: Path) -> None:
+    state = arguments.distributed_state
+    fault: list[str | None] = [None]
+    if state is None or state.is_main_process:
+        fault = [_convert(arguments, folder)]
+    if state is not None and state.num_processes > 1:
+        fault = broadcast_object_list(fault)  # the others wait here, and stop with the same sentence
+    if fault[0] is not None:
+        raise ComicSeqDataError(fault[0])
+
+
+def _convert(arguments: PretrainingArguments, folder: Path) -> str | None:
+    """Converts what is not converted yet; returns what is wrong with a store, if anything."""
+    whole = arguments.val_embeddings is not None
+    stores = [(arguments.train_embeddings, arguments.train_metadata, "train", (1, 0, 0) if whole else (0.8, 0.1, 0.1))]
+    if whole:
+        stores.append((arguments.val_embeddings, arguments.val_metadata, "validation", (0, 1, 0)))
+    for embeddings, metadata, name, fractions in stores:
+        assert embeddings is not None and metadata is not None  # the arguments have checked it
+        try:
+            convert_store(
+                embeddings,
+                metadata,
+                folder / name,
+                fractions=fractions,
+                num_proc=arguments.num_proc,
+                on_error=arguments.on_error,
+                overwrite=True,  # a store that has changed; what is no converted data set is left alone all the same
+                progress=not arguments.disable_tqdm,
+            )
+        except ComicSeqDataError as error:
+            return str(error)
+        except OSError as error:
+            return f"{embeddings} could not be converted to {folder / name}: {error}; run again to go on from there"
+    return None
+
+
+def _check_apart(arguments: PretrainingArguments, train: PanelTable, validation: PanelTable) -> None:
+    both = sorted(set(train.book_ids) & set(validation.book_ids))
+    if both:
+        raise ComicSeqDataError(
+            f"The book {str(both[0])!r} stands in {arguments.train_metadata} and in {arguments.val_metadata}"
+            f" ({len(both):,} books do): keep each book on one side, or leave out --val_embeddings and --val_metadata,"
+            " and the training store is split by book."
+        )

@@ -1,0 +1,44 @@
+"""Strip vectors of held-out pages: a page counts once, with all its panels, however it is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.evaluation.strips import retrieve, strip_vectors
+from modeling_comicseq.stage5.encoder import PageEncoder
+from modeling_comicseq.stage5.packing import pack_pages
+
+from ..data.made_dataset import made_table
+
+
+def tiny_model(max_position_embeddings: int = 32) -> ComicSeqForPreTraining:
+    torch.manual_seed(0)
+    sizes = {"panel_embedding_dim": 4, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    config = ComicSeqConfig(num_hidden_layers=1, max_position_embeddings=max_position_embeddings, **sizes)
+    return ComicSeqForPreTraining(config)
+
+
+def test_windows_are_put_together_to_their_page():
+    models = {"model": tiny_model()}
+    # The long page stands last, so that all pages have the same first row and draw the same halves.
+    books = [[3, 4, 2, 5], [3, 3], [2, 4, 23]]
+    whole, cut = (retrieve(models, made_table(books, window=window)) for window in (None, 6))
+    assert [result.num_questions for result in cut[0]] == [9] * 6
+    for first, second in zip(whole[0], cut[0], strict=True):
+        assert (first.task, first.answerer) == (second.task, second.answerer)
+        assert first.metrics == second.metrics
+
+
+@pytest.mark.parametrize("length", [8, 9, 12, 13, 30])
+def test_a_strip_longer_than_the_model_takes_is_that_of_stage_5(length):
+    model = tiny_model(max_position_embeddings=8)
+    panels = np.random.default_rng(0).standard_normal((3, length, 4)).astype(np.float32)
+    counts = np.array([5, length, 8])
+    mask = (np.arange(length) < counts[:, None]).astype(np.int64)
+    found = strip_vectors(model)({"panel_embeddings": panels, "attention_mask": mask})
+    packed = pack_pages(panels[mask.astype(bool)], counts, 8, 4)
+    expected = PageEncoder(model.comicseq.eval(), torch.device("cpu"))(packed)[1]
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
