@@ -31,7 +31,7 @@ from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import servable
-from modeling_comicseq.modeling_comicseq import pad_and_concatenate
+from modeling_comicseq.packing_comicseq import pad_and_concatenate
 from modeling_comicseq.training.dataset import PretrainingDataset
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

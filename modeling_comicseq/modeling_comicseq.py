@@ -32,7 +32,23 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_comicseq import ComicSeqConfig
 from .contrastive_comicseq import cohesion_loss, gather_rows, info_nce_loss, matching_losses, scale_gradient
+from .heads_comicseq import (
+    ComicSeqBilinear,
+    ComicSeqCaptionRelevanceHead,
+    ComicSeqCharacterCoherenceHead,
+    ComicSeqClosureHead,
+    ComicSeqContextSimilarity,
+    ComicSeqMaskedPanelHead,
+    ComicSeqPanelPickingHead,
+    ComicSeqReadingOrderHead,
+    ComicSeqSimilarity,
+    ComicSeqTextClozeHead,
+    last_slot,
+    masked_mean,
+    take_slot,
+)
 from .ordering_comicseq import best_orders
+from .packing_comicseq import ComicSeqPacking, ComicSeqView, pad_and_concatenate
 
 
 @dataclass
@@ -139,45 +155,6 @@ def check_values(valid: torch.Tensor, message: str, values: torch.Tensor) -> Non
     if not torch.compiler.is_compiling() and not valid.all():
         row = int(valid.logical_not().reshape(len(valid), -1).any(1).nonzero()[0])
         raise ValueError(f"{message}, but row {row} has {values[row].tolist()}.")
-
-
-def pad_and_concatenate(tensors: list[torch.Tensor]) -> torch.Tensor:
-    """Concatenates tensors `(B, L, ...)` of several lengths along the batch, padded with zeros to the longest."""
-    length = max(tensor.shape[1] for tensor in tensors)
-    padded = [
-        torch.cat((t, t.new_zeros(t.shape[0], length - t.shape[1], *t.shape[2:])), dim=1) if t.shape[1] < length else t
-        for t in tensors
-    ]
-    return padded[0] if len(padded) == 1 else torch.cat(padded)
-
-
-def first_fit(lengths: list[int], row_length: int) -> tuple[list[int], int]:
-    """
-    Packs pieces into rows, longest first, each into the fullest row that has room. Returns where each piece starts in
-    the rows laid end to end, and the number of rows.
-    """
-    starts, num_rows = [0] * len(lengths), 0
-    rows_with_room: list[list[int]] = [[] for _ in range(row_length + 1)]
-    for piece in sorted(range(len(lengths)), key=lambda piece: -lengths[piece]):
-        room = next((room for room in range(lengths[piece], row_length + 1) if rows_with_room[room]), None)
-        if room is None:
-            row, room, num_rows = num_rows, row_length, num_rows + 1
-        else:
-            row = rows_with_room[room].pop()
-        starts[piece] = (row + 1) * row_length - room
-        rows_with_room[room - lengths[piece]].append(row)
-    return starts, num_rows
-
-
-def masked_mean(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean `(B, D)` of the rows of `hidden_states` (B, N, D) where `mask` (B, N) is true; zeros where it never is."""
-    total = torch.where(mask[..., None], hidden_states, torch.zeros_like(hidden_states)).sum(1)
-    return total / mask.sum(1, keepdim=True).clamp(min=1)
-
-
-def take_slot(hidden_states: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
-    """Row `slot` (B,) of each of `hidden_states` (B, N, ...)."""
-    return hidden_states[torch.arange(hidden_states.shape[0], device=slot.device), slot]
 
 
 def sinusoidal_positions(num_positions: int, hidden_size: int, base: float = 10000.0) -> torch.Tensor:
@@ -399,66 +376,6 @@ class ComicSeqStripPooler(nn.Module):
             dropout=self.dropout if self.training else 0.0,
         )
         return self.o_proj(output.reshape(batch_size, hidden_size)), weights
-
-
-@dataclass
-class ComicSeqView:
-    """
-    Rows of tokens on their way through the encoder: the panels of the context, then the candidates.
-
-    Attributes:
-        tokens: Embedded tokens `(B, N + K, D)`.
-        real: Which of them are no padding `(B, N + K)`.
-        visible: Which of them other tokens attend to `(B, N + K)`. Every token attends to itself besides.
-        panel_mask: Which of the panels are real `(B, N)`.
-        candidates: Embedded candidates `(B, K, D)` that stay outside the encoder (`candidate_encoding="independent"`).
-    """
-
-    tokens: torch.Tensor
-    real: torch.Tensor
-    visible: torch.Tensor
-    panel_mask: torch.Tensor
-    candidates: torch.Tensor | None = None
-
-    def split(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Splits encoded rows (at least N + K wide) into contextualised panels and candidates."""
-        num_panels, num_tokens = self.num_panels, self.tokens.shape[1]
-        candidates = hidden_states[:, num_panels:num_tokens] if num_tokens > num_panels else self.candidates
-        return hidden_states[:, :num_panels], candidates
-
-    @property
-    def num_panels(self) -> int:
-        return self.panel_mask.shape[1]
-
-
-@dataclass
-class ComicSeqPacking:
-    """
-    Where the real tokens of several views go in rows that they share.
-
-    Attributes:
-        real: Which tokens of the concatenated views are no padding `(B, L)`.
-        place: Where each of them stands in the packed rows laid end to end `(M,)`.
-        num_rows: Number of packed rows.
-        row_length: Length of a packed row: that of the longest row of tokens at least.
-    """
-
-    real: torch.Tensor
-    place: torch.Tensor
-    num_rows: int
-    row_length: int
-
-    @classmethod
-    def of(cls, views: list[ComicSeqView], row_length: int) -> "ComicSeqPacking":
-        real = pad_and_concatenate([view.real for view in views])
-        row_length = max(row_length, real.shape[1])
-        starts, num_rows = first_fit(real.sum(1).tolist(), row_length)
-        place = torch.tensor(starts, dtype=torch.long, device=real.device)[:, None] + real.cumsum(1) - 1
-        return cls(real, place[real], max(num_rows, 1), row_length)  # a process can be left without a page
-
-    @property
-    def padding_share(self) -> float:
-        return 1 - len(self.place) / max(self.num_rows * self.row_length, 1)
 
 
 @auto_docstring
@@ -789,245 +706,6 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
     def encode_strip(self, panel_embeddings: torch.FloatTensor, panel_mask: torch.Tensor) -> torch.FloatTensor:
         """Returns one vector per strip, `(batch_size, hidden_size)`. `panel_mask` is 1 for a real panel."""
         return self(panel_embeddings, attention_mask=panel_mask).pooler_output
-
-
-class ComicSeqSimilarity(nn.Module):
-    """
-    Learned, scaled cosine `(B, M, K)` of every pair of `left` (B, M, D) and `right` (B, K, D): the prior for likeness that
-    an MLP lacks.
-    """
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.log_scale = nn.Parameter(torch.zeros(1))  # no scalar: FSDP shards no tensor without an axis
-
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        # Half precision has no 1e-12, and a text that is no text is all zeros.
-        left, right = (nn.functional.normalize(self.projection(each), dim=-1, eps=1e-6) for each in (left, right))
-        return self.log_scale.exp() * (left @ right.transpose(-1, -2))
-
-
-class ComicSeqContextSimilarity(nn.Module):
-    """
-    Likeness `(B, K)` of candidates (B, K, D) to the panels (B, N, D) that are `shown` (B, N): learned, scaled cosines to
-    their mean, to the nearest before and the nearest after the asked place, and to the most alike. `offsets` (B, N) are
-    the panels' positions relative to that place, 0 where there is none.
-    """
-
-    initial_weight = (0.6, 0.3, 0.3, 0.3)
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.log_scale = nn.Parameter(torch.zeros(1))
-        self.weight = nn.Parameter(torch.zeros(len(self.initial_weight)))
-
-    def forward(
-        self, panels: torch.Tensor, candidates: torch.Tensor, shown: torch.Tensor, offsets: torch.Tensor
-    ) -> torch.Tensor:
-        vectors = torch.cat((masked_mean(panels, shown)[:, None], panels), dim=1)
-        vectors, candidates = (
-            nn.functional.normalize(self.projection(each), dim=-1) for each in (vectors, candidates)
-        )
-        to_mean, to_panels = (vectors @ candidates.transpose(-1, -2)).split((1, panels.shape[1]), dim=1)
-        before, after = shown & (offsets < 0), shown & (offsets > 0)
-        far = panels.shape[1] + offsets.abs().amax(1, keepdim=True)
-        nearest_before = take_slot(to_panels, torch.where(before, offsets, -far).argmax(1))
-        nearest_after = take_slot(to_panels, torch.where(after, offsets, far).argmin(1))
-        cosines = (
-            to_mean.squeeze(1),
-            torch.where(before.any(1, keepdim=True), nearest_before, 0.0),
-            torch.where(after.any(1, keepdim=True), nearest_after, 0.0),
-            to_panels.masked_fill(~shown[..., None], -1.0).amax(1),
-        )
-        return self.log_scale.exp() * (torch.stack(cosines, dim=-1) @ self.weight)
-
-
-class ComicSeqBilinear(nn.Module):
-    """Bilinear form of every pair of `left` (B, M, D) and `right` (B, K, D), `(B, M, K)`."""
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(config.hidden_size, config.hidden_size))
-        self.bias = nn.Parameter(torch.zeros(1))
-
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        return left @ self.weight @ right.transpose(-1, -2) + self.bias
-
-
-class ComicSeqConcatenationScorer(nn.Module):
-    """Scores each of the candidates (B, K, D) by an MLP on its concatenation with the context (B, D), `(B, K)`."""
-
-    def __init__(self, config: ComicSeqConfig, num_layers: int):
-        super().__init__()
-        hidden_size = config.hidden_size
-        layers = [nn.Linear(2 * hidden_size, hidden_size), nn.GELU(), nn.Dropout(config.hidden_dropout_prob)]
-        for _ in range(num_layers - 2):
-            layers += [nn.Linear(hidden_size, hidden_size), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_size, 1))
-        self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
-
-    def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        scores = self.mlp(torch.cat((context[:, None].expand_as(candidates), candidates), dim=-1)).squeeze(-1)
-        if self.similarity is not None:
-            scores = scores + self.similarity(context[:, None], candidates).squeeze(1)
-        return scores
-
-
-class ComicSeqPanelPickingHead(nn.Module):
-    """
-    Which candidate stands in the empty slot? Scores `(B, K)` from the slot's context (B, D) and candidates (B, K, D).
-    With `similarity_term`, likeness to the other panels (B, N, D) is added where these are given.
-    """
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
-        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
-
-    def forward(
-        self,
-        context: torch.Tensor,
-        candidates: torch.Tensor,
-        panels: torch.Tensor | None = None,
-        shown: torch.Tensor | None = None,
-        offsets: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        scores = self.scorer(context, candidates)
-        if self.context_similarity is not None and panels is not None:
-            scores = scores + self.context_similarity(panels, candidates, shown, offsets)
-        return scores
-
-
-class ComicSeqCharacterCoherenceHead(nn.Module):
-    """
-    Do panels and candidate show the same characters? Scores `(B, K)` from the mean of the real panels (B, N, D) and
-    candidates (B, K, D); a single candidate (B, D) scores `(B,)`. With `similarity_term`, likeness to the panels is added
-    where `offsets` say where they stand.
-    """
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
-        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
-
-    def forward(
-        self,
-        panels: torch.Tensor,
-        candidate: torch.Tensor,
-        panel_mask: torch.Tensor | None = None,
-        offsets: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        if panel_mask is None:
-            panel_mask = panels.new_ones(panels.shape[:2], dtype=torch.bool)
-        candidates = candidate[:, None] if candidate.dim() == 2 else candidate
-        scores = self.scorer(masked_mean(panels, panel_mask), candidates)
-        if self.context_similarity is not None and offsets is not None:
-            scores = scores + self.context_similarity(panels, candidates, panel_mask, offsets)
-        return scores.squeeze(1) if candidate.dim() == 2 else scores
-
-
-class ComicSeqClosureHead(nn.Module):
-    """
-    Which candidate comes next? Scores `(B, K)` from the last of the preceding panels (B, N, D) and candidates (B, K, D).
-    With `similarity_term`, likeness to all of them is added.
-    """
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqConcatenationScorer(config, num_layers=3)
-        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
-
-    def forward(
-        self, preceding: torch.Tensor, candidates: torch.Tensor, panel_mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        if panel_mask is None:
-            panel_mask = preceding.new_ones(preceding.shape[:2], dtype=torch.bool)
-        scores = self.scorer(take_slot(preceding, last_slot(panel_mask)), candidates)
-        if self.context_similarity is not None:
-            offsets = torch.arange(-preceding.shape[1], 0, device=preceding.device).expand_as(panel_mask)
-            scores = scores + self.context_similarity(preceding, candidates, panel_mask, offsets)
-        return scores
-
-
-class ComicSeqCaptionRelevanceHead(nn.Module):
-    """Does the caption belong to the panel? Scores of panels (B, D) or (B, K, D) for a caption (B, D), `(B,)` or `(B, K)`."""
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqBilinear(config)
-        self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
-
-    def forward(self, panel: torch.Tensor, caption: torch.Tensor) -> torch.Tensor:
-        panels = panel[:, None] if panel.dim() == 2 else panel
-        scores = self.score_pairs(panels, caption[:, None]).squeeze(-1)
-        return scores.squeeze(1) if panel.dim() == 2 else scores
-
-    def score_pairs(self, panels: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
-        """Scores of every pair of panels (B, K, D) and captions (B, C, D), `(B, K, C)`."""
-        scores = self.scorer(panels, captions)
-        return scores if self.similarity is None else scores + self.similarity(panels, captions)
-
-
-class ComicSeqTextClozeHead(nn.Module):
-    """Which text belongs to the panel? Scores `(B, K)` from its visual context and the surrounding text (both (B, D))."""
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        hidden_size = config.hidden_size
-        self.context_encoder = nn.Sequential(
-            nn.Linear(2 * hidden_size, hidden_size),
-            nn.GELU(),
-            nn.Dropout(config.hidden_dropout_prob),
-            nn.Linear(hidden_size, hidden_size),
-        )
-        self.scorer = ComicSeqBilinear(config)
-        self.context_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
-        self.text_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
-
-    def forward(
-        self, visual_context: torch.Tensor, surrounding_text: torch.Tensor, candidate_texts: torch.Tensor
-    ) -> torch.Tensor:
-        context = self.context_encoder(torch.cat((visual_context, surrounding_text), dim=-1))
-        scores = self.scorer(context[:, None], candidate_texts).squeeze(1)
-        if self.context_similarity is not None:
-            scores = scores + self.context_similarity(visual_context[:, None], candidate_texts).squeeze(1)
-            scores = scores + self.text_similarity(surrounding_text[:, None], candidate_texts).squeeze(1)
-        return scores
-
-
-class ComicSeqMaskedPanelHead(nn.Module):
-    """Predicts the embedded panel (B, D) that was masked from the contextualised state of its slot (B, D)."""
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = nn.GELU()
-        self.projection = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.projection(self.activation(self.dense(hidden_states)))
-
-
-class ComicSeqReadingOrderHead(nn.Module):
-    """
-    How likely is it that panel i is followed by panel j? Scores `(B, N, N)` from panels (B, N, D). No panel follows itself:
-    the diagonal is 0 and is not read.
-    """
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqBilinear(config)
-
-    def forward(self, panels: torch.Tensor) -> torch.Tensor:
-        itself = torch.eye(panels.shape[-2], dtype=torch.bool, device=panels.device)
-        return self.scorer(panels, panels).masked_fill(itself, 0.0)
-
-
-def last_slot(mask: torch.Tensor) -> torch.Tensor:
-    """Index `(B,)` of the last true entry of every row of `mask` (B, N)."""
-    return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(1)
 
 
 def other_slots(panels: torch.Tensor, slot: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from modeling_comicseq.contrastive_comicseq import cohesion_loss, info_nce_loss, matching_losses
-from modeling_comicseq.modeling_comicseq import first_fit
 from modeling_comicseq.ordering_comicseq import beam_order, best_orders
+from modeling_comicseq.packing_comicseq import first_fit
 from tests.model_inputs import TASKS, build, example, tiny_config
 
 

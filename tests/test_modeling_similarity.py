@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from modeling_comicseq.modeling_comicseq import ComicSeqContextSimilarity, offsets_from
+from modeling_comicseq.heads_comicseq import ComicSeqContextSimilarity
+from modeling_comicseq.modeling_comicseq import offsets_from
 
 from .model_inputs import build, example, tiny_config
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.windows import expand_windows
-from ..modeling_comicseq import first_fit
+from ..packing_comicseq import first_fit
 
 __all__ = ["PackedPages", "pack_pages"]
 

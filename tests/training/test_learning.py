@@ -12,7 +12,7 @@ from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import build_questions, half_page_views, masked_panels, to_tensors
 from modeling_comicseq.evaluation.scoring import judge, model_logits
-from modeling_comicseq.modeling_comicseq import ComicSeqView
+from modeling_comicseq.packing_comicseq import ComicSeqView
 
 from ..data.made_dataset import COLUMNS, made_dataset
 
