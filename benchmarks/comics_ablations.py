@@ -4,7 +4,11 @@ python benchmarks/comics_ablations.py --dataset DIR --output DIR [--runs default
 
 Every run has the same configuration, steps and questions but for what its name says. A run that is there is not trained
 again. Scores are of the test books, with 95 % intervals by bootstrap over books; the runs of several seeds are averaged
-question by question.
+question by question. The ranker is fitted to questions of the training books.
+
+"20 candidates" and "5 candidates" are pools of another size: of every other question, the wrong ones come from anywhere in
+the other books, as those of a batch would. Under joint encoding they must be encoded in the question's own context, so
+that candidates taken over from the batch would cost as much.
 """
 
 from __future__ import annotations
@@ -17,16 +21,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.data.opening import open_split
-from modeling_comicseq.evaluation.baselines import context_mean_cosine, last_panel_cosine
+from modeling_comicseq.evaluation.baselines import context_mean_cosine, last_panel_cosine, nearest_neighbour_chain
 from modeling_comicseq.evaluation.linear_ranker import LogisticRanker
-from modeling_comicseq.evaluation.metrics import bootstrap_mean
+from modeling_comicseq.evaluation.metrics import bootstrap_mean, pairwise_accuracy
 from modeling_comicseq.evaluation.questions import iterate_questions
-from modeling_comicseq.evaluation.scoring import judge, score_model
+from modeling_comicseq.evaluation.scoring import judge, score_model, true_order
 
 # Name: (fields of the model configuration, arguments of the run)
 RUNS: dict[str, tuple[dict, list[str]]] = {
@@ -58,8 +63,7 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     folder = Path(arguments.output) / f"{name.replace(' ', '_')}-{seed}"
     if not (folder / "README.md").is_file():
         changes, extra = RUNS[name]
-        tasks = {"visual_closure": 0, "caption_relevance": 0, "text_cloze": 0}
-        fields = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2, "task_weights": tasks} | changes
+        fields = yaml.safe_load(Path(arguments.config).read_text())["config_overrides"] | changes
         command = [sys.executable, "run_pretraining.py", arguments.config, "--dataset", arguments.dataset]
         command += ["--output_dir", str(folder), "--seed", str(seed), "--config_overrides", json.dumps(fields)]
         subprocess.run([*command, "--save_total_limit", "1", *extra], check=True, env=os.environ)
@@ -74,7 +78,9 @@ def ask(arguments: argparse.Namespace, folders: dict[str, list[Path]]) -> dict:
         settings = {"protocol": protocol, "repeats": arguments.repeats}
         questions = list(iterate_questions(test_table, task, **settings))
         right: dict[str, np.ndarray] = {}
-        if task != "reading_order":
+        if task == "reading_order":
+            right["nearest-neighbour chain"] = np.concatenate([judge_chain(batch) for _, batch in questions])
+        else:
             ranker = LogisticRanker().fit(
                 batch for _, batch in iterate_questions(train_table, task, protocol=protocol, seed=1)
             )
@@ -91,6 +97,12 @@ def ask(arguments: argparse.Namespace, folders: dict[str, list[Path]]) -> dict:
             right[name] = np.mean(runs, axis=0)
         answers[task, protocol] = right, test_table.books[np.concatenate([rows for rows, _ in questions])]
     return answers
+
+
+def judge_chain(batch: dict) -> np.ndarray:
+    counts = batch["attention_mask"].sum(1)
+    true = [true_order(labels[:n, :n], "adjacency") for labels, n in zip(batch["labels"], counts, strict=True)]
+    return pairwise_accuracy(nearest_neighbour_chain(batch), true)
 
 
 def main() -> None:
