@@ -588,7 +588,9 @@ def test_two_processes_write_the_same(checkpoint, source, tmp_path, small_parts)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert "process 1 of 2" in done.stderr and done.stdout.count("24 pages") == 1
-    assert same_files(tmp_path / "out.zarr", tmp_path / "one" / "out.zarr")
+    # The strip vectors' last bit depends on how many rows a process multiplies at a time, on some processors.
+    check_close(read(tmp_path / "out.zarr"), read(tmp_path / "one" / "out.zarr"), tolerance=1e-6)
+    assert metadata_of(tmp_path / "out.zarr") == metadata_of(tmp_path / "one" / "out.zarr")
 
 
 @pytest.mark.skipif(not SHARED_DATA, reason="COMICSEQ_DATA names no folder with the stores of real comics")
