@@ -120,6 +120,11 @@ class PretrainingArguments(TrainingArguments):
         check_protocols(self.protocol)
         self._check_data()
         self._check_early_stopping()
+        if self.dataloader_persistent_workers:
+            raise ComicSeqDataError(
+                "`dataloader_persistent_workers` is true but must be off: workers that outlive an epoch ask its questions"
+                " again."
+            )
         if Path(self.output_dir).is_file():
             raise ComicSeqDataError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
 import run_pretraining
+from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.training.arguments import PretrainingArguments
 
 from .processes import REPOSITORY, argv, write_inputs
@@ -72,6 +73,12 @@ def test_files_for_accelerate_leave_the_precision_to_the_run(path, tmp_path, mon
     for bf16 in (True, False):
         arguments = PretrainingArguments(output_dir=str(tmp_path), use_cpu=True, bf16=bf16)
         assert arguments.mixed_precision == ("bf16" if bf16 else "no")
+
+
+def test_workers_that_outlive_an_epoch_are_refused(tmp_path):
+    fields = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True, "use_cpu": True}
+    with pytest.raises(ComicSeqDataError, match="`dataloader_persistent_workers` is true but must be off"):
+        PretrainingArguments(output_dir=str(tmp_path), **fields)
 
 
 def test_a_run_is_logged_to_wandb(folder, monkeypatch, tmp_path):

@@ -60,6 +60,8 @@ def test_logs_name_every_task_s_own_loss(tmp_path):
     trainer.train()
     (entry,) = (entry for entry in trainer.state.log_history if "loss" in entry)
     assert {"panel_picking_loss", "reading_order_loss", "text_cloze_loss", "contrastive_loss"} <= set(entry)
+    assert {"panel_picking_accuracy", "grad_norm", "pages_per_second", "padding_share"} <= set(entry)
+    assert {"eval_strip_effective_rank", "eval_strip_mean_cosine"} <= set(trainer.evaluate())
 
 
 def test_resuming_in_mid_epoch_is_bit_exact(tmp_path):
