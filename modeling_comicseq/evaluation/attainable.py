@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .metrics import Interval
+from .metrics import Interval, widened_tail
 
 
 def attainable_share(
@@ -16,7 +16,7 @@ def attainable_share(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """(model − chance) / (optimum − chance), with its percentile interval by bootstrap over books.
+    """(model − chance) / (optimum − chance), with its interval by bootstrap over books, widened as in `BookBootstrap`.
 
     All three are resampled together: an easy book lifts model and optimum alike, so the share is surer than either.
 
@@ -39,6 +39,6 @@ def attainable_share(
     if num_books < 2:
         return Interval(share, float("nan"), float("nan"))
     times = np.random.default_rng(seed).multinomial(num_books, np.full(num_books, 1 / num_books), resamples)
-    tail = (1 - confidence) / 2
+    tail = widened_tail(1 - confidence, num_books)
     low, high = np.quantile((times @ gain) / (times @ attainable), (tail, 1 - tail)).tolist()
     return Interval(share, low, high)

@@ -138,12 +138,12 @@ class BookBootstrap:
         for column, (_, _, mean) in enumerate(self._columns):
             low = high = float("nan")
             if held_by[column] > 1:
-                tail = _widened_tail(1 - confidence, int(held_by[column]))
+                tail = widened_tail(1 - confidence, int(held_by[column]))
                 low, high = np.nanquantile(means[:, column], (tail, 1 - tail)).tolist()
             intervals.append(Interval(mean, low, high))
         return intervals
 
 
-def _widened_tail(alpha: float, books: int) -> float:
+def widened_tail(alpha: float, books: int) -> float:
     """What to leave out at each end of the bootstrap's distribution for an interval that misses with `alpha`."""
     return float(stats.norm.cdf(np.sqrt(books / (books - 1)) * stats.t.ppf(alpha / 2, books - 1)))
