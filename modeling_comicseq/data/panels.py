@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,34 +133,34 @@ class DeferredTable(PanelTable):
     def __init__(self, table: PanelTable):
         vars(self).update(vars(table))
         self.asked: dict[str, list[np.ndarray]] = {column: [] for column in table.columns}
+        self.counts = dict.fromkeys(table.columns, 0)
 
     def gather(self, column: str, panels: np.ndarray) -> DeferredVectors:  # type: ignore[override]
         """What `read` replaces by the vectors `(..., width)` of `column` for panel numbers `(...)`."""
         self.asked[column].append(panels.ravel())
-        return DeferredVectors(column, len(self.asked[column]) - 1, panels.shape)
+        start = self.counts[column]
+        self.counts[column] += panels.size
+        return DeferredVectors(column, start, panels.shape)
 
     def read(self, batch: dict) -> None:
         """Puts the vectors in the place of all that `gather` returned, in `batch` and in batches within it."""
-        vectors = {}
-        for column, asked in self.asked.items():
-            if asked:
-                ends = np.cumsum([len(panels) for panels in asked])
-                vectors[column] = np.split(super().gather(column, np.concatenate(asked)), ends[:-1])
-        self._fill(batch, vectors)
+        asked = {column: np.concatenate(panels) for column, panels in self.asked.items() if panels}
+        self._fill(batch, {column: PanelTable.gather(self, column, panels) for column, panels in asked.items()})
 
-    def _fill(self, batch: dict, vectors: dict[str, list[np.ndarray]]) -> None:
+    def _fill(self, batch: dict, vectors: dict[str, np.ndarray]) -> None:
         for name, value in batch.items():
             if isinstance(value, DeferredVectors):
-                batch[name] = vectors[value.column][value.place].reshape(*value.shape, self.widths[value.column])
+                some = vectors[value.column][value.start : value.start + math.prod(value.shape)]
+                batch[name] = some.reshape(*value.shape, some.shape[-1])
             elif isinstance(value, dict):
                 self._fill(value, vectors)
 
 
 class DeferredVectors(NamedTuple):
-    """Vectors that a `DeferredTable` has yet to read: their column, place among what is asked of it, and shape."""
+    """Vectors that a `DeferredTable` has yet to read: their column, the first of them among all that is asked of it, and shape."""
 
     column: str
-    place: int
+    start: int
     shape: tuple[int, ...]
 
 

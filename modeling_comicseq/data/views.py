@@ -103,14 +103,17 @@ def _has_distractor(table: PanelTable, task: str, protocol: str, rows: np.ndarra
     return bool((distractors >= 0).any())
 
 
-def draw_tasks(table: PanelTable, rows: np.ndarray, weights: dict[str, float], draws: Draws) -> np.ndarray:
-    """Name of the task of each row `(B,)`, by weight among those its page can serve; "" where it can serve none."""
-    tasks = [task for task, weight in weights.items() if weight > 0]
-    odds = np.stack([weights[task] * servable(table, task, rows) for task in tasks], axis=1)
+def task_odds(table: PanelTable, rows: np.ndarray, weights: dict[str, float]) -> np.ndarray:
+    """How often each row asks each of the tasks in `weights`, up to a factor: its weight, or 0 where it cannot `(B, T)`."""
+    return np.stack([weight * servable(table, task, rows) for task, weight in weights.items()], axis=1)
+
+
+def draw_tasks(odds: np.ndarray, tasks: Sequence[str], draws: Draws) -> np.ndarray:
+    """Name of the task of each row `(B,)`, drawn from `tasks` by `odds` (B, T); "" where all are 0."""
     cumulative = np.cumsum(odds, axis=1)
     total = cumulative[:, -1:]
     choice = (draws.uniform("task")[:, None] * total >= cumulative).sum(1)
-    return np.where(total[:, 0] > 0, np.asarray([*tasks, ""])[np.minimum(choice, len(tasks))], "")
+    return np.asarray([*tasks, ""])[choice]
 
 
 def panel_picking(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidates: np.ndarray) -> Batch:
@@ -209,8 +212,9 @@ def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
     keep = table.num_panels[rows] >= 2
     rows = rows[keep]
     panels, mask = _page(table, rows)
-    rank = np.argsort(np.argsort(np.where(mask, draws.uniform("half", mask.shape[1])[keep], 2.0), axis=1), axis=1)
-    in_first = rank < (table.num_panels[rows] // 2)[:, None]
+    keys = np.where(mask, draws[keep].uniform("half", mask.shape[1]), 2.0)
+    last_of_first = np.take_along_axis(np.sort(keys, axis=1), table.num_panels[rows][:, None] // 2 - 1, axis=1)
+    in_first = keys <= last_of_first
     width = (mask.shape[1] + 1) // 2
     strips = np.concatenate([pack(panels, chosen, width) for chosen in (mask & in_first, mask & ~in_first)])
     return _strips(table, strips, np.tile(rows, 2))

@@ -19,7 +19,7 @@ from ..data.views import (
     draw_tasks,
     half_page_views,
     masked_panels,
-    servable,
+    task_odds,
     to_tensors,
     whole_pages,
 )
@@ -56,8 +56,9 @@ class PretrainingDataset(Dataset):
             if weight > 0:
                 check_servable(table, task, protocol)
         rows = np.arange(len(table))
-        can_ask = [servable(table, task, rows) for task, weight in self.task_weights.items() if weight > 0]
-        self.rows = rows[np.any(can_ask, axis=0)]  # a page that can serve nothing would leave a hole in its batch
+        odds = task_odds(table, rows, self.task_weights)
+        self.rows = rows[odds.any(1)]  # a page that can serve nothing would leave a hole in its batch
+        self.odds = odds[self.rows]
         self.table, self.config = table, config
         self.num_candidates, self.protocol, self.seed = num_candidates, protocol, seed
         self.epoch = 0
@@ -74,7 +75,7 @@ class PretrainingDataset(Dataset):
     def __getitems__(self, indices: list[int]) -> list[dict]:
         rows = self.rows[indices]
         draws = Draws(self.seed, self.epoch, rows)
-        tasks = draw_tasks(self.table, rows, self.task_weights, draws)
+        tasks = draw_tasks(self.odds[indices], list(self.task_weights), draws)
         table = DeferredTable(self.table)
         settings = (self.num_candidates, self.protocol, self.config.reading_order_target)
         batch: dict = build_mixed_questions(table, tasks, rows, draws, *settings)
