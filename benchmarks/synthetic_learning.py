@@ -42,7 +42,7 @@ from modeling_comicseq.evaluation.questions import iterate_questions
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import judge, model_logits, true_order
 from modeling_comicseq.modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.training.trainer import VALIDATION_SEED
+from modeling_comicseq.training.trainer import VALIDATION_SEED, validation_repeats
 
 COSINE, PROBE, PLAIN, MODEL = "context-mean cosine", "linear probe", "plain transformer", "model"
 ALONE, JOINT = "per-candidate optimum", "joint optimum"
@@ -122,7 +122,7 @@ def validation_curves(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def validation_limits(table: PanelTable, task: str, world: SyntheticWorld) -> tuple[float, float]:
     """Chance and optimum of the questions that a run is validated on (of reading order: of those up to 7 panels)."""
     chance, optimum = [], []
-    for _, batch in iterate_questions(table, task, seed=VALIDATION_SEED):
+    for _, batch in iterate_questions(table, task, seed=VALIDATION_SEED, repeats=validation_repeats(table)):
         if task == "reading_order":
             batch = select_questions(batch, batch["attention_mask"].sum(1) <= MAX_PANELS)
             if not len(batch["labels"]):

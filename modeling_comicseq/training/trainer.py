@@ -28,6 +28,13 @@ from .saving import CheckpointingTrainer
 from .statistics import TrainingStatistics, strip_space
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
+VALIDATION_QUESTIONS = 2000  # of a task, at least: with fewer, luck decides which checkpoint is the best
+MOST_REPEATS = 8  # questions that a page asks for that: more of the same few pages would say little more
+
+
+def validation_repeats(table: PanelTable) -> int:
+    """How many questions of a task each page asks in validation."""
+    return min(-(-VALIDATION_QUESTIONS // len(table)), MOST_REPEATS)
 
 
 class EpochCallback(TrainerCallback):
@@ -143,6 +150,7 @@ class ComicSeqTrainer(CheckpointingTrainer):
             num_candidates=self.num_candidates,
             reading_order_target=model.config.reading_order_target,
             seed=VALIDATION_SEED,
+            repeats=validation_repeats(self.validation_table),
         )
         mine = [q for number, q in enumerate(questions) if number % self.args.world_size == self.args.process_index]
         right = score_model(model, task, mine)[1] if mine else np.zeros(0)
