@@ -36,7 +36,7 @@ def upload_checkpoint(checkpoint: Path, repo_id: str, arguments: PretrainingArgu
         What waits for the uploads.
     """
     api = HfApi()
-    # Uploaded from the run's folder, because the checkpoint may be deleted by the next save.
+    # Uploaded from the run's folder and from links, because the checkpoint may be deleted by the next save.
     copy_repository(checkpoint, Path(str(arguments.output_dir)))
     common: dict[str, Any] = {"repo_id": repo_id, "token": arguments.hub_token, "revision": arguments.hub_revision}
     jobs = [
@@ -50,15 +50,19 @@ def upload_checkpoint(checkpoint: Path, repo_id: str, arguments: PretrainingArgu
     ]
     if arguments.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
         name = "last-checkpoint" if arguments.hub_strategy == HubStrategy.CHECKPOINT else checkpoint.name
+        linked = checkpoint.with_name(f"_{checkpoint.name}")
+        shutil.rmtree(linked, ignore_errors=True)  # of a run that was killed
+        shutil.copytree(checkpoint, linked, copy_function=link)
         jobs.append(
             api.upload_folder(
-                folder_path=str(checkpoint),
+                folder_path=str(linked),
                 path_in_repo=name,
                 commit_message=f"{message}, checkpoint",
                 run_as_future=True,
                 **common,
             )
         )
+        jobs[-1].add_done_callback(lambda _: shutil.rmtree(linked, ignore_errors=True))
     for job in jobs:
         job.add_done_callback(report_failure)
     return jobs
@@ -68,6 +72,14 @@ def report_failure(job: Future) -> None:
     """Warns of an upload that failed; the run goes on, and the next save uploads again."""
     if not job.cancelled() and job.exception() is not None:
         logger.warning(f"A checkpoint could not be uploaded: {' '.join(str(job.exception()).split())}")
+
+
+def link(source: str, target: str) -> None:
+    """Gives a file a second name, or copies it where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def copy_repository(checkpoint: Path, folder: Path) -> None:

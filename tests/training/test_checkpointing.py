@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +37,7 @@ from .test_trainer import logged, make_trainer
 CARD = Path(__file__).resolve().parents[2] / "model_card.md"
 SAVES = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
 REPOSITORY = {"README.md", "config.json", "model.safetensors", "handler.py", "requirements.txt"} | {
-    f"{name}_comicseq.py" for name in ("modeling", "configuration", "contrastive", "ordering", "pipeline")
+    f"{name}_comicseq.py" for name in ("modeling", "configuration", "heads", "packing", "contrastive", "ordering", "pipeline")
 }
 AUTO_CLASSES = {"AutoConfig", "AutoModel", "AutoModelForPreTraining", "AutoModelForMultipleChoice"}
 
@@ -206,9 +207,8 @@ def test_every_checkpoint_and_the_final_folder_are_repositories_without_pickled_
 
 def test_a_new_run_in_the_place_of_an_old_one_keeps_its_own_checkpoints(tmp_path):
     fields = SAVES | {"save_total_limit": 1, "load_best_model_at_end": True}
-    make_trainer(tmp_path, max_steps=6, **fields).train()
-    old = complete_checkpoints(tmp_path)
-    assert steps(old)[-1] == 6
+    make_trainer(tmp_path, max_steps=6, **fields | {"save_total_limit": 3}).train()
+    assert steps(complete_checkpoints(tmp_path)) == [2, 4, 6]
     # Its steps are fewer than the old one's.
     trainer = make_trainer(tmp_path, max_steps=2, **fields)
     trainer.train()
@@ -292,6 +292,7 @@ def hub(monkeypatch) -> list[SimpleNamespace]:
         return SimpleNamespace(repo_id=f"someone/{repo_id}")
 
     def create_commit(self, repo_id, operations, *, commit_message, **kwargs):
+        time.sleep(0.3)  # meanwhile the next save deletes old checkpoints
         files = {}
         for operation in operations:
             with operation.as_file() as file:
@@ -337,5 +338,6 @@ def test_what_reaches_the_hub_is_whole_repositories(tmp_path, hub, strategy):
         ComicSeqForPreTraining.from_pretrained(folder)
     last = [commit for commit in hub if commit not in whole]
     assert len(last) == (2 if strategy == "checkpoint" else 0)
+    assert not list((tmp_path / "comics").glob("_*"))
     for commit in last:  # asked for, to resume from elsewhere
         assert {f"last-checkpoint/{name}" for name in (*REPOSITORY, "optimizer.pt", MARKER)} <= set(commit.files)
