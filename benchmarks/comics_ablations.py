@@ -6,7 +6,7 @@ Every run has the same configuration, steps and questions but for what its name 
 again. Scores are of the test books, with 95 % intervals by bootstrap over books; the runs of several seeds are averaged
 question by question. The ranker is fitted to questions of the training books.
 
-"20 candidates" and "5 candidates" are pools of another size: of every other question, the wrong ones come from anywhere in
+"10 candidates" and "20 candidates" are larger pools: of every other question, the wrong ones come from anywhere in
 the other books, as those of a batch would. Under joint encoding they must be encoded in the question's own context, so
 that candidates taken over from the batch would cost as much.
 """
@@ -42,7 +42,7 @@ RUNS: dict[str, tuple[dict, list[str]]] = {
     "independent candidates": ({"candidate_encoding": "independent"}, []),
     "raw-vector heads": ({"candidate_encoding": "independent", "num_hidden_layers": 0}, []),
     "no similarity term": ({"similarity_term": False}, []),
-    "5 candidates": ({}, ["--num_candidates", "5"]),
+    "10 candidates": ({}, ["--num_candidates", "10"]),
     "20 candidates": ({}, ["--num_candidates", "20"]),
     "position base 10000": ({"position_base": 10000}, []),
     "masked panels": ({"masked_panel_weight": 0.5}, []),
