@@ -1,13 +1,14 @@
 """Pretraining on real comics: the default against cosine and a logistic ranker, and against itself with one thing changed.
 
-python benchmarks/comics_ablations.py --dataset DIR --output DIR [--runs default no_contrastive ...] [--seeds 42 43 44]
+python benchmarks/comics_ablations.py --dataset DIR --output DIR [--runs default "no contrastive loss" ...]
+    [--default_seeds 42 43 44] [--seeds 42 ...]
 
 Every run has the same configuration, steps and questions but for what its name says. A run that is there is not trained
 again. Scores are of the test books, with 95 % intervals by bootstrap over books; the runs of several seeds are averaged
 question by question. The ranker is fitted to questions of the training books.
 
-"10 candidates" and "20 candidates" are larger pools: of every other question, the wrong ones come from anywhere in
-the other books, as those of a batch would. Under joint encoding they must be encoded in the question's own context, so
+"10 candidates" and "20 candidates" are larger pools. In about every second question the wrong ones come from anywhere in
+the other books, as those of a batch would; under joint encoding they must be encoded in the question's own context, so
 that candidates taken over from the batch would cost as much.
 """
 
@@ -21,7 +22,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -63,9 +63,8 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> Path:
     folder = Path(arguments.output) / f"{name.replace(' ', '_')}-{seed}"
     if not (folder / "README.md").is_file():
         changes, extra = RUNS[name]
-        fields = yaml.safe_load(Path(arguments.config).read_text())["config_overrides"] | changes
         command = [sys.executable, "run_pretraining.py", arguments.config, "--dataset", arguments.dataset]
-        command += ["--output_dir", str(folder), "--seed", str(seed), "--config_overrides", json.dumps(fields)]
+        command += ["--output_dir", str(folder), "--seed", str(seed), "--config_overrides", json.dumps(changes)]
         subprocess.run([*command, "--save_total_limit", "1", *extra], check=True, env=os.environ)
     return folder
 

@@ -8,9 +8,9 @@ of the training books), and, with `--plain`, a plain transformer with the concat
 the model:
 
     python run_pretraining.py CONFIG.yaml --dataset DIR/dataset --output_dir DIR/plain \\
-        --config_overrides '{similarity_term: false, contrastive_weight: 0, ...}'
+        --config_overrides '{similarity_term: false, contrastive_weight: 0}'
 
-with the other overrides of CONFIG.yaml repeated. The share of the attainable gain is (answerer - chance) / (per-candidate
+The share of the attainable gain is (answerer - chance) / (per-candidate
 optimum - chance), with its 95 % interval by bootstrap over books. Reading order is judged on pages of up to 7 panels, of
 which the optimum is known. `--plot` draws the validation curves that the runs left in their trainer_state.json.
 """

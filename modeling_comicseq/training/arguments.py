@@ -56,14 +56,15 @@ class PretrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Fields of the model configuration to change, as in '{hidden_size: 256, task_weights: {text_cloze: 0}}'."
+            " Those of the command line are added to those of the file."
         },
     )
     num_candidates: int = field(default=5, metadata={"help": "Candidates of a question, the right one included."})
     protocol: list[str] = field(
         default_factory=lambda: ["same_book", "cross_book"],
         metadata={
-            "help": "Where wrong candidates come from: same_book, cross_book, or in_page (leaky). Each question draws one."
-            " Validation asks under same_book."
+            "help": "Where wrong candidates come from: same_book, cross_book, in_page (leaky), or later_panels (closure"
+            " alone). Each question draws one. Validation asks under same_book."
         },
     )
     restart: bool = field(
@@ -190,7 +191,31 @@ def parse_arguments(argv: list[str] | None = None) -> PretrainingArguments:
     )
     if argv and not argv[0].startswith("-"):
         argv = [*_yaml_to_argv(Path(argv[0])), *argv[1:]]
-    return parse_into(parser, argv)
+    return parse_into(parser, _merge_overrides(argv))
+
+
+def _merge_overrides(argv: list[str]) -> list[str]:
+    """Makes one `--config_overrides` of several, a later one winning field by field: argparse keeps the last alone."""
+    merged: dict[str, Any] = {}
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, has_value, value = word.partition("=")
+        if name != "--config_overrides":
+            rest.append(word)
+            continue
+        text = value if has_value else next(words, "")
+        try:
+            fields_given = yaml.safe_load(text)
+        except yaml.YAMLError:
+            fields_given = None
+        if not isinstance(fields_given, dict):
+            return argv  # which will be refused
+        for field_name, field_value in fields_given.items():
+            before = merged.get(field_name)
+            is_mapping = isinstance(before, dict) and isinstance(field_value, dict)
+            merged[field_name] = before | field_value if is_mapping else field_value  # type: ignore[operator]
+    return [*rest, "--config_overrides", json.dumps(merged)] if merged else rest
 
 
 def _yaml_to_argv(path: Path) -> list[str]:

@@ -125,3 +125,13 @@ def test_the_command_line_overrides_the_file(tmp_path):
     assert arguments.config_fields() == {"task_weights": {"text_cloze": 0}}
     with pytest.raises(ValueError, match="`config_overrides` is"):
         parse_arguments([str(path), "--config_overrides", "7", "--output_dir", str(tmp_path)])
+
+
+def test_overrides_of_the_command_line_are_added_to_those_of_the_file(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("config_overrides: {hidden_size: 64, task_weights: {text_cloze: 0, caption_relevance: 2}}\n")
+    words = ["--config_overrides={hidden_size: 32}", "--config_overrides", "{task_weights: {caption_relevance: 0}}"]
+    arguments = parse_arguments([str(path), *words, "--output_dir", str(tmp_path)])
+    weights = {"text_cloze": 0, "caption_relevance": 0}
+    assert arguments.config_fields() == {"hidden_size": 32, "task_weights": weights}
+    assert parse_arguments(["--output_dir", str(tmp_path)]).config_fields() == {}
