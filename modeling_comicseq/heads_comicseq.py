@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The heads of ComicSeq: scores of candidates and of pairs of panels from plain vectors (B, ..., D), whatever encoded them."""
+"""The heads of ComicSeq: from plain vectors (B, ..., D) to scores of candidates and of pairs of panels."""
 
 import torch
 from torch import nn

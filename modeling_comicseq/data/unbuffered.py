@@ -12,9 +12,9 @@ _ALIGNMENT = 4096  # what O_DIRECT asks of places and sizes, on any disk
 
 
 class UnbufferedFile(io.RawIOBase):
-    """A new file whose bytes go to the disk as they are written, and are there when it is closed.
+    """A new file whose bytes go to the disk some MiB at a time, and are all there when it is closed.
 
-    The output of a conversion is larger than memory. Through the page cache, all of it would be copied to fresh memory, which
+    The output of a conversion can be larger than memory. Through the page cache, all of it would be copied to fresh memory, which
     costs more time than the writing, and would drive out what others keep there.
 
     Args:
