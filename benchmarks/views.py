@@ -91,7 +91,7 @@ def measure(dataset: PretrainingDataset, batch_size: int, batches: int) -> list[
         seconds[number] = between - started, time.perf_counter() - between
         kept.append((made, gathered))
     views_seconds, plain_seconds = np.median(seconds, axis=0)
-    pieces = len(dataset.table.columns["panel_embeddings"].first_panels)
+    pieces = len(dataset.table.columns["panel_embeddings"].pieces) - 1
     cells = [f"{len(dataset):,}", str(len(dataset.table.widths)), str(pieces), f"{vectors:,.0f}"]
     cells += [f"{1e3 * views_seconds:.2f}", f"{1e3 * plain_seconds:.2f}"]
     cells += [f"{vectors / views_seconds / 1e6:.2f}", f"{vectors / plain_seconds / 1e6:.2f}"]

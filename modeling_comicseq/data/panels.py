@@ -51,6 +51,7 @@ class PanelTable:
         self._number_pages(table["page_index"].to_numpy(), table["window_start"].to_numpy())
 
         self.columns: dict[str, VectorColumn] = {}
+        self._pieces: dict[bytes, np.ndarray] = {}
         self.widths: dict[str, int] = {}
         for name in VECTOR_COLUMNS:
             if name in table.column_names:
@@ -106,7 +107,15 @@ class PanelTable:
         sizes = np.diff(panel_starts)
         if rest or any(len(v) != n * width for v, n in zip(values, sizes, strict=True)):
             raise ComicSeqDataError(f"Column `{name}` does not hold one vector per panel: convert the store again.")
-        return VectorColumn(values, panel_starts[:-1], int(width))
+        return VectorColumn(values, panel_starts[:-1], int(width), self._pieces_of(panel_starts))
+
+    def _pieces_of(self, panel_starts: np.ndarray) -> np.ndarray:
+        """The piece of each panel, and -1 for panel -1; columns that lie in equal pieces share it."""
+        key = panel_starts.tobytes()
+        if key not in self._pieces:
+            pieces = np.arange(len(panel_starts) - 1, dtype=np.int32)
+            self._pieces[key] = np.append(np.repeat(pieces, np.diff(panel_starts)), np.int32(-1))
+        return self._pieces[key]
 
     def __len__(self) -> int:
         return len(self.num_panels)
@@ -210,9 +219,9 @@ class VectorColumn:
     is a vector of zeros, for padding.
     """
 
-    def __init__(self, pieces: list[np.ndarray], first_panels: np.ndarray, width: int):
+    def __init__(self, pieces: list[np.ndarray], first_panels: np.ndarray, width: int, piece_of: np.ndarray):
+        self.piece_of = piece_of  # 4 bytes a panel, shared by the columns: a search would take longer than the reading
         self.pieces = [*pieces, np.zeros(width, dtype=pieces[0].dtype)]  # holding them keeps them mapped
-        self.first_panels = first_panels
         addresses = np.asarray([piece.ctypes.data for piece in self.pieces])
         itemsize, lowest = pieces[0].itemsize, int(np.argmin(addresses))
         places = (addresses - addresses[lowest]) // itemsize
@@ -223,5 +232,4 @@ class VectorColumn:
 
     def places(self, panels: np.ndarray) -> np.ndarray:
         """Places in `runs` of the vectors of panel numbers `(n,)`, -1 for zeros."""
-        piece = np.searchsorted(self.first_panels, panels, side="right") - 1
-        return self.shifts[piece] + panels * self.runs.shape[1]
+        return self.shifts[self.piece_of[panels]] + panels * self.runs.shape[1]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from .distractors import draw_distractors, pack
+from .distractors import draw_distractors
 from .draws import Draws
 from .errors import ComicSeqDataError
 from .panels import PanelSubset, PanelTable
@@ -211,13 +211,16 @@ def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
     """Two strips per page, which share out its panels at random and keep their order. Pages of one panel are left out."""
     keep = table.num_panels[rows] >= 2
     rows = rows[keep]
-    panels, mask = _page(table, rows)
-    keys = np.where(mask, draws[keep].uniform("half", mask.shape[1]), 2.0)
-    last_of_first = np.take_along_axis(np.sort(keys, axis=1), table.num_panels[rows][:, None] // 2 - 1, axis=1)
-    in_first = keys <= last_of_first
-    width = (mask.shape[1] + 1) // 2
-    strips = np.concatenate([pack(panels, chosen, width) for chosen in (mask & in_first, mask & ~in_first)])
-    return _strips(table, strips, np.tile(rows, 2))
+    mask = _page(table, rows)[1]
+    order = np.argsort(np.where(mask, draws[keep].uniform("half", mask.shape[1]), 2.0), axis=1)
+    count, longest = table.num_panels[rows][:, None], mask.shape[1]
+    ranks = np.arange((longest + 1) // 2)
+    halves = []
+    for start, end in ((0 * count, count // 2), (count // 2, count)):
+        slots = np.take_along_axis(order, np.minimum(start + ranks, longest - 1), axis=1)
+        halves.append(np.sort(np.where(start + ranks < end, slots, longest), axis=1))
+    slots, rows = np.concatenate(halves), np.tile(rows, 2)
+    return _strips(table, np.where(slots < longest, table.panel(rows[:, None], slots), -1), rows)
 
 
 def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15) -> Batch:
