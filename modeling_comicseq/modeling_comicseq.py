@@ -936,10 +936,15 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
         candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a real candidate, 0 for padding.
         candidate_position (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            Where on the page the candidates would stand. Defaults to the place after the last panel.
+            Where on the page the candidates would stand. Defaults to the place after the last panel, and to none (-1) on
+            a page that fills every position.
         labels (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a candidate of the same characters, 0 for another, -100 to ignore.
         """
+        if candidate_position is None:
+            candidate_position = next_position(panel_embeddings, attention_mask, position_ids)
+            is_full = candidate_position >= self.config.max_position_embeddings
+            candidate_position = torch.where(is_full, -1, candidate_position)
         inputs = {
             "panel_embeddings": panel_embeddings,
             "attention_mask": attention_mask,

@@ -141,15 +141,16 @@ def test_closure_and_coherence_ask_for_the_position_after_the_last_panel(task):
         assert torch.equal(asked, expected)
 
 
-def test_a_page_may_fill_every_position_but_not_where_the_next_is_asked_for():
+def test_a_page_may_fill_every_position_but_not_in_closure():
     config = tiny_config(max_position_embeddings=5)
-    for task in ("panel_picking", "text_cloze"):
+    for task in ("panel_picking", "character_coherence", "text_cloze"):
         assert scores(build(task, config), example(task, config)).isfinite().all()
-    for task in ("visual_closure", "character_coherence"):
-        with pytest.raises(ValueError, match="max_position_embeddings"):
-            scores(build(task, config), example(task, config))
-    anywhere = example("character_coherence", config) | {"candidate_position": torch.full((3,), -1)}
-    assert scores(build("character_coherence", config), anywhere).isfinite().all()
+    with pytest.raises(ValueError, match="max_position_embeddings"):
+        scores(build("visual_closure", config), example("visual_closure", config))
+    # Only the page without a free position (the first of three) has candidates without a place.
+    coherence, inputs = build("character_coherence", config), example("character_coherence", config)
+    explicit = scores(coherence, inputs | {"candidate_position": torch.tensor([-1, 4, 3])})
+    assert torch.equal(scores(coherence, inputs), explicit)
 
 
 @pytest.mark.parametrize("task", CHOOSING)
