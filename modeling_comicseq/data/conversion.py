@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -222,9 +223,14 @@ def _work_folder(target: Path, fingerprint: str) -> Iterator[Path]:
         (folder / "shards").mkdir(exist_ok=True)
         try:
             yield folder
-        except BaseException:
+        except BaseException as error:
             if not any((folder / "shards").glob("*.json")):
                 shutil.rmtree(folder, ignore_errors=True)  # nothing worth going on with
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ComicSeqDataError(
+                    f"{target}: {os.strerror(error.errno)}; free some, or give another --output, and run the same command"
+                    " again: it goes on from the parts that are finished"
+                ) from error
             raise
         shutil.rmtree(folder, ignore_errors=True)
 

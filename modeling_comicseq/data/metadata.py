@@ -229,7 +229,7 @@ def parse_entry(entry: dict[str, Any]) -> PageEntry:
 
 
 def parse_batch(entries: list[dict[str, Any]]) -> PageColumns | None:
-    """As `parse_entry` for many entries in a third of the time, if all are of the usual form and without `character_ids`.
+    """As `parse_entry` for many entries at once, if all are of the usual form and without `character_ids`.
 
     Returns:
         The pages; None, with the entries untouched, where only one by one shows what is wrong with them, if anything.

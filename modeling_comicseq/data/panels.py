@@ -136,7 +136,7 @@ class PanelTable:
 class DeferredTable(PanelTable):
     """The same table, which only takes note of the vectors that are asked for, to read those of many views at once.
 
-    A training batch asks some twenty times for a few hundred vectors: to prepare each reading takes longer than to read.
+    A training batch asks some twenty times for a few hundred vectors, and each reading has a price of its own.
     """
 
     def __init__(self, table: PanelTable):
@@ -220,7 +220,7 @@ class VectorColumn:
     """
 
     def __init__(self, pieces: list[np.ndarray], first_panels: np.ndarray, width: int, piece_of: np.ndarray):
-        self.piece_of = piece_of  # 4 bytes a panel, shared by the columns: a search would take longer than the reading
+        self.piece_of = piece_of  # 4 bytes a panel, shared by the columns; cheaper than a search each time
         self.pieces = [*pieces, np.zeros(width, dtype=pieces[0].dtype)]  # holding them keeps them mapped
         addresses = np.asarray([piece.ctypes.data for piece in self.pieces])
         itemsize, lowest = pieces[0].itemsize, int(np.argmin(addresses))

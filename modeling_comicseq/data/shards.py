@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -343,7 +344,8 @@ class _Shard:
         """Removes what was written."""
         self.writing.shutdown()
         for sink, _ in self.writers.values():
-            sink.close()
+            with suppress(OSError):  # a full disk, say, which has been reported
+                sink.close()
             Path(sink.name).unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """Stage 3 store to Arrow data set."""
 
+import errno
 import filecmp
 import json
 import multiprocessing
@@ -322,6 +323,29 @@ def test_killed_anywhere(source, tmp_path, monkeypatch):
         assert same_files(output, reference)
         assert not (tmp_path / ".out.partial").exists()
     assert seen == {True, False}
+
+
+def test_a_full_disk_ends_in_one_sentence_and_is_gone_on_from(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
+    convert(source, tmp_path / "reference")
+    write_block, room = UnbufferedFile._write_block, 4
+
+    def fill_up(file, size):
+        nonlocal room
+        room -= 1
+        if room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_block(file, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnbufferedFile, "_write_block", fill_up)
+        with pytest.raises(ComicSeqDataError, match=f"{tmp_path / 'out'}: No space left on device; free some"):
+            convert(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / ".out.partial").rglob("*.tmp"))
+    assert list((tmp_path / ".out.partial/shards").glob("*.json"))
+    convert(source, tmp_path / "out")
+    assert same_files(tmp_path / "out", tmp_path / "reference")
 
 
 def test_rerun_reuses_finished_shards(source, tmp_path, monkeypatch):
