@@ -3,9 +3,10 @@
 Builds batches of `PretrainingDataset` (all tasks that the data can serve, default weights, the two half-page views)
 from a synthetic corpus with all four kinds of vectors and, where COMICSEQ_DATA names a folder with
 `stage3/comics_text`, from that store. The plain gather reads the same vectors, as many times, from the same mapped
-arrays, in one indexing operation a column, their places worked out beforehand. Both take turns, each on a batch that the
-other has not just read into the processor's cache, and keep their last four results, as a data loader does; the medians
-count.
+arrays, in one indexing operation a column, their places worked out beforehand: as the views do, vector by vector, each one
+item of raw bytes, and in the usual way, from an array of numbers, which NumPy reads more slowly. All take turns, each on a
+batch that the others have not just read into the processor's cache, and keep their last four results, as a data loader
+does; the medians count.
 
     python benchmarks/views.py
     COMICSEQ_DATA=/path/to/data python benchmarks/views.py --profile
@@ -23,13 +24,15 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
+from datasets import load_from_disk
+from numpy.lib.stride_tricks import as_strided
 from rich.console import Console
 from rich.table import Table
 
 from modeling_comicseq import ComicSeqConfig
 from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.data.panels import PanelTable, VectorColumn
 from modeling_comicseq.data.synthetic import synthesize
 from modeling_comicseq.data.views import servable
 from modeling_comicseq.training.dataset import PretrainingDataset
@@ -37,10 +40,10 @@ from modeling_comicseq.training.dataset import PretrainingDataset
 
 def open_training_set(store: Path, folder: Path) -> PretrainingDataset:
     """Converts a store and opens its training split with all tasks that it can serve."""
-    splits = convert_store(
+    convert_store(
         store / "stage3_embeddings.zarr", store / "stage3_metadata.json", folder / store.name, progress=False
     )
-    table = PanelTable(splits["train"])
+    table = PanelTable(load_from_disk(str(folder / store.name))["train"])
     rows = np.arange(len(table))
     weights = {
         task: weight * float(servable(table, task, rows).any()) for task, weight in DEFAULT_TASK_WEIGHTS.items()
@@ -73,29 +76,40 @@ def places(table: PanelTable, calls: list[tuple[str, np.ndarray]]) -> dict[str, 
     }
 
 
+def as_numbers(column: VectorColumn) -> np.ndarray:
+    """The `runs` of a column as an array of numbers `(n, width)`."""
+    first, step = column.runs[:1].view(column.dtype), column.dtype.itemsize
+    return as_strided(first, (len(column.runs), column.width), (step, step), writeable=False)
+
+
 def measure(dataset: PretrainingDataset, batch_size: int, batches: int) -> list[str]:
-    """One row of the table: vectors a second of both ways and their ratio."""
+    """One row of the table: vectors a second of the three ways and the ratios of the views to the two gathers."""
     rng = np.random.default_rng(0)
     drawn = [rng.choice(len(dataset), min(batch_size, len(dataset)), replace=False).tolist() for _ in range(batches)]
     reads = [recorded_panels(dataset, batch) for batch in drawn]
     plans = [places(dataset.table, calls) for calls in reads]
-    plans = plans[batches // 2 :] + plans[: batches // 2]
+    third = batches // 3
+    plans, others = plans[third:] + plans[:third], plans[2 * third :] + plans[: 2 * third]
     vectors = np.median([sum(len(panels) for _, panels in calls) for calls in reads])
-    seconds = np.zeros((batches, 2))
+    items = {name: column.runs for name, column in dataset.table.columns.items()}
+    numbers = {name: as_numbers(column) for name, column in dataset.table.columns.items()}
+    seconds = np.zeros((batches, 3))
     kept: deque = deque(maxlen=4)
-    for number, (batch, plan) in enumerate(zip(drawn, plans, strict=True)):
-        started = time.perf_counter()
-        made = dataset.__getitems__(batch)
-        between = time.perf_counter()
-        gathered = [dataset.table.columns[name].runs[rows] for name, rows in plan.items()]
-        seconds[number] = between - started, time.perf_counter() - between
-        kept.append((made, gathered))
-    views_seconds, plain_seconds = np.median(seconds, axis=0)
+    for number, (batch, plan, other) in enumerate(zip(drawn, plans, others, strict=True)):
+        times = [time.perf_counter()]
+        made = [dataset.__getitems__(batch)]
+        times.append(time.perf_counter())
+        made.append([items[name][rows] for name, rows in plan.items()])
+        times.append(time.perf_counter())
+        made.append([numbers[name][rows] for name, rows in other.items()])
+        times.append(time.perf_counter())
+        seconds[number] = np.diff(times)
+        kept.append(made)
+    medians = np.median(seconds, axis=0)
     pieces = len(dataset.table.columns["panel_embeddings"].pieces) - 1
     cells = [f"{len(dataset):,}", str(len(dataset.table.widths)), str(pieces), f"{vectors:,.0f}"]
-    cells += [f"{1e3 * views_seconds:.2f}", f"{1e3 * plain_seconds:.2f}"]
-    cells += [f"{vectors / views_seconds / 1e6:.2f}", f"{vectors / plain_seconds / 1e6:.2f}"]
-    return [*cells, f"{100 * plain_seconds / views_seconds:.0f} %"]
+    cells += [f"{1e3 * each:.2f} ms, {vectors / each / 1e6:.1f} M/s" for each in medians]
+    return [*cells, *(f"{100 * each / medians[0]:.0f} %" for each in medians[1:])]
 
 
 def main() -> None:
@@ -106,8 +120,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=100, help="batches that are timed")
     parser.add_argument("--profile", action="store_true", help="print where the time of the views goes")
     options = parser.parse_args()
-    columns = ("data", "pages", "kinds", "pieces", "vectors a batch", "views, ms", "gather, ms")
-    output = Table(*columns, "views, M/s", "gather, M/s", "ratio", title=f"batches of {options.batch_size} pages")
+    columns = ("data", "pages", "kinds", "pieces", "vectors a batch", "views", "gather of items", "gather of numbers")
+    output = Table(*columns, "to items", "to numbers", title=f"batches of {options.batch_size} pages")
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder) / "synthetic", num_books=options.books, progress=False)
         stores = [Path(folder) / "synthetic"]
@@ -125,7 +139,7 @@ def main() -> None:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(18)
     if len(stores) == 1:
         Console().print("COMICSEQ_DATA is not set: the real store is left out")
-    Console(width=140).print(output)
+    Console(width=160).print(output)
 
 
 if __name__ == "__main__":

@@ -58,24 +58,26 @@ def draw_distractors(
 
 def same_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
     """One panel from each of the nearest other pages of the book; a second from each where pages are too few, and so on."""
-    page, book = table.pages[rows], table.books[rows]
-    first_page, end_page = table.book_pages[book], table.book_pages[book + 1]
+    page, book = table.pages[rows][:, None], table.books[rows][:, None]
     # The pages before and after come in pairs of equal distance; which of the two is nearer is a coin toss.
     steps = np.arange(1, num_distractors + 1)
-    sign = np.where(draws.uniform("same_book.side", num_distractors) < 0.5, 1, -1)
-    offsets = np.stack((sign * steps, -sign * steps), axis=-1).reshape(len(rows), -1)
-    neighbours = page[:, None] + offsets
-    exists = (neighbours >= first_page[:, None]) & (neighbours < end_page[:, None])
-    neighbours = np.where(exists, neighbours, page[:, None])
+    steps = np.where(draws.uniform("same_book.side", num_distractors) < 0.5, steps, -steps)
+    neighbours = page + np.stack((steps, -steps), axis=-1).reshape(len(rows), -1)
+    exists = (neighbours >= table.book_pages[book]) & (neighbours < table.book_pages[book + 1])
+    neighbours = np.where(exists, neighbours, page)
     start = pool.page_starts[neighbours]
-    size = np.where(exists, pool.page_starts[neighbours + 1] - start, 0)
+    size = (pool.page_starts[neighbours + 1] - start) * exists
     shift = (draws.uniform("same_book.panel", neighbours.shape[1]) * size).astype(np.int64)
+    places = pack(start + shift, size > 0, num_distractors)
 
-    is_one_enough = (size > 0).sum(1).min(initial=num_distractors) >= num_distractors
-    rounds = np.arange(1 if is_one_enough else num_distractors)[None, :, None]
-    choice = start[:, None] + (shift[:, None] + rounds) % np.maximum(size[:, None], 1)
-    is_there = rounds < size[:, None]
-    return _first(pool.panels, choice.reshape(len(rows), -1), is_there.reshape(len(rows), -1), num_distractors)
+    short = np.flatnonzero(places[:, -1:] < 0)
+    if len(short):
+        rounds = np.arange(num_distractors)[:, None]
+        start, size, shift = (each[short][:, None] for each in (start, size, shift))
+        choice = start + (shift + rounds) % np.maximum(size, 1)
+        is_there = rounds < size
+        places[short] = pack(choice.reshape(len(short), -1), is_there.reshape(len(short), -1), num_distractors)
+    return _panels(pool, places)
 
 
 def strangers_of_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
@@ -113,15 +115,14 @@ def _place_in_group(groups: np.ndarray) -> np.ndarray:
 
 def cross_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
     """Panels of other books: one from each of `num_distractors` equal parts of all of them, so that none comes twice."""
-    book = table.books[rows]
-    start = pool.page_starts[table.book_pages[book]][:, None]
-    end = pool.page_starts[table.book_pages[book + 1]][:, None]
-    others = len(pool.panels) - (end - start)
-    bounds = np.arange(num_distractors + 1) * others // num_distractors
-    size = np.diff(bounds, axis=1)  # 0 in places where there are fewer other panels than parts
+    book = table.books[rows][:, None]
+    start = pool.page_starts[table.book_pages[book]]
+    in_book = pool.page_starts[table.book_pages[book + 1]] - start
+    bounds = np.arange(num_distractors + 1) * (len(pool.panels) - in_book) // num_distractors
+    size = bounds[:, 1:] - bounds[:, :-1]  # 0 in places where there are fewer other panels than parts
     choice = bounds[:, :-1] + (draws.uniform("cross_book.panel", num_distractors) * size).astype(np.int64)
-    choice = np.where(choice >= start, choice + end - start, choice)
-    return _first(pool.panels, np.where(size > 0, choice, 0), size > 0, num_distractors)
+    choice += in_book * (choice >= start)
+    return _panels(pool, pack(choice, size > 0, num_distractors))
 
 
 def same_page(
@@ -138,17 +139,17 @@ def same_page(
     return np.where(np.take_along_axis(is_there, order, 1), table.panel(rows[:, None], order), -1)
 
 
-def _first(pool: np.ndarray, choice: np.ndarray, is_there: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` entries of each row that are there, as panel numbers, then -1."""
-    if is_there[:, :count].all():
-        return pool[choice[:, :count]]
-    return pack(pool[np.where(is_there, choice, 0)], is_there, count)
+def _panels(pool: PanelPool, places: np.ndarray) -> np.ndarray:
+    """Numbers of the panels at `places` of the pool, -1 where the place is -1."""
+    return np.where(places < 0, -1, pool.panels[places])
 
 
 def pack(values: np.ndarray, is_there: np.ndarray, count: int) -> np.ndarray:
     """The first `count` values of each row that are there `(B, count)`, then -1."""
-    place = np.cumsum(is_there, axis=1) - 1
-    chosen = is_there & (place < count)
+    if is_there[:, :count].all():
+        return values[:, :count]
+    rank = np.cumsum(is_there, axis=1)
     packed = np.full((len(values), count), -1, dtype=values.dtype)
-    packed[np.nonzero(chosen)[0], place[chosen]] = values[chosen]
+    # Both masks select row by row as many entries, in order.
+    packed[np.arange(count) < rank[:, -1:]] = values[is_there & (rank <= count)]
     return packed

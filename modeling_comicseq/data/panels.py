@@ -56,7 +56,7 @@ class PanelTable:
         for name in VECTOR_COLUMNS:
             if name in table.column_names:
                 self.columns[name] = self._open(name, table[name])
-                self.widths[name] = self.columns[name].runs.shape[1]
+                self.widths[name] = self.columns[name].width
         self.with_text, self.with_caption = (
             self._subset(table[name]) if name in table.column_names else None for name in ("has_text", "has_caption")
         )
@@ -129,8 +129,7 @@ class PanelTable:
 
     def gather(self, column: str, panels: np.ndarray) -> np.ndarray:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
-        vectors_of = self.columns[column]
-        return vectors_of.runs[vectors_of.places(panels.ravel())].reshape(*panels.shape, self.widths[column])
+        return self.columns[column].read(panels.ravel()).reshape(*panels.shape, self.widths[column])
 
 
 class DeferredTable(PanelTable):
@@ -216,20 +215,27 @@ class VectorColumn:
 
     `runs` is one array of all runs of `width` numbers from the first piece in memory to the last, whatever lies between
     them, so that one indexing operation reads from all pieces. Only the starts of vectors may be asked for. One more piece
-    is a vector of zeros, for padding.
+    is a vector of zeros, for padding. Each run is a single item of raw bytes, which NumPy copies faster than `width`
+    numbers.
     """
 
     def __init__(self, pieces: list[np.ndarray], first_panels: np.ndarray, width: int, piece_of: np.ndarray):
+        self.width, self.dtype = width, pieces[0].dtype
         self.piece_of = piece_of  # 4 bytes a panel, shared by the columns; cheaper than a search each time
-        self.pieces = [*pieces, np.zeros(width, dtype=pieces[0].dtype)]  # holding them keeps them mapped
+        self.pieces = [*pieces, np.zeros(width, dtype=self.dtype)]  # holding them keeps them mapped
         addresses = np.asarray([piece.ctypes.data for piece in self.pieces])
-        itemsize, lowest = pieces[0].itemsize, int(np.argmin(addresses))
+        itemsize, lowest = self.dtype.itemsize, int(np.argmin(addresses))
         places = (addresses - addresses[lowest]) // itemsize
         length = int((places + [len(piece) for piece in self.pieces]).max()) - width + 1
-        self.runs = as_strided(self.pieces[lowest], (length, width), (itemsize, itemsize), writeable=False)
+        first_run = self.pieces[lowest][:width].view(np.dtype((np.void, width * itemsize)))
+        self.runs = as_strided(first_run, (length,), (itemsize,), writeable=False)
         # Panel number -1 is found in piece -1, the zeros.
         self.shifts = places - np.append(first_panels, -1) * width
 
     def places(self, panels: np.ndarray) -> np.ndarray:
         """Places in `runs` of the vectors of panel numbers `(n,)`, -1 for zeros."""
-        return self.shifts[self.piece_of[panels]] + panels * self.runs.shape[1]
+        return self.shifts[self.piece_of[panels]] + panels * self.width
+
+    def read(self, panels: np.ndarray) -> np.ndarray:
+        """Vectors `(n, width)` of panel numbers `(n,)`, zeros for -1."""
+        return self.runs[self.places(panels)].view(self.dtype).reshape(len(panels), self.width)

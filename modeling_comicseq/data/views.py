@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from .errors import ComicSeqDataError
 from .panels import PanelSubset, PanelTable
 
 Batch = dict[str, np.ndarray]
+Shares = dict[str, slice]  # which questions of a batch are those of a task
+CLOSURES = {"visual_closure", "text_closure"}
 NEEDED_COLUMN = {"caption_relevance": "caption_embeddings", "text_cloze": "text_embeddings"}
 
 
@@ -41,7 +44,7 @@ def _can_be_asked(table: PanelTable, task: str) -> PanelSubset | None:
 
 def _askable(table: PanelTable, task: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First panel of each row that can be asked about and the one behind the last: closure needs one before the gap."""
-    first = table.offsets[rows] + (1 if task in ("visual_closure", "text_closure") else 0)
+    first = table.offsets[rows] + (1 if task in CLOSURES else 0)
     return np.minimum(first, table.offsets[rows + 1]), table.offsets[rows + 1]
 
 
@@ -83,7 +86,7 @@ _NO_DISTRACTOR = {
 
 
 def _check_protocol(table: PanelTable, task: str, protocol: str) -> None:
-    if protocol == "later_panels" and task not in ("visual_closure", "text_closure"):
+    if protocol == "later_panels" and task not in CLOSURES:
         raise ComicSeqDataError(
             f"The protocol later_panels makes no sense for the task {task}, which has no gap: only visual_closure and"
             " text_closure have. Choose another protocol for it."
@@ -104,16 +107,23 @@ def _has_distractor(table: PanelTable, task: str, protocol: str, rows: np.ndarra
 
 
 def task_odds(table: PanelTable, rows: np.ndarray, weights: dict[str, float]) -> np.ndarray:
-    """How often each row asks each of the tasks in `weights`, up to a factor: its weight, or 0 where it cannot `(B, T)`."""
-    return np.stack([weight * servable(table, task, rows) for task, weight in weights.items()], axis=1)
+    """How often each row asks each of the tasks in `weights` or one before it `(B, T)`, up to a factor.
+
+    That is a running sum of weights, which leaves out the tasks that the row cannot ask.
+    """
+    odds = np.stack([weight * servable(table, task, rows) for task, weight in weights.items()], axis=1)
+    return np.cumsum(odds, axis=1)
 
 
-def draw_tasks(odds: np.ndarray, tasks: Sequence[str], draws: Draws) -> np.ndarray:
-    """Name of the task of each row `(B,)`, drawn from `tasks` by `odds` (B, T); "" where all are 0."""
-    cumulative = np.cumsum(odds, axis=1)
-    total = cumulative[:, -1:]
-    choice = (draws.uniform("task")[:, None] * total >= cumulative).sum(1)
-    return np.asarray([*tasks, ""])[choice]
+def draw_tasks(odds: np.ndarray, tasks: Sequence[str], draws: Draws) -> dict[str, np.ndarray]:
+    """The rows that ask each of `tasks`, as places in the batch `(n,)`, drawn by `task_odds` (B, T).
+
+    A row whose odds are all 0 asks none.
+    """
+    choice = (draws.uniform("task")[:, None] * odds[:, -1:] >= odds).sum(1, dtype=np.int8)
+    order = np.argsort(choice, kind="stable")
+    bounds = np.searchsorted(choice[order], np.arange(len(tasks) + 1))
+    return {task: order[bounds[i] : bounds[i + 1]] for i, task in enumerate(tasks)}
 
 
 def panel_picking(table: PanelTable, rows: np.ndarray, asked: np.ndarray, candidates: np.ndarray) -> Batch:
@@ -211,16 +221,17 @@ def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
     """Two strips per page, which share out its panels at random and keep their order. Pages of one panel are left out."""
     keep = table.num_panels[rows] >= 2
     rows = rows[keep]
-    mask = _page(table, rows)[1]
-    order = np.argsort(np.where(mask, draws[keep].uniform("half", mask.shape[1]), 2.0), axis=1)
-    count, longest = table.num_panels[rows][:, None], mask.shape[1]
-    ranks = np.arange((longest + 1) // 2)
-    halves = []
-    for start, end in ((0 * count, count // 2), (count // 2, count)):
-        slots = np.take_along_axis(order, np.minimum(start + ranks, longest - 1), axis=1)
-        halves.append(np.sort(np.where(start + ranks < end, slots, longest), axis=1))
-    slots, rows = np.concatenate(halves), np.tile(rows, 2)
-    return _strips(table, np.where(slots < longest, table.panel(rows[:, None], slots), -1), rows)
+    panels, mask = _page(table, rows)
+    keys = np.where(mask, draws[keep].uniform("half", mask.shape[1]), 2.0)
+    # The panels with the smaller keys are the first half, those from the middle key on are the second.
+    count = table.num_panels[rows]
+    middle = np.sort(keys, axis=1)[np.arange(len(rows)), count // 2]
+    is_first = keys < middle[:, None]
+    is_second = mask & ~is_first
+    sizes = np.concatenate((count // 2, count - count // 2))
+    strips = np.full((2 * len(rows), (mask.shape[1] + 1) // 2), -1)
+    strips[np.arange(strips.shape[1]) < sizes[:, None]] = np.concatenate((panels[is_first], panels[is_second]))
+    return _strips(table, strips, np.concatenate((rows, rows)))
 
 
 def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15) -> Batch:
@@ -268,35 +279,35 @@ def _page(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Panel numbers `(B, N)` of the pages, -1 for padding and for the slot `without`, and the mask of real slots."""
     count = table.num_panels[rows] if end is None else end
-    slots = np.arange(count.max(initial=1))[None]
+    slots = np.arange(count.max(initial=1))
     mask = slots < count[:, None]
-    given = mask if without is None else mask & (slots != without[:, None])
-    return np.where(given, table.panel(rows[:, None], slots), -1), mask
+    panels = np.where(mask, table.panel(rows[:, None], slots), -1)
+    if without is not None:
+        panels[np.arange(len(rows)), without] = -1
+    return panels, mask
 
 
-def _asked_slots(table: PanelTable, tasks: np.ndarray, rows: np.ndarray, draws: Draws) -> np.ndarray:
+def _asked_slots(table: PanelTable, shares: Shares, rows: np.ndarray, draws: Draws) -> np.ndarray:
     """The slot that each question asks for `(B,)`: any of the page, in closure any but the first."""
-    count = table.num_panels[rows]
-    slots = draws.integer("asked", count)
-    is_closure = (tasks == "visual_closure") | (tasks == "text_closure")
-    if is_closure.any():
-        slots = np.where(is_closure, 1 + draws.integer("gap", count - 1), slots)
-    for task in ("text_closure", "text_cloze", "caption_relevance"):
+    is_closure = np.zeros(len(rows), dtype=bool)
+    for task in CLOSURES & shares.keys():
+        is_closure[shares[task]] = True
+    uniform = np.where(is_closure, draws.uniform("gap"), draws.uniform("asked"))
+    slots = is_closure + (uniform * (table.num_panels[rows] - is_closure)).astype(np.int64)
+    for task, share in shares.items():
         among = _can_be_asked(table, task)
-        if among is not None and (tasks == task).any():
-            purpose = "gap" if task == "text_closure" else "asked"
-            drawn = among.draw(*_askable(table, task, rows), draws.uniform(purpose)) - table.offsets[rows]
-            slots = np.where(tasks == task, drawn, slots)
-    if table.characters is not None:
-        by_character = table.characters.slots(rows, draws.uniform("asked"))
-        slots = np.where(tasks == "character_coherence", by_character, slots)
+        if among is not None:
+            asked = among.draw(*_askable(table, task, rows[share]), uniform[share])
+            slots[share] = asked - table.offsets[rows[share]]
+        elif task == "character_coherence" and table.characters is not None:
+            slots[share] = table.characters.slots(rows[share], uniform[share])
     return slots
 
 
 def _candidates(
     table: PanelTable,
     protocol: str | Sequence[str],
-    tasks: np.ndarray,
+    shares: Shares,
     rows: np.ndarray,
     answer_slots: np.ndarray,
     num_candidates: int,
@@ -304,32 +315,26 @@ def _candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The answer among its distractors in random order, padding behind: panel numbers `(B, K)`, place of the answer."""
     distractors = draw_distractors(table, protocol, rows, answer_slots, num_candidates - 1, draws)
-    is_labelled = tasks == "character_coherence" if table.characters is not None else np.zeros(len(rows), dtype=bool)
-    if is_labelled.any():
-        distractors[is_labelled] = draw_distractors(
-            table,
-            protocol,
-            rows[is_labelled],
-            answer_slots[is_labelled],
-            num_candidates - 1,
-            draws[is_labelled],
-            strangers=True,
-        )
-    is_text = (tasks == "text_cloze") | ((tasks == "text_closure") & ("text_embeddings" in table))
-    if table.with_text is not None and is_text.any():  # an empty text among the candidates would give itself away
-        distractors[is_text] = draw_distractors(
-            table,
-            protocol,
-            rows[is_text],
-            answer_slots[is_text],
-            num_candidates - 1,
-            draws[is_text],
-            among=table.with_text,
-        )
+    for task, share in shares.items():
+        limits = _limits_of_distractors(table, task)
+        if limits:
+            distractors[share] = draw_distractors(
+                table, protocol, rows[share], answer_slots[share], num_candidates - 1, draws[share], **limits
+            )
     candidates = np.concatenate((table.panel(rows, answer_slots)[:, None], distractors), axis=1)
     keys = np.where(candidates >= 0, draws.uniform("place", num_candidates), 2.0)
     order = np.argsort(keys, axis=1)
-    return np.take_along_axis(candidates, order, 1), np.argmin(order, axis=1)
+    return candidates[np.arange(len(rows))[:, None], order], np.argmin(order, axis=1)
+
+
+def _limits_of_distractors(table: PanelTable, task: str) -> dict:
+    """What `draw_distractors` is told about the wrong candidates of `task`."""
+    if task == "character_coherence" and table.characters is not None:
+        return {"strangers": True}
+    is_text = task == "text_cloze" or (task == "text_closure" and "text_embeddings" in table)
+    if is_text and table.with_text is not None:  # an empty text among the candidates would give itself away
+        return {"among": table.with_text}
+    return {}
 
 
 BUILDERS: dict[str, Callable[[PanelTable, np.ndarray, np.ndarray, np.ndarray], Batch]] = {
@@ -400,43 +405,48 @@ def draw_choices(
     """
     for each in [protocol] if isinstance(protocol, str) else protocol:
         _check_protocol(table, task, each)
-    tasks = np.full(len(rows), task)
-    slots = _asked_slots(table, tasks, rows, draws)
-    return slots, *_candidates(table, protocol, tasks, rows, slots, num_candidates, draws)
+    shares = {task: slice(len(rows))}
+    slots = _asked_slots(table, shares, rows, draws)
+    return slots, *_candidates(table, protocol, shares, rows, slots, num_candidates, draws)
 
 
 def build_mixed_questions(
     table: PanelTable,
-    tasks: np.ndarray,
+    tasks: dict[str, np.ndarray],
     rows: np.ndarray,
     draws: Draws,
     num_candidates: int = 5,
     protocol: str | Sequence[str] = "same_book",
     reading_order_target: str = "adjacency",
 ) -> dict[str, Batch]:
-    """The batches of `build_questions` where every row has a task of its own, in `tasks` (B,), "" for none.
+    """The batches of `build_questions` for several tasks, each asked by those of `rows` (B,) whose places `tasks` gives.
 
     All candidates are drawn in one go. Questions without a single distractor, and tasks without a question, are left out.
     """
     batches: dict[str, Batch] = {}
-    is_order = tasks == "reading_order"
-    if is_order.any():
-        batches["reading_order"] = reading_order(
-            table, rows[is_order], draw_shuffles(table, rows[is_order], draws[is_order]), reading_order_target
-        )
-    is_choice = ~is_order & (tasks != "")
-    if not is_choice.any():
+    tasks = {task: places for task, places in tasks.items() if len(places)}
+    if "reading_order" in tasks:
+        places = tasks["reading_order"]
+        order = draw_shuffles(table, rows[places], draws[places])
+        batches["reading_order"] = reading_order(table, rows[places], order, reading_order_target)
+    tasks = {task: tasks[task] for task in BUILDERS if task in tasks}
+    if not tasks:
         return batches
-    tasks, rows, draws = tasks[is_choice], rows[is_choice], draws[is_choice]
-    slots = _asked_slots(table, tasks, rows, draws)
-    candidates, answers = _candidates(table, protocol, tasks, rows, slots, num_candidates, draws)
+    # Sorted by task, the questions of each lie together.
+    places = np.concatenate([*tasks.values()])
+    ends = accumulate(map(len, tasks.values()))
+    shares = {task: slice(end - len(tasks[task]), end) for task, end in zip(tasks, ends, strict=True)}
+    rows, draws = rows[places], draws[places]
+    slots = _asked_slots(table, shares, rows, draws)
+    candidates, answers = _candidates(table, protocol, shares, rows, slots, num_candidates, draws)
     has_distractor = (candidates >= 0).sum(1) > 1
-    for task in BUILDERS:
-        chosen = np.flatnonzero((tasks == task) & has_distractor)
-        if len(chosen):
-            batches[task] = choice_questions(
-                table, task, rows[chosen], slots[chosen], candidates[chosen], answers[chosen]
-            )
+    for task, share in shares.items():
+        questions = [each[share] for each in (rows, slots, candidates, answers)]
+        has_one = has_distractor[share]
+        if not has_one.all():
+            questions = [each[has_one] for each in questions]
+        if has_one.any():
+            batches[task] = choice_questions(table, task, *questions)
     return batches
 
 

@@ -73,9 +73,10 @@ class PretrainingDataset(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict]:
-        rows = self.rows[indices]
+        chosen = np.asarray(indices, dtype=np.int64)
+        rows = self.rows[chosen]
         draws = Draws(self.seed, self.epoch, rows)
-        tasks = draw_tasks(self.odds[indices], list(self.task_weights), draws)
+        tasks = draw_tasks(self.odds.take(chosen, axis=0), list(self.task_weights), draws)
         table = DeferredTable(self.table)
         settings = (self.num_candidates, self.protocol, self.config.reading_order_target)
         batch: dict = build_mixed_questions(table, tasks, rows, draws, *settings)
