@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def cpu_seconds(before: os.times_result) -> float:
 
 
 def convert(folder: Path, num_proc: int) -> None:
-    """Converts the store and samples the memory of this process and its children."""
+    """Converts the store; the system keeps the peak memory of one process, that of several is sampled."""
     import psutil
 
     from modeling_comicseq.data.conversion import convert_store
@@ -113,7 +114,8 @@ def convert(folder: Path, num_proc: int) -> None:
 
     base = psutil.Process().memory_info().rss
     sampler = threading.Thread(target=sample)
-    sampler.start()
+    if num_proc > 1:
+        sampler.start()
     started, before = time.perf_counter(), os.times()
     convert_store(
         folder / "stage3_embeddings.zarr",
@@ -124,7 +126,11 @@ def convert(folder: Path, num_proc: int) -> None:
     )
     seconds, cpu = time.perf_counter() - started, cpu_seconds(before)
     done.set()
-    sampler.join()
+    if num_proc > 1:
+        sampler.join()
+    else:
+        peak["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak["pss"] = peak["rss"]
     print(json.dumps({"seconds": seconds, "cpu": cpu, "base": base, **peak}))
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import load_from_disk
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -150,13 +151,14 @@ def main() -> None:
         held_out = books[fold :: arguments.folds]
         rest = [book for book in books if book not in held_out]
         with tempfile.TemporaryDirectory() as folder:
-            splits = convert_store(
+            convert_store(
                 arguments.store,
                 arguments.metadata,
                 Path(folder) / "arrow",
                 split_books={"train": rest, "test": held_out},
                 progress=False,
             )
+            splits = load_from_disk(str(Path(folder) / "arrow"))
             train_table, test_table = PanelTable(splits["train"]), PanelTable(splits["test"])
             assert not set(train_table.book_ids) & set(test_table.book_ids)
             models = fold_models(arguments, train_table, arguments.seed)

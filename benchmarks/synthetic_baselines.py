@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from datasets import load_from_disk
 from rich.console import Console
 from rich.table import Table
 
@@ -92,13 +93,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         synthesize(store, num_books=arguments.books, seed=arguments.seed, progress=False)
-        splits = convert_store(
+        convert_store(
             store / "stage3_embeddings.zarr",
             store / "stage3_metadata.json",
             Path(folder) / "arrow",
             fractions=(1.0, 0.0, 0.0),  # every book is asked: the world is the same in all splits
             progress=False,
         )
+        splits = load_from_disk(str(Path(folder) / "arrow"))
         corpus = SyntheticCorpus.from_provenance(read_provenance(splits))
         tables = [PanelTable(split) for split in splits.values() if len(split)]
         columns = ("task", "questions", "chance", "last-panel cosine", "context-mean cosine", "per-candidate optimum")

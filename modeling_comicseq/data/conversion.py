@@ -12,7 +12,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait as wait_for_end
@@ -22,16 +22,17 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
-from datasets import DatasetDict, DatasetInfo, Features, List, Value, load_from_disk
+from datasets import DatasetInfo, Features, List, Value
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from .blocks import BlockReader
 from .dataset_card import dataset_card
 from .errors import ComicSeqDataError
 from .page_index import PageIndex, build_page_index
 from .provenance import PROVENANCE_FILE, build_provenance, read_provenance
-from .shards import ShardPlan, convert_shard, finished_shard, shard_file
+from .shards import Shard, ShardConverter, ShardPlan, finished_shard, shard_file
 from .splits import SPLITS, SplitRule, load_split_books
 from .stage3 import PRESENT, Stage3Store
 from .windows import check_window, window_counts
@@ -41,7 +42,7 @@ __all__ = ["convert_store", "dataset_features"]
 logger = logging.getLogger(__name__)
 
 # Another number when the same input gives another data set: it is part of the fingerprint.
-_FORMAT = 2
+_FORMAT = 3
 _SHARD_BYTES = 512 << 20  # source bytes of a shard: what an interrupt can cost
 _MOST_SHARDS = 100  # larger stores get larger shards, not more files
 
@@ -60,11 +61,12 @@ def convert_store(
     on_error: str = "stop",
     overwrite: bool = False,
     progress: bool = True,
-) -> DatasetDict:
-    """Converts a Stage 3 store to an Arrow data set and opens it.
+) -> None:
+    """Converts a Stage 3 store to an Arrow data set, which `datasets.load_from_disk` opens.
 
-    The work is done beside `output` in a hidden folder and renamed in one step, so `output` is complete or absent.
-    After an interrupt the same call goes on where the last one ended; with `output` complete it only opens it.
+    Its splits are train, validation and test; one row a page or window, in the store's order. The work is done beside
+    `output` in a hidden folder and renamed in one step, so `output` is complete or absent. After an interrupt the same call
+    goes on where the last one ended; with `output` complete it does nothing.
 
     Args:
         embeddings: Stage 3 Zarr store, a local path or an fsspec URL.
@@ -79,9 +81,6 @@ def convert_store(
         on_error: "stop" at the first fault, or "skip" faulty pages and list them in `skipped.json`.
         overwrite: Replace an output that was made from other input or with other options.
         progress: Show a progress bar on the terminal.
-
-    Returns:
-        The splits train, validation and test; one row a page or window, in the store's order.
 
     Raises:
         ComicSeqDataError: The input has a fault, an option is out of range, or `output` holds something else.
@@ -98,6 +97,7 @@ def convert_store(
     books = None if split_books is None else load_split_books(split_books)  # type: ignore[arg-type]
     rule = SplitRule(fractions, books)
     target = Path(output).absolute()
+    _keep_freed_memory()
     store = Stage3Store.open(embeddings)
     metadata = os.fspath(metadata)
     options = {
@@ -112,14 +112,18 @@ def convert_store(
     if _is_done(target, fingerprint, on_error, overwrite):
         console.print(f"{target} is already complete for this input: nothing to do")
         _remove_leftover(target)
-        return _open(target)
+        return
 
     with _work_folder(target, fingerprint) as folder:
         skip = on_error == "skip"
+        reader = BlockReader(store, window, stride)
+        if num_proc == 1 and not _has_index(folder):
+            _, lo, hi = _plan_shards(store)[0]
+            reader.start(reader.bounds(lo, hi))  # most likely, they hold pages; the metadata will tell
         index = _index(folder, metadata, store, rule, window, stride, skip, console)
         features = dataset_features(store.widths, dtype, index.has_characters)
         plan = ShardPlan(store.url, folder, features.arrow_schema, dtype, window, stride, skip)
-        reports = _convert_shards(plan, store, index, num_proc, progress, console)
+        reports = _convert_shards(plan, reader, index, num_proc, progress, console)
         skipped = index.skipped + [page for report in reports for page in report["skipped"]]
         if not any(sum(report["rows"].values()) for report in reports):
             shutil.rmtree(folder / "shards")  # nothing worth going on with
@@ -129,13 +133,15 @@ def convert_store(
             )
         _finish(plan, store, metadata, options, fingerprint, features, index, reports, skipped)
         _put_in_place(folder, target)
-    return _open(target)
 
 
-def _open(target: Path) -> DatasetDict:
-    data = load_from_disk(str(target))
-    assert isinstance(data, DatasetDict)
-    return data
+def _keep_freed_memory() -> None:
+    """Makes the GNU C library keep the memory of decoded chunks for the next ones.
+
+    It gives freed memory back to the system, which clears every page before it lends it again, until it has seen a large
+    block freed.
+    """
+    bytes(31 << 20)
 
 
 def dataset_features(widths: Mapping[str, int], dtype: str, has_characters: bool = False) -> Features:
@@ -235,6 +241,10 @@ def _work_folder(target: Path, fingerprint: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _has_index(folder: Path) -> bool:
+    return (folder / "index.json").is_file()
+
+
 def _index(
     folder: Path,
     metadata: str,
@@ -245,7 +255,7 @@ def _index(
     skip: bool,
     console: Console,
 ) -> PageIndex:
-    if (folder / "index.json").is_file():
+    if _has_index(folder):
         index = PageIndex(folder)
         if skip or not index.skipped:
             return index
@@ -265,10 +275,10 @@ def _index(
 
 
 def _convert_shards(
-    plan: ShardPlan, store: Stage3Store, index: PageIndex, num_proc: int, progress: bool, console: Console
+    plan: ShardPlan, reader: BlockReader, index: PageIndex, num_proc: int, progress: bool, console: Console
 ) -> list[dict[str, Any]]:
-    """Converts all shards that are not finished yet; returns the reports in the store's order."""
-    shards = _plan_shards(store, index)
+    """Converts all shards that hold a page and are not finished yet; returns the reports in the store's order."""
+    shards = [(number, lo, hi) for number, lo, hi in _plan_shards(reader.store) if len(index.between(lo, hi))]
     reports: dict[int, dict[str, Any]] = {}
     for number, _, _ in shards:
         report = finished_shard(plan.folder, number)
@@ -287,29 +297,27 @@ def _convert_shards(
         disable=not progress,
     )
     with bar:
-        task = bar.add_task("", total=sum(hi - lo for _, lo, hi in todo) * store.bytes_per_page)
+        task = bar.add_task("", total=sum(hi - lo for _, lo, hi in todo) * reader.store.bytes_per_page)
         if num_proc == 1 or len(todo) <= 1:
-            for number, lo, hi in todo:
-                reports[number] = convert_shard(plan, number, lo, hi, lambda done: bar.advance(task, done))
+            converted = ShardConverter(plan, reader).convert(todo, lambda done: bar.advance(task, done))
         else:
-            reports |= _convert_in_processes(plan, todo, num_proc, lambda done: bar.update(task, completed=done))
+            converted = _convert_in_processes(plan, todo, num_proc, lambda done: bar.update(task, completed=done))
+        reports |= {report["number"]: report for report in converted}
         bar.update(task, completed=bar.tasks[0].total)
     return [reports[number] for number, _, _ in shards]
 
 
-def _plan_shards(store: Stage3Store, index: PageIndex) -> list[tuple[int, int, int]]:
-    """(number, first row, row after the last) of the shards that hold a page; the same for any number of processes."""
+def _plan_shards(store: Stage3Store) -> list[Shard]:
+    """All shards of the store, the same for any number of processes."""
     size = max(_SHARD_BYTES, store.pages * store.bytes_per_page // _MOST_SHARDS)
     unit = store.file_rows
     rows = unit * max(1, size // (unit * store.bytes_per_page))
-    starts = range(0, store.pages, rows)
-    used = np.diff(np.searchsorted(index.rows, [*starts, store.pages]))
-    return [(n, lo, min(store.pages, lo + rows)) for n, lo in enumerate(starts) if used[n]]
+    return [(number, lo, min(store.pages, lo + rows)) for number, lo in enumerate(range(0, store.pages, rows))]
 
 
 def _convert_in_processes(
-    plan: ShardPlan, shards: list[tuple[int, int, int]], num_proc: int, show: Callable[[int], None]
-) -> dict[int, dict[str, Any]]:
+    plan: ShardPlan, shards: list[Shard], num_proc: int, show: Callable[[int], None]
+) -> list[dict[str, Any]]:
     # Never plain fork: zarr reads in threads. The fork server imports this package once for all workers.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
@@ -317,13 +325,12 @@ def _convert_in_processes(
         context.set_forkserver_preload([__name__])
     counter = context.Value("q", 0)
     pool = ProcessPoolExecutor(min(num_proc, len(shards)), context, _start_worker, (counter,))
-    reports: dict[int, dict[str, Any]] = {}
+    reports: list[dict[str, Any]] = []
     try:
-        numbers: dict[Future, int] = {pool.submit(_convert_in_worker, plan, *shard): shard[0] for shard in shards}
-        open_futures = set(numbers)
+        open_futures = {pool.submit(_convert_in_worker, plan, shard) for shard in shards}
         while open_futures:
             done, open_futures = wait(open_futures, timeout=0.2, return_when=FIRST_COMPLETED)
-            reports |= {numbers[future]: future.result() for future in done}
+            reports += [future.result() for future in done]
             show(counter.value)
     except BrokenProcessPool:
         raise ComicSeqDataError(
@@ -336,11 +343,13 @@ def _convert_in_processes(
 
 
 _counter: Any = None
+_converter: ShardConverter | None = None  # of a worker, which has one plan
 
 
 def _start_worker(counter: Any) -> None:
     global _counter
     _counter = counter
+    _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -353,12 +362,18 @@ def _start_worker(counter: Any) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _convert_in_worker(plan: ShardPlan, number: int, lo: int, hi: int) -> dict[str, Any]:
+def _convert_in_worker(plan: ShardPlan, shard: Shard) -> dict[str, Any]:
+    global _converter
+    if _converter is None:
+        store = Stage3Store.open(plan.embeddings)
+        _converter = ShardConverter(plan, BlockReader(store, plan.window, plan.stride))
+
     def advance(done: int) -> None:
         with _counter.get_lock():
             _counter.value += done
 
-    return convert_shard(plan, number, lo, hi, advance)
+    (report,) = _converter.convert([shard], advance)
+    return report
 
 
 def _finish(

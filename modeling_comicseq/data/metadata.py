@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import fsspec
 import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from .errors import ComicSeqDataError
 
@@ -32,7 +34,7 @@ _LONGEST_ENTRY = 1 << 26  # an entry that is not closed after so many characters
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BORDER = re.compile(r'\s*,\s*{\s*"\w+"\s*:')  # between two entries, up to the first value of the second
 _IDENTITY = ("sequence_index", "num_panels", "book_id", "page_name", "canonical_id")  # in the order of PageEntry
-_dump = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
+_ABSENT: tuple = ()  # no value that JSON has
 
 
 class PageEntry(NamedTuple):
@@ -60,19 +62,20 @@ class PageColumns(NamedTuple):
 
     row: np.ndarray
     num_panels: np.ndarray
-    book_id: Sequence[str]
-    page_name: Sequence[str]
-    canonical_id: Sequence[str]
+    book_id: pa.StringArray
+    page_name: pa.StringArray
+    canonical_id: pa.StringArray
     rest: Sequence[dict[str, Any]]
 
     @classmethod
     def of(cls, pages: Sequence[PageEntry]) -> PageColumns:
-        rows, num_panels, *others = zip(*pages, strict=True)
-        return cls(np.array(rows, np.int64), np.array(num_panels, np.int64), *others)
+        rows, num_panels, *texts, rests = zip(*pages, strict=True)
+        books, names, paths = (pa.array(each, pa.string()) for each in texts)
+        return cls(np.array(rows, np.int64), np.array(num_panels, np.int64), books, names, paths, rests)
 
     def entries(self) -> list[PageEntry]:
-        rows, num_panels, *others = self
-        return list(map(PageEntry, rows.tolist(), num_panels.tolist(), *others))
+        columns = [column if isinstance(column, Sequence) else column.tolist() for column in self]
+        return list(map(PageEntry, *columns))
 
 
 class PageProblem(ValueError):
@@ -232,50 +235,66 @@ def parse_batch(entries: list[dict[str, Any]]) -> PageColumns | None:
     """As `parse_entry` for many entries at once, if all are of the usual form and without `character_ids`.
 
     Returns:
-        The pages; None, with the entries untouched, where only one by one shows what is wrong with them, if anything.
+        The pages; None, with the entries as they were, where only one by one shows what is wrong with them, if anything.
     """
-    columns: list[list[Any]] = [[entry.get(field) for entry in entries] for field in _IDENTITY]
-    rows, counts, books, names, paths = columns
+    columns: list[list[Any]] = [[entry.pop(field, _ABSENT) for entry in entries] for field in _IDENTITY]
+    pages = _usual_pages(entries, *columns)
+    if pages is None:
+        for field, column in zip(_IDENTITY, columns, strict=True):
+            for entry, value in zip(entries, column, strict=True):
+                if value is not _ABSENT:
+                    entry[field] = value
+    return pages
+
+
+def _usual_pages(
+    rests: list[dict[str, Any]],
+    rows: list[Any],
+    counts: list[Any],
+    books: list[Any],
+    names: list[Any],
+    paths: list[Any],
+) -> PageColumns | None:
     if set(map(type, rows)) != {int} or set(map(type, counts)) != {int} or min(*rows, *counts, 0) < 0:
         return None
-    if not (_are_plain(paths) and (_are_plain(books) or not any(books)) and (_are_plain(names) or not any(names))):
+    if "character_ids" in set().union(*rests):
         return None
-    if any("character_ids" in entry for entry in entries):
+    book_ids, page_names, canonical_ids = _texts(books), _texts(names), _texts(paths)
+    if canonical_ids is None or (book_ids is None and any(books)) or (page_names is None and any(names)):
         return None
-    if not (books[0] and names[0]):
-        parts = [path.rsplit("/", 2) for path in paths]
-        if min(map(len, parts)) < 2:
+    if book_ids is None or page_names is None:
+        parts = pc.split_pattern(canonical_ids, "/", max_splits=2, reverse=True)
+        if pc.min(parts.value_lengths()).as_py() < 2:
             return None
-        books = books if books[0] else [part[-2] for part in parts]
-        names = names if names[0] else [part[-1] for part in parts]
-        if not (all(books) and all(names)):
+        last = parts.offsets.to_numpy()[1:] - 1
+        book_ids = book_ids or parts.values.take(last - 1)
+        page_names = page_names or parts.values.take(last)
+        if pc.any(pc.or_(pc.equal(book_ids, ""), pc.equal(page_names, ""))).as_py():
             return None
-    for field in _IDENTITY:
-        for entry in entries:
-            entry.pop(field, None)
-    return PageColumns(np.array(rows, np.int64), np.array(counts, np.int64), books, names, paths, entries)
+    return PageColumns(
+        np.array(rows, np.int64), np.array(counts, np.int64), book_ids, page_names, canonical_ids, rests
+    )
 
 
-def _are_plain(texts: list[Any]) -> bool:
-    """Whether all are strings of ASCII, none empty, none with a backslash."""
-    if set(map(type, texts)) != {str} or not all(texts):
-        return False
-    joined = "".join(texts)
-    return joined.isascii() and "\\" not in joined
+def _texts(values: list[Any]) -> pa.StringArray | None:
+    """The strings, if that is what all are, none empty, none with a backslash."""
+    if set(map(type, values)) != {str} or not all(values) or "\\" in "".join(values):
+        return None
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return None
 
 
-def dump_all(values: Sequence[dict[str, Any]]) -> list[str]:
-    """JSON of each of many small dicts.
-
-    One call of the encoder with a mark between the dicts: setting it up costs more than encoding a page.
-    """
-    mark = uuid.uuid4().hex
-    marked: list[Any] = [mark] * (2 * len(values))
-    marked[::2] = values
-    texts = _dump(marked)[1:].split(f', "{mark}"')[: len(values)]
-    texts = [text.removeprefix(", ") for text in texts]
-    # Half a surrogate pair, as text recognition sometimes leaves, has no UTF-8: such texts stay escaped.
-    return [text if _is_unicode(text) else json.dumps(value) for text, value in zip(texts, values, strict=True)]
+def dump_all(values: Iterable[dict[str, Any]]) -> list[bytes]:
+    """JSON in UTF-8 of each of many dicts; NaN and infinities, which JSON does not have, become null."""
+    texts = []
+    for value in values:
+        try:
+            texts.append(orjson.dumps(value))
+        except TypeError:  # numbers beyond 64 bits, and half a surrogate pair, as text recognition sometimes leaves
+            texts.append(json.dumps(value).encode())
+    return texts
 
 
 def _whole_number(entry: dict[str, Any], field: str) -> int:

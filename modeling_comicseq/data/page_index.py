@@ -239,15 +239,18 @@ def _spill(folder: Path, batches: Iterable[PageColumns]) -> _Spilled:
     has_characters = False
     with ExitStack() as stack:
         files = [stack.enter_context(open(_text_file(folder, field), "wb")) for field in TEXT_FIELDS]
-        for rows, num_panels, books, names, canonical_ids, rests in batches:
-            book_places = np.array([places.setdefault(book, len(places)) for book in books])
-            numbers.append(np.stack([rows, num_panels, book_places]))
-            has_characters = has_characters or any(rest.get("character_ids") is not None for rest in rests)
+        for rows, num_panels, *names, rests in batches:
+            books = names[0].dictionary_encode()
+            numbers_of = [places.setdefault(book, len(places)) for book in books.dictionary.to_pylist()]
+            numbers.append(np.stack([rows, num_panels, np.array(numbers_of)[books.indices]]))
+            if "character_ids" in set().union(*rests):
+                has_characters = has_characters or any(rest.get("character_ids") is not None for rest in rests)
             lengths = np.empty((len(rows), len(TEXT_FIELDS)), np.int64)
-            for field, texts in enumerate((books, names, canonical_ids, dump_all(rests))):
-                joined = "".join(texts)
-                files[field].write(joined.encode())
-                lengths[:, field] = list(map(len, texts if joined.isascii() else [text.encode() for text in texts]))
+            for field, texts in enumerate([*names, pa.array(dump_all(rests), pa.string())]):
+                _, offsets, data = texts.buffers()
+                ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
+                lengths[:, field] = np.diff(ends)
+                files[field].write(memoryview(data)[ends[0] : ends[-1]])
             bounds.append(bounds[-1][-1] + np.cumsum(lengths, axis=0))
     row, panels, book = np.concatenate(numbers, axis=1)
     return _Spilled(row, panels, book, list(places), np.concatenate(bounds), has_characters)
@@ -262,8 +265,11 @@ def _source_of(book_id: str, canonical_id: str) -> str:
     return "/".join(folders[: len(folders) - 1 - folders[::-1].index(book_id)])
 
 
-def _sources(book_id: str, canonical_ids: Iterable[str]) -> list[str]:
-    # Pages of one folder share their source: only the folders need a look.
+def _sources(book_id: str, canonical_ids: Sequence[str]) -> list[str]:
+    # Pages of one folder share their source: only the folders need a look. Mostly there is but one, which holds every slash.
+    folder = os.path.commonprefix([min(canonical_ids), max(canonical_ids)]).rpartition("/")[0]
+    if "".join(canonical_ids).count("/") == len(canonical_ids) * f"{folder}/".count("/"):
+        return [_source_of(book_id, f"{folder}/page")]
     folders = {canonical_id.rpartition("/")[0] for canonical_id in canonical_ids}
     return sorted({_source_of(book_id, f"{folder}/page") for folder in folders})
 
@@ -295,36 +301,42 @@ def _place_pages(
     """Records of all pages that belong to a split, sorted by row; books per split; pages that no list names."""
     by_name = sorted(range(len(spilled.books)), key=spilled.books.__getitem__)
     rank = np.argsort(by_name)[spilled.book]
-    order = np.lexsort((spilled.rows, rank))
-    order = order[~np.isin(spilled.rows[order], list(twice))]
-    every = np.zeros(len(order), PAGE_RECORD)
-    every["entry"], every["row"], every["num_panels"] = order, spilled.rows[order], spilled.num_panels[order]
-    bounds = np.searchsorted(rank[order], range(len(by_name) + 1))
-    ends: Counter[str] = Counter()
+    entries = np.lexsort((spilled.rows, rank))
+    entries = entries[~np.isin(spilled.rows[entries], list(twice))]
+    bounds = np.searchsorted(rank[entries], range(len(by_name) + 1))
     books: Counter[str] = Counter()
-    unlisted, kept = 0, [every[:0]]
-    for place, first, last, names in _names_by_book(by_name, bounds, every["entry"], names_of):
-        book, pages = spilled.books[place], every[first:last]
+    unlisted, kept, splits = 0, [entries[:0]], [np.zeros(0, np.int8)]
+    for place, first, last, names in _names_by_book(by_name, bounds, entries, names_of):
+        book, mine = spilled.books[place], entries[first:last]
         sources = _sources(book, names)
         if len(sources) > 1:
             found = f"book {book!r} comes from {len(sources)} sources ({', '.join(map(repr, sources[:3]))})"
-            for name, row in zip(names, pages["row"].tolist(), strict=True):
+            for name, row in zip(names, spilled.rows[mine].tolist(), strict=True):
                 fault(name, row, None, found, "give the books different book_id fields")
             continue
         split = rule(book)
         if split is None:
-            unlisted += len(pages)
+            unlisted += len(mine)
             continue
-        pages = pages[natural_order(names)]
-        pages["page_index"] = np.arange(len(pages))
-        pages["split"] = SPLITS.index(split)
-        windows = window_counts(pages["num_panels"], window, stride)
-        pages["order"] = ends[split] + np.cumsum(windows) - windows
-        ends[split] += int(windows.sum())
         books[split] += 1
-        kept.append(pages)
-    pages = np.concatenate(kept)
+        kept.append(mine[natural_order(names)])
+        splits.append(np.full(len(mine), SPLITS.index(split), np.int8))
+    entries = np.concatenate(kept)
+    pages = np.zeros(len(entries), PAGE_RECORD)
+    pages["entry"], pages["row"], pages["num_panels"] = entries, spilled.rows[entries], spilled.num_panels[entries]
+    pages["page_index"] = np.arange(len(pages)) - np.repeat(*_starts_and_sizes(kept))
+    pages["split"] = np.concatenate(splits)
+    windows = window_counts(pages["num_panels"], window, stride)
+    for number in range(len(SPLITS)):
+        in_split = np.flatnonzero(pages["split"] == number)
+        pages["order"][in_split] = np.cumsum(windows[in_split]) - windows[in_split]
     return pages[np.argsort(pages["row"])], {split: books[split] for split in SPLITS}, unlisted
+
+
+def _starts_and_sizes(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each part begins when they are joined, and how long it is."""
+    sizes = np.array([len(part) for part in parts])
+    return np.cumsum(sizes) - sizes, sizes
 
 
 _natural_key = natsort_keygen()
@@ -344,8 +356,9 @@ def natural_order(names: Sequence[str]) -> list[int]:
     tail = re.split("[0-9]", names[0])[-1]
     stop = -len(tail) or None
     numbers = [name[len(head) : stop] for name in names]
-    if all(n.isdecimal() and n.isascii() for n in numbers) and all(name.endswith(tail) for name in names):
-        return sorted(range(len(names)), key=[int(n) for n in numbers].__getitem__)
+    is_numbered = all(numbers) and (joined := "".join(numbers)).isdecimal() and joined.isascii()
+    if is_numbered and all(name.endswith(tail) for name in names):
+        return sorted(range(len(names)), key=list(map(int, numbers)).__getitem__)
 
     def key(position: int) -> tuple:
         folder, _, file_name = names[position].replace("\\", "/").rpartition("/")

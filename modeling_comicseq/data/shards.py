@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from .blocks import BlockReader
 from .errors import ComicSeqDataError
 from .page_index import TEXT_FIELDS, PageIndex, Skipped
 from .splits import SPLITS
@@ -26,11 +27,10 @@ from .stage3 import NEVER_ZERO, PAGE_ARRAYS, PRESENT, Block, Stage3Store, find_b
 from .unbuffered import UnbufferedFile
 from .windows import expand_windows
 
-__all__ = ["ShardPlan", "convert_shard", "finished_shard", "shard_file"]
+__all__ = ["ShardConverter", "ShardPlan", "finished_shard", "shard_file"]
 
-# Source bytes read at a time, all arrays together. Small, since three blocks are in work at once; not smaller, since each
-# becomes a batch of every split, and whoever opens the data set reads the head of every batch.
-_BLOCK_BYTES = 48 << 20
+Shard = tuple[int, int, int]
+"""Number of a shard, its first row, at the start of a chunk, and the row after its last."""
 
 
 @dataclass(frozen=True)
@@ -75,37 +75,56 @@ def finished_shard(folder: Path, number: int) -> dict[str, Any] | None:
     return report if sizes == report["files"] else None
 
 
-def convert_shard(plan: ShardPlan, number: int, lo: int, hi: int, advance: Callable[[int], None]) -> dict[str, Any]:
-    """Converts rows lo to hi and writes their files, last of all the report that marks them as finished.
+class ShardConverter:
+    """Converts shards of one store, in memory that it keeps from one to the next.
 
     Args:
         plan: What all shards share.
-        number: Number of the shard.
-        lo: First row, at the start of a chunk.
-        hi: Row after the last.
-        advance: Called with the source bytes of each block that was read.
-
-    Returns:
-        The report: `number`, `files` (bytes by split), `rows`, `pages`, `panels` (counts by split), `digest` (see
-        `_digest`), `empty_vectors` (all-zero vectors by array), `skipped`.
-
-    Raises:
-        ComicSeqDataError: A page has a fault and `plan.skip` is false.
+        reader: Reads the store.
     """
-    store = Stage3Store.open(plan.embeddings)
-    index = PageIndex(plan.folder)
-    shard = _Shard(plan, store, index, number)
-    rows_per_block = _rows_per_block(store, plan)
-    try:
-        for block in _blocks(store, index, lo, hi, rows_per_block):
-            shard.convert(block)
-            advance((block.hi - block.lo) * store.bytes_per_page)
-        report = shard.close()
-    except BaseException:
-        shard.discard()
-        raise
-    _write_json(_report_file(plan.folder, number), report)
-    return report
+
+    def __init__(self, plan: ShardPlan, reader: BlockReader):
+        self.plan, self.reader = plan, reader
+        self.index = PageIndex(plan.folder)
+        self.flat_buffers: list[dict[str, np.ndarray]] = [{}, {}]
+
+    def convert(self, shards: Sequence[Shard], advance: Callable[[int], None]) -> list[dict[str, Any]]:
+        """Converts shards and writes the files of each, last of all the report that marks it as finished.
+
+        Reading, checking and writing overlap, also from one shard to the next.
+
+        Args:
+            shards: Which.
+            advance: Called with the source bytes of each block that was read.
+
+        Returns:
+            The reports: `number`, `files` (bytes by split), `rows`, `pages`, `panels` (counts by split), `digest` (see
+            `_digest`), `empty_vectors` (all-zero vectors by array), `skipped`.
+
+        Raises:
+            ComicSeqDataError: A page has a fault and `plan.skip` is false.
+        """
+        store = self.reader.store
+        bounds = {number: self._with_pages(self.reader.bounds(lo, hi)) for number, lo, hi in shards}
+        blocks = self.reader.read(list(itertools.chain.from_iterable(bounds.values())))
+        reports: list[Future] = []
+        with ThreadPoolExecutor(2) as threads:  # one closes a shard while the other writes the next
+            writing = _Writing(threads, self.flat_buffers)
+            for number, of_shard in bounds.items():
+                shard = _Shard(self.plan, store, self.index, number, writing)
+                try:
+                    for block in itertools.islice(blocks, len(of_shard)):
+                        shard.convert(block)
+                        advance((block.hi - block.lo) * store.bytes_per_page)
+                except BaseException:
+                    threads.shutdown()
+                    shard.discard()
+                    raise
+                reports.append(threads.submit(shard.close))
+        return [report.result() for report in reports]
+
+    def _with_pages(self, bounds: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [block for block in bounds if len(self.index.between(*block))]
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -114,32 +133,40 @@ def _write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
-def _rows_per_block(store: Stage3Store, plan: ShardPlan) -> int:
-    # Overlapping windows write a panel several times: such blocks are smaller by as much.
-    copies = -(-plan.window // plan.stride) if store.slots > plan.window else 1
-    chunks = max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
-    return chunks * store.chunk_rows
+class _Writing:
+    """The vectors of two blocks have a place: one is written while the next is checked.
 
+    Args:
+        threads: Where the writing is done.
+        buffers: The two places, arrays by name.
+    """
 
-def _blocks(store: Stage3Store, index: PageIndex, lo: int, hi: int, rows: int) -> Iterator[Block]:
-    """Reads the blocks that hold a page, one ahead of the one that is worked on."""
-    starts = [start for start in range(lo, hi, rows) if len(index.between(start, min(hi, start + rows)))]
-    buffers = itertools.cycle([store.new_buffers(min(rows, hi - lo)) for _ in range(min(2, len(starts)))])
-    with ThreadPoolExecutor(1) as reader:
-        # The block in work and the one being read hold a buffer each; a third read waits for the first to be done.
-        ahead = [reader.submit(store.read, start, min(hi, start + rows), next(buffers)) for start in starts[:1]]
-        for following in [*starts[1:], None]:
-            block = ahead.pop().result()
-            if following is not None:
-                ahead.append(reader.submit(store.read, following, min(hi, following + rows), next(buffers)))
-            yield block
+    def __init__(self, threads: ThreadPoolExecutor, buffers: list[dict[str, np.ndarray]]):
+        self.threads, self.buffers = threads, buffers
+        self.last: Future | None = None
+
+    def room(self, name: str, length: int, width: int, dtype: np.dtype) -> np.ndarray:
+        """Memory of shape (length, width), the caller's until after the next `submit`."""
+        place = self.buffers[0]
+        if name not in place or len(place[name]) < length:
+            # More than asked for, of which the untouched part costs nothing: blocks hold a few panels more or less.
+            place[name] = np.empty((2 * length, width), dtype)
+        return place[name][:length]
+
+    def submit(self, write: Callable[..., None], *arguments: Any) -> Future:
+        """Starts a write as soon as the one before is done, whose place is free from then on."""
+        if self.last is not None:
+            self.last.result()
+        self.last = self.threads.submit(write, *arguments)
+        self.buffers.reverse()
+        return self.last
 
 
 class _Shard:
     """The open files and the counts of one shard."""
 
-    def __init__(self, plan: ShardPlan, store: Stage3Store, index: PageIndex, number: int):
-        self.plan, self.store, self.index, self.number = plan, store, index, number
+    def __init__(self, plan: ShardPlan, store: Stage3Store, index: PageIndex, number: int, writing: _Writing):
+        self.plan, self.store, self.index, self.number, self.writing = plan, store, index, number, writing
         self.dtype = np.dtype(plan.dtype)
         self.writers: dict[str, tuple[Any, pa.ipc.RecordBatchStreamWriter]] = {}
         self.counts: dict[str, dict[str, int]] = {
@@ -148,10 +175,7 @@ class _Shard:
         self.empty_vectors: dict[str, int] = dict.fromkeys(store.arrays, 0)
         self.digest = 0
         self.skipped: list[Skipped] = []
-        # Writing overlaps with the next block: it has a thread, and the vectors of two blocks have a place.
-        self.writing = ThreadPoolExecutor(1)
         self.written: Future | None = None
-        self.flat_buffers: list[dict[str, np.ndarray]] = [{}, {}]
 
     def convert(self, block: Block) -> None:
         """Checks the pages of a block and writes those that are sound."""
@@ -197,9 +221,8 @@ class _Shard:
             self.counts["pages"][split] += len(mine)
             self.counts["panels"][split] += int(pages["num_panels"][mine].sum())
             self.counts["rows"][split] += int((pages["split"][page_of_row] == number).sum())
-        self._wait_for_write()
-        self.written = self.writing.submit(self._write, pages, page_of_row, start, count, vectors, zero)
-        self.flat_buffers.reverse()
+        batches = self._batches(pages, page_of_row, start, count, vectors, zero)
+        self.written = self.writing.submit(self._write, batches)
 
     def _fault(self, page: str, row: int, found: str, remedy: str) -> None:
         if not self.plan.skip:
@@ -224,7 +247,7 @@ class _Shard:
             owner = np.repeat(np.arange(len(count)), count)
             slot = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + start[owner]
             place, flat_source = row[owner] * source.shape[1] + slot, source.reshape(-1, source.shape[2])
-        flat = self._flat_buffer(name, len(place), source)
+        flat = self.writing.room(name, len(place), source.shape[-1], source.dtype)
         # mode="clip" lets NumPy write to `out` directly; all places are in range.
         np.take(flat_source, place, axis=0, out=flat, mode="clip")
         not_finite, zero = find_bad_vectors(flat)
@@ -241,8 +264,9 @@ class _Shard:
                 )
         if problems or flat.dtype == self.dtype:
             return flat, zero, problems
+        converted = self.writing.room(f"converted {name}", len(flat), flat.shape[1], self.dtype)
         with np.errstate(over="ignore"):
-            converted = flat.astype(self.dtype)
+            np.copyto(converted, flat, casting="same_kind")
         too_large, vanished = find_bad_vectors(converted)
         for vector in np.flatnonzero(too_large | (vanished & ~zero)):
             what = _slot_name(name, None if whole_page else slot[vector])
@@ -251,13 +275,6 @@ class _Shard:
                 (int(owner[vector]), f"{what} holds {value}, outside float16", "convert with --dtype float32")
             )
         return converted, zero, problems
-
-    def _flat_buffer(self, name: str, length: int, source: np.ndarray) -> np.ndarray:
-        buffers = self.flat_buffers[0]
-        buffer = buffers.get(name)
-        if buffer is None or len(buffer) < length:
-            buffer = buffers[name] = np.empty((length, source.shape[-1]), source.dtype)
-        return buffer[:length]
 
     def _batches(
         self,
@@ -304,13 +321,9 @@ class _Shard:
             batches[split] = pa.RecordBatch.from_arrays(arrays, schema=self.plan.schema)
         return batches
 
-    def _write(self, *rows: Any) -> None:
-        for split, batch in self._batches(*rows).items():
+    def _write(self, batches: dict[str, pa.RecordBatch]) -> None:
+        for split, batch in batches.items():
             self._writer(split).write_batch(batch)
-
-    def _wait_for_write(self) -> None:
-        if self.written is not None:
-            self.written.result()
 
     def _writer(self, split: str) -> pa.ipc.RecordBatchStreamWriter:
         if split not in self.writers:
@@ -321,17 +334,21 @@ class _Shard:
         return self.writers[split][1]
 
     def close(self) -> dict[str, Any]:
-        """Puts the files in place and returns the report."""
-        self._wait_for_write()
-        self.writing.shutdown()
-        files = {}
-        for split, (sink, writer) in self.writers.items():
-            writer.close()
-            sink.close()
-            path = shard_file(self.plan.folder, split, self.number)
-            os.replace(sink.name, path)
-            files[split] = path.stat().st_size
-        return {
+        """Waits for the last write, puts the files in place and writes the report, which it returns."""
+        try:
+            if self.written is not None:
+                self.written.result()
+            files = {}
+            for split, (sink, writer) in self.writers.items():
+                writer.close()
+                sink.close()
+                path = shard_file(self.plan.folder, split, self.number)
+                os.replace(sink.name, path)
+                files[split] = path.stat().st_size
+        except BaseException:
+            self.discard()
+            raise
+        report = {
             "number": self.number,
             "files": files,
             **self.counts,
@@ -339,10 +356,11 @@ class _Shard:
             "empty_vectors": self.empty_vectors,
             "skipped": self.skipped,
         }
+        _write_json(_report_file(self.plan.folder, self.number), report)
+        return report
 
     def discard(self) -> None:
         """Removes what was written."""
-        self.writing.shutdown()
         for sink, _ in self.writers.values():
             with suppress(OSError):  # a full disk, say, which has been reported
                 sink.close()

@@ -378,8 +378,6 @@ def _list_files(url: str) -> Iterator[str]:
 def find_bad_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds the rows that hold NaN or infinity, and those that are all zero.
 
-    Works on the bit patterns: two integer reductions run several times faster than `isfinite` on float16.
-
     Args:
         vectors: float16 or float32, shape (rows, width), C-contiguous.
 
@@ -387,13 +385,17 @@ def find_bad_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Two boolean arrays of shape (rows,): not finite, all zero.
     """
     native = vectors.astype(vectors.dtype.newbyteorder("="), copy=False)
-    bits = native.dtype.itemsize * 8
-    unsigned, signed = native.view(f"u{bits // 8}"), native.view(f"i{bits // 8}")
-    infinity, minus = {16: (0x7C00, 0x8000), 32: (0x7F800000, 0x80000000)}[bits]
-    # As unsigned numbers the negative floats are the largest, as signed numbers the positive ones are.
-    top, top_positive = unsigned.max(axis=1), signed.max(axis=1)
-    not_finite = (top >= minus + infinity) | (top_positive >= infinity)
-    return not_finite, ((top == 0) | (top == minus)) & (top_positive <= 0)
+    unsigned, exponent, sign = (
+        (np.uint16, 0x7C00, 0x8000) if native.itemsize == 2 else (np.uint32, 0x7F800000, 1 << 31)
+    )
+    # All bits that are set anywhere in a row, in one pass of memory, several times faster than `isfinite` on float16.
+    bits = np.bitwise_or.reduce(native.view(unsigned), axis=1)
+    zero = (bits & ~unsigned(sign)) == 0
+    # NaN and infinity are the numbers whose exponent is all ones. Several large numbers can set these ones together.
+    not_finite = (bits & unsigned(exponent)) == exponent
+    suspects = np.flatnonzero(not_finite)
+    not_finite[suspects] = ~np.isfinite(native[suspects]).all(axis=1)
+    return not_finite, zero
 
 
 def find_bad_masks(mask: np.ndarray, num_panels: np.ndarray) -> Iterator[tuple[int, str, str]]:

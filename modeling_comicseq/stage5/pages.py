@@ -42,7 +42,7 @@ class PageList:
         while batch := list(islice(entries, _BATCH)):
             numbers.append(np.array([_check(metadata, at + n, entry, seen) for n, entry in enumerate(batch)]))
             if self._entries is not None:
-                texts = [text.encode() for text in dump_all([_without_row(entry) for entry in batch])]
+                texts = dump_all(map(_without_row, batch))
                 lengths.append(np.array(list(map(len, texts))))
                 self._entries.write(b"".join(texts))
             at += len(batch)

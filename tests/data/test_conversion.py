@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -15,15 +16,17 @@ import fsspec.implementations.dirfs
 import numpy as np
 import pytest
 import zarr
+from datasets import load_from_disk
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
-from modeling_comicseq.data import conversion, shards, unbuffered
+from modeling_comicseq.data import blocks, conversion, unbuffered
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.page_index import natural_order
 from modeling_comicseq.data.provenance import compare_origins, read_provenance
 from modeling_comicseq.data.splits import SPLITS, split_of
+from modeling_comicseq.data.stage3 import Stage3Store
 from modeling_comicseq.data.unbuffered import UnbufferedFile
 from modeling_comicseq.data.windows import expand_windows, window_counts, window_starts
 
@@ -38,7 +41,8 @@ def source(tmp_path):
 
 
 def convert(source, output, **options):
-    return convert_store(source.embeddings, source.metadata, output, progress=False, **options)
+    convert_store(source.embeddings, source.metadata, output, progress=False, **options)
+    return load_from_disk(str(output))
 
 
 def rows_of(data) -> dict[tuple[int, int], dict]:
@@ -64,7 +68,7 @@ def same_files(first: Path, second: Path) -> bool:
 )
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_rows_hold_the_real_panels(tmp_path, monkeypatch, store, dtype):
-    monkeypatch.setattr(shards, "_BLOCK_BYTES", 1)  # a block is one row of chunks
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 1)  # a block is one row of chunks
     monkeypatch.setattr(conversion, "_SHARD_BYTES", 4000)
     source = make_source(tmp_path / "in", **store)
     data = convert(source, tmp_path / "out", dtype=dtype)
@@ -291,7 +295,7 @@ def convert_until(step: int, source: Source, output: Path, steps) -> None:
 def test_killed_anywhere(source, tmp_path, monkeypatch):
     """No output or the complete one, and the next run completes it with the same bytes."""
     monkeypatch.setattr(conversion, "_SHARD_BYTES", 12000)
-    monkeypatch.setattr(shards, "_BLOCK_BYTES", 6000)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 6000)
     monkeypatch.setattr(unbuffered, "_BLOCK", 4096)
     output, reference = tmp_path / "out", tmp_path / "reference" / "out"
     convert(source, reference)
@@ -330,12 +334,12 @@ def test_a_full_disk_ends_in_one_sentence_and_is_gone_on_from(source, tmp_path, 
     convert(source, tmp_path / "reference")
     write_block, room = UnbufferedFile._write_block, 4
 
-    def fill_up(file, size):
+    def fill_up(*block):
         nonlocal room
         room -= 1
         if room < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_block(file, size)
+        write_block(*block)
 
     with monkeypatch.context() as patch:
         patch.setattr(UnbufferedFile, "_write_block", fill_up)
@@ -348,25 +352,41 @@ def test_a_full_disk_ends_in_one_sentence_and_is_gone_on_from(source, tmp_path, 
     assert same_files(tmp_path / "out", tmp_path / "reference")
 
 
+def test_a_slow_disk_gets_what_a_fast_one_gets(source, tmp_path, monkeypatch):
+    """The memory of a block is not used again before it is written, nor at the end of a shard."""
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 3000)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 1)
+    convert(source, tmp_path / "reference")
+    write = UnbufferedFile.write
+
+    def write_late(file, data):
+        time.sleep(0.002)
+        return write(file, data)
+
+    monkeypatch.setattr(UnbufferedFile, "write", write_late)
+    convert(source, tmp_path / "out")
+    assert same_files(tmp_path / "out", tmp_path / "reference")
+
+
 def test_rerun_reuses_finished_shards(source, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
     convert(source, tmp_path / "reference")
-    converted = []
-    work = conversion.convert_shard
+    started, is_over, read = [], False, Stage3Store.read
 
-    def interrupted(plan, number, *rest):
-        if number == 3 and len(converted) == 3:
+    def interrupted(store, lo, *rest):
+        if lo >= 9 and not is_over:
             raise KeyboardInterrupt
-        converted.append(number)
-        return work(plan, number, *rest)
+        started.append(lo)
+        return read(store, lo, *rest)
 
-    monkeypatch.setattr(conversion, "convert_shard", interrupted)
+    monkeypatch.setattr(Stage3Store, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         convert(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    converted.append(None)
+    assert len(list((tmp_path / ".out.partial/shards").glob("*.json"))) == len(started) > 1
+    first_run, is_over = started.copy(), True
     convert(source, tmp_path / "out")
-    assert converted == [0, 1, 2, None, *range(3, 1 + max(n for n in converted if n is not None))]
+    assert sorted(started) == sorted(set(started)) and len(started) > len(first_run)
     assert same_files(tmp_path / "out", tmp_path / "reference")
     assert not (tmp_path / ".out.partial").exists()
 
@@ -396,9 +416,9 @@ def test_work_for_other_input_is_not_reused(source, tmp_path, monkeypatch):
 def test_complete_output(source, tmp_path, capsys):
     first = convert(source, tmp_path / "out")
     written = (tmp_path / "out" / "provenance.json").stat().st_mtime_ns
-    again = convert_store(source.embeddings, source.metadata, tmp_path / "out")
+    convert_store(source.embeddings, source.metadata, tmp_path / "out")
     assert "already complete" in capsys.readouterr().err.replace("\n", " ")
-    assert rows_of(again) == rows_of(first)
+    assert rows_of(load_from_disk(str(tmp_path / "out"))) == rows_of(first)
     assert (tmp_path / "out" / "provenance.json").stat().st_mtime_ns == written
     with pytest.raises(ComicSeqDataError, match="other options; .* --overwrite"):
         convert(source, tmp_path / "out", window=4)
@@ -563,7 +583,8 @@ def test_command(source, tmp_path):
 def test_stores_of_real_comics(tmp_path, name):
     folder = Path(SHARED_DATA) / name
     store = str(folder / "stage3_embeddings.zarr")
-    data = convert_store(store, folder / "stage3_metadata.json", tmp_path / "out", dtype="float32", progress=False)
+    convert_store(store, folder / "stage3_metadata.json", tmp_path / "out", dtype="float32", progress=False)
+    data = load_from_disk(str(tmp_path / "out"))
     group = zarr.open_group(store, mode="r")
     mask, panels = group["panel_masks"][:].astype(bool), group["panel_embeddings"][:]
     rows = rows_of(data)

@@ -46,7 +46,7 @@ def test_full_disk_is_an_error_and_closes_the_file(tmp_path, monkeypatch):
 
     file = UnbufferedFile(tmp_path / "file")
     file.write(b"panels")
-    monkeypatch.setattr(os, "write", no_space)
+    monkeypatch.setattr(os, "pwrite", no_space)
     with pytest.raises(OSError, match="No space left"):
         file.close()
     assert file.closed
