@@ -278,7 +278,7 @@ def _convert_shards(
     plan: ShardPlan, reader: BlockReader, index: PageIndex, num_proc: int, progress: bool, console: Console
 ) -> list[dict[str, Any]]:
     """Converts all shards that hold a page and are not finished yet; returns the reports in the store's order."""
-    shards = [(number, lo, hi) for number, lo, hi in _plan_shards(reader.store) if len(index.between(lo, hi))]
+    shards = [(number, lo, hi) for number, lo, hi in _plan_shards(reader.store) if index.has_pages(lo, hi)]
     reports: dict[int, dict[str, Any]] = {}
     for number, _, _ in shards:
         report = finished_shard(plan.folder, number)

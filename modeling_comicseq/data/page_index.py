@@ -69,6 +69,11 @@ class PageIndex:
         first, last = np.searchsorted(self.rows, (lo, hi))
         return np.array(self.pages[first:last])
 
+    def has_pages(self, lo: int, hi: int) -> bool:
+        """Whether one of the pages is in rows lo to hi."""
+        first, last = np.searchsorted(self.rows, (lo, hi))
+        return bool(first < last)
+
     def texts(self, field: str, pages: np.ndarray) -> pa.StringArray:
         """One of TEXT_FIELDS of the pages with these records."""
         bounds = self._bounds[:, TEXT_FIELDS.index(field)]

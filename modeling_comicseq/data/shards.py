@@ -105,12 +105,17 @@ class ShardConverter:
             ComicSeqDataError: A page has a fault and `plan.skip` is false.
         """
         store = self.reader.store
-        bounds = {number: self._with_pages(self.reader.bounds(lo, hi)) for number, lo, hi in shards}
+        bounds = {
+            number: [block for block in self.reader.bounds(lo, hi) if self.index.has_pages(*block)]
+            for number, lo, hi in shards
+        }
         blocks = self.reader.read(list(itertools.chain.from_iterable(bounds.values())))
         reports: list[Future] = []
         with ThreadPoolExecutor(2) as threads:  # one closes a shard while the other writes the next
             writing = _Writing(threads, self.flat_buffers)
             for number, of_shard in bounds.items():
+                for report in filter(Future.done, reports):
+                    report.result()  # a shard that could not be closed ends the work now
                 shard = _Shard(self.plan, store, self.index, number, writing)
                 try:
                     for block in itertools.islice(blocks, len(of_shard)):
@@ -122,9 +127,6 @@ class ShardConverter:
                     raise
                 reports.append(threads.submit(shard.close))
         return [report.result() for report in reports]
-
-    def _with_pages(self, bounds: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        return [block for block in bounds if len(self.index.between(*block))]
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -106,7 +106,7 @@ def _has_distractor(table: PanelTable, task: str, protocol: str, rows: np.ndarra
     return bool((distractors >= 0).any())
 
 
-def task_odds(table: PanelTable, rows: np.ndarray, weights: dict[str, float]) -> np.ndarray:
+def cumulative_odds(table: PanelTable, rows: np.ndarray, weights: dict[str, float]) -> np.ndarray:
     """How often each row asks each of the tasks in `weights` or one before it `(B, T)`, up to a factor.
 
     That is a running sum of weights, which leaves out the tasks that the row cannot ask.
@@ -116,7 +116,7 @@ def task_odds(table: PanelTable, rows: np.ndarray, weights: dict[str, float]) ->
 
 
 def draw_tasks(odds: np.ndarray, tasks: Sequence[str], draws: Draws) -> dict[str, np.ndarray]:
-    """The rows that ask each of `tasks`, as places in the batch `(n,)`, drawn by `task_odds` (B, T).
+    """The rows that ask each of `tasks`, as places in the batch `(n,)`, drawn by `cumulative_odds` (B, T).
 
     A row whose odds are all 0 asks none.
     """

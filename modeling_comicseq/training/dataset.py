@@ -16,10 +16,10 @@ from ..data.views import (
     build_mixed_questions,
     build_questions,
     check_servable,
+    cumulative_odds,
     draw_tasks,
     half_page_views,
     masked_panels,
-    task_odds,
     to_tensors,
     whole_pages,
 )
@@ -56,9 +56,9 @@ class PretrainingDataset(Dataset):
             if weight > 0:
                 check_servable(table, task, protocol)
         rows = np.arange(len(table))
-        odds = task_odds(table, rows, self.task_weights)
-        self.rows = rows[odds.any(1)]  # a page that can serve nothing would leave a hole in its batch
-        self.odds = odds[self.rows]
+        odds = cumulative_odds(table, rows, self.task_weights)
+        self.rows = rows[odds[:, -1] > 0]  # a page that can serve nothing would leave a hole in its batch
+        self.cumulative_odds = odds[self.rows]
         self.table, self.config = table, config
         self.num_candidates, self.protocol, self.seed = num_candidates, protocol, seed
         self.epoch = 0
@@ -76,7 +76,7 @@ class PretrainingDataset(Dataset):
         chosen = np.asarray(indices, dtype=np.int64)
         rows = self.rows[chosen]
         draws = Draws(self.seed, self.epoch, rows)
-        tasks = draw_tasks(self.odds.take(chosen, axis=0), list(self.task_weights), draws)
+        tasks = draw_tasks(self.cumulative_odds.take(chosen, axis=0), list(self.task_weights), draws)
         table = DeferredTable(self.table)
         settings = (self.num_candidates, self.protocol, self.config.reading_order_target)
         batch: dict = build_mixed_questions(table, tasks, rows, draws, *settings)

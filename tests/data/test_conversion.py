@@ -20,7 +20,7 @@ from datasets import load_from_disk
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
-from modeling_comicseq.data import blocks, conversion, unbuffered
+from modeling_comicseq.data import blocks, conversion, shards, unbuffered
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.page_index import natural_order
@@ -350,6 +350,28 @@ def test_a_full_disk_ends_in_one_sentence_and_is_gone_on_from(source, tmp_path, 
     assert list((tmp_path / ".out.partial/shards").glob("*.json"))
     convert(source, tmp_path / "out")
     assert same_files(tmp_path / "out", tmp_path / "reference")
+
+
+def test_a_shard_that_cannot_be_closed_ends_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
+    source = make_source(tmp_path / "in", pages=240)
+    read, started = Stage3Store.read, []
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def counted(store, lo, *rest):
+        started.append(lo)
+        time.sleep(0.01)
+        return read(store, lo, *rest)
+
+    monkeypatch.setattr(Stage3Store, "read", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "_write_json", refuse)
+        with pytest.raises(ComicSeqDataError, match="No space left on device; free some"):
+            convert(source, tmp_path / "out")
+    assert len(started) < 30  # of 60
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_slow_disk_gets_what_a_fast_one_gets(source, tmp_path, monkeypatch):

@@ -15,11 +15,11 @@ from modeling_comicseq.data.views import (
     build_mixed_questions,
     build_questions,
     check_servable,
+    cumulative_odds,
     draw_tasks,
     half_page_views,
     masked_panels,
     servable,
-    task_odds,
 )
 
 from .made_dataset import identities, made_dataset, made_table, vector
@@ -217,13 +217,13 @@ def test_tasks_are_drawn_by_weight_among_those_the_page_can_serve():
     table = made_table([[1, 3]], columns=("panel_embeddings", "caption_embeddings"))
     weights = {"panel_picking": 1.0, "caption_relevance": 0.5, "text_cloze": 1.0, "reading_order": 0.5}
     rows = np.repeat([0, 1], 4000)
-    tasks = draw_tasks(task_odds(table, rows, weights), list(weights), Draws(0, 0, np.arange(8000)))
+    tasks = draw_tasks(cumulative_odds(table, rows, weights), list(weights), Draws(0, 0, np.arange(8000)))
     assert np.array_equal(np.sort(np.concatenate([*tasks.values()])), np.arange(8000))
     assert [task for task, places in tasks.items() if (places < 4000).any()] == ["caption_relevance"]
     share = {task: np.mean(places >= 4000) * len(places) / 4000 for task, places in tasks.items() if len(places)}
     assert "text_cloze" not in share
     assert abs(share["panel_picking"] - 0.5) < 0.03 and abs(share["reading_order"] - 0.25) < 0.03
-    odds = task_odds(table, rows, {"panel_picking": 1.0})
+    odds = cumulative_odds(table, rows, {"panel_picking": 1.0})
     assert draw_tasks(odds, ["panel_picking"], Draws(0, 0, rows))["panel_picking"].tolist() == [*range(4000, 8000)]
 
 
@@ -266,7 +266,7 @@ def test_mixed_questions_are_those_of_each_task(books, seed):
     table = made_table(books)
     rows = np.arange(len(table))
     weights = dict.fromkeys((*CHOICE_TASKS, "reading_order"), 1.0)
-    tasks = draw_tasks(task_odds(table, rows, weights), list(weights), Draws(seed, 0, rows))
+    tasks = draw_tasks(cumulative_odds(table, rows, weights), list(weights), Draws(seed, 0, rows))
     protocol = ("same_book", "cross_book")
     mixed = build_mixed_questions(table, tasks, rows, Draws(seed, 0, rows), 4, protocol)
     for task in weights:
