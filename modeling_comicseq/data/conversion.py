@@ -188,7 +188,7 @@ def _is_done(target: Path, fingerprint: str, on_error: str, overwrite: bool) -> 
         return True
     if overwrite:
         return False
-    why = "was made from other input or with other options"
+    why = "was made from other input, by another version or with other options"
     if conversion.get("fingerprint") == fingerprint:
         why = f"was made with --on-error skip and leaves out {left_out} pages"
     raise ComicSeqDataError(f"{target} {why}; give another --output, or --overwrite to replace it")
