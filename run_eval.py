@@ -15,15 +15,12 @@ from rich.console import Console
 from rich.progress import track
 from transformers import HfArgumentParser
 
-from modeling_comicseq.checkpoints import check_fits, load_checkpoint, other_origin, read_config
+from modeling_comicseq.checkpoints.opening import check_fits, load_checkpoint, other_origin, read_config
 from modeling_comicseq.checks import check_at_least, check_protocols, parse_into
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS, ComicSeqConfig
 from modeling_comicseq.data.distractors import PROTOCOLS
-from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.provenance import read_provenance
-from modeling_comicseq.data.synthetic import SyntheticCorpus, SyntheticWorld
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.evaluation.card import put_on_card
 from modeling_comicseq.evaluation.compare import compare
 from modeling_comicseq.evaluation.plots import plot_results
@@ -38,7 +35,10 @@ from modeling_comicseq.evaluation.question_sets import (
 from modeling_comicseq.evaluation.report import print_results, report_markdown
 from modeling_comicseq.evaluation.results import Difference, Result, heading, results_json, write_results, write_text
 from modeling_comicseq.evaluation.strips import retrieve
-from modeling_comicseq.modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS, ComicSeqConfig
+from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq.stores.provenance import read_provenance
+from modeling_comicseq.synthetic.world import SyntheticCorpus, SyntheticWorld
 
 DRAWN = {"split": "test", "num_candidates": 5, "repeats": 3, "seed": 0}  # what a frozen question set has fixed
 Note = Callable[[str], None]

@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from transformers.trainer_utils import set_seed
 
-from modeling_comicseq.checkpoints import MODEL_FIELDS, check_fits, read_config
-from modeling_comicseq.configuration_comicseq import ComicSeqConfig
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.checkpoints.opening import MODEL_FIELDS, check_fits, read_config
+from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from modeling_comicseq.training.dataset import PretrainingDataset

@@ -39,10 +39,10 @@ from rich.table import Table
 from torch import nn
 
 from modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.checkpoints import read_config
-from modeling_comicseq.stage5.encode import encode_store
-from modeling_comicseq.stage5.encoder import load_encoder
-from modeling_comicseq.stage5.store import Layout, create_arrays, finish_store, open_for_writing
+from modeling_comicseq.checkpoints.opening import read_config
+from modeling_comicseq.library.encode import encode_store
+from modeling_comicseq.library.encoder import load_encoder
+from modeling_comicseq.stores.stage5 import Layout, create_arrays, finish_store, open_for_writing
 
 SLOTS, WIDTH = 16, 512
 # Pages of COMICS (arXiv:1611.05118) by number of panels, as in the test folds.

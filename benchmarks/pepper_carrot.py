@@ -30,8 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 from modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.checkpoints import load_checkpoint, override_config, read_config
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.checkpoints.opening import load_checkpoint, override_config, read_config
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.evaluation.baselines import choice_baselines, nearest_neighbour_chain
@@ -39,6 +38,7 @@ from modeling_comicseq.evaluation.metrics import bootstrap_mean, chance_level, p
 from modeling_comicseq.evaluation.questions import draw_question_set, right_candidates
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import judge, model_logits
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.trainer import ComicSeqTrainer

@@ -27,14 +27,14 @@ from rich.table import Table
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from modeling_comicseq import ComicSeqModel
-from modeling_comicseq.checkpoints import check_fits, load_checkpoint, read_config
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.checkpoints.opening import check_fits, load_checkpoint, read_config
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
-from modeling_comicseq.stage5.vectors import VectorStore, find_metadata, mean_panels, read_pages
+from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels, read_pages
 
 PAGES_AT_A_TIME = 128
 MEAN = "Mean of the Stage 3 panels"

@@ -18,14 +18,14 @@ from rich.table import Table
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.distractors import PROTOCOLS
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.provenance import read_provenance
-from modeling_comicseq.data.synthetic import SyntheticCorpus, synthesize
 from modeling_comicseq.evaluation.baselines import BASELINES
 from modeling_comicseq.evaluation.metrics import bootstrap_mean, chance_level, pairwise_accuracy, top1_accuracy
-from modeling_comicseq.evaluation.optimum import TASKS, candidate_log_ratio, joint_log_posterior
-from modeling_comicseq.evaluation.order_optimum import MAX_PANELS, order_posterior
 from modeling_comicseq.evaluation.questions import iterate_questions, right_candidates
 from modeling_comicseq.evaluation.scoring import true_order
+from modeling_comicseq.stores.provenance import read_provenance
+from modeling_comicseq.synthetic.optimum import TASKS, candidate_log_ratio, joint_log_posterior
+from modeling_comicseq.synthetic.order_optimum import MAX_PANELS, order_posterior
+from modeling_comicseq.synthetic.world import SyntheticCorpus, synthesize
 
 
 def candidate_task(tables: list[PanelTable], task: str, corpus: SyntheticCorpus, protocol: str, k: int) -> list[str]:

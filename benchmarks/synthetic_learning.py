@@ -25,24 +25,25 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from modeling_comicseq.checkpoints import load_checkpoint, read_config
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.checkpoints.opening import load_checkpoint, read_config
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.provenance import read_provenance
-from modeling_comicseq.data.synthetic import SyntheticCorpus, SyntheticWorld
 from modeling_comicseq.data.views import Batch, select_questions
 from modeling_comicseq.evaluation.attainable import attainable_share
 from modeling_comicseq.evaluation.baselines import context_mean_cosine
-from modeling_comicseq.evaluation.linear_ranker import LogisticRanker
 from modeling_comicseq.evaluation.metrics import chance_level, pairwise_accuracy
-from modeling_comicseq.evaluation.optimum import candidate_log_ratio, joint_log_posterior
-from modeling_comicseq.evaluation.order_optimum import MAX_PANELS, order_posterior
 from modeling_comicseq.evaluation.questions import iterate_questions
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import judge, model_logits, true_order
-from modeling_comicseq.modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq.stores.provenance import read_provenance
+from modeling_comicseq.synthetic.optimum import candidate_log_ratio, joint_log_posterior
+from modeling_comicseq.synthetic.order_optimum import MAX_PANELS, order_posterior
+from modeling_comicseq.synthetic.world import SyntheticCorpus, SyntheticWorld
 from modeling_comicseq.training.trainer import VALIDATION_SEED, validation_repeats
+
+from .comics.ranker import LogisticRanker
 
 COSINE, PROBE, PLAIN, MODEL = "context-mean cosine", "linear probe", "plain transformer", "model"
 ALONE, JOINT = "per-candidate optimum", "joint optimum"

@@ -27,11 +27,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import servable
-from modeling_comicseq.packing_comicseq import pad_and_concatenate
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.model.packing_comicseq import pad_and_concatenate
 from modeling_comicseq.training.dataset import PretrainingDataset
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -30,11 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from modeling_comicseq import ComicSeqConfig
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.panels import PanelTable, VectorColumn
-from modeling_comicseq.data.synthetic import synthesize
 from modeling_comicseq.data.views import servable
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.synthetic.world import synthesize
 from modeling_comicseq.training.dataset import PretrainingDataset
 
 

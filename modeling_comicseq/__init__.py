@@ -7,9 +7,9 @@ Importing the package registers its classes with the Auto classes of transformer
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoModelForPreTraining
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from . import modeling_comicseq
-from .configuration_comicseq import ComicSeqConfig
-from .modeling_comicseq import (
+from .model import modeling_comicseq
+from .model.configuration_comicseq import ComicSeqConfig
+from .model.modeling_comicseq import (
     ComicSeqForCaptionRelevance,
     ComicSeqForCharacterCoherence,
     ComicSeqForPanelPicking,
@@ -21,7 +21,7 @@ from .modeling_comicseq import (
     ComicSeqModel,
     ComicSeqPreTrainedModel,
 )
-from .pipeline_comicseq import TASK_MODELS, pipeline_class
+from .model.pipeline_comicseq import TASK_MODELS, pipeline_class
 
 AutoConfig.register("comicseq", ComicSeqConfig)
 AutoModel.register(ComicSeqConfig, ComicSeqModel)

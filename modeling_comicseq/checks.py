@@ -9,7 +9,7 @@ from typing import Any
 from transformers import HfArgumentParser
 
 from .data.distractors import PROTOCOLS
-from .data.errors import ComicSeqDataError
+from .errors import ComicSeqDataError
 
 
 def parse_into(parser: HfArgumentParser, argv: Sequence[str] | None = None) -> Any:

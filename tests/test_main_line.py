@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.synthetic import synthesize
+from modeling_comicseq.synthetic.world import synthesize
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FIELDS = {

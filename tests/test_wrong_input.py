@@ -12,9 +12,9 @@ from transformers import BertConfig
 import run_eval
 import run_pretraining
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPanelPicking, ComicSeqForPreTraining, ComicSeqModel
-from modeling_comicseq.checkpoints import check_fits, load_checkpoint, override_config, read_config
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.checkpoints.opening import check_fits, load_checkpoint, override_config, read_config
 from modeling_comicseq.data.opening import open_split
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.checkpointing import mark_complete
 from modeling_comicseq.training.dataset import PretrainingDataset

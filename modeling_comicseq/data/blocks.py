@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from .stage3 import Block, Stage3Store
+from ..stores.stage3 import Block, Stage3Store
 
 __all__ = ["BlockReader"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .errors import ComicSeqDataError
+from ..errors import ComicSeqDataError
 
 
 class CharacterLabels:

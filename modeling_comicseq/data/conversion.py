@@ -27,15 +27,15 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from ..errors import ComicSeqDataError
+from ..stores.page_index import PageIndex, build_page_index
+from ..stores.provenance import PROVENANCE_FILE, build_provenance, read_provenance
+from ..stores.splits import SPLITS, SplitRule, load_split_books
+from ..stores.stage3 import PRESENT, Stage3Store
+from ..stores.windows import check_window, window_counts
 from .blocks import BlockReader
 from .dataset_card import dataset_card
-from .errors import ComicSeqDataError
-from .page_index import PageIndex, build_page_index
-from .provenance import PROVENANCE_FILE, build_provenance, read_provenance
 from .shards import Shard, ShardConverter, ShardPlan, finished_shard, shard_file
-from .splits import SPLITS, SplitRule, load_split_books
-from .stage3 import PRESENT, Stage3Store
-from .windows import check_window, window_counts
 
 __all__ = ["convert_store", "dataset_features"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData
 
-from .stage3 import PRESENT
+from ..stores.stage3 import PRESENT
 
 __all__ = ["dataset_card"]
 

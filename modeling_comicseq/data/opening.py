@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets import load_from_disk
 
-from .errors import ComicSeqDataError
+from ..errors import ComicSeqDataError
 from .panels import PanelTable
 
 NEEDED_COLUMNS = ("panel_embeddings", "num_panels", "book_id", "page_index", "window_start")

@@ -11,8 +11,8 @@ import pyarrow as pa
 from datasets import Dataset
 from numpy.lib.stride_tricks import as_strided
 
+from ..errors import ComicSeqDataError
 from .characters import CharacterLabels
-from .errors import ComicSeqDataError
 
 VECTOR_COLUMNS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
 

@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from ..errors import ComicSeqDataError
+from ..stores.page_index import TEXT_FIELDS, PageIndex, Skipped
+from ..stores.splits import SPLITS
+from ..stores.stage3 import NEVER_ZERO, PAGE_ARRAYS, PRESENT, Block, Stage3Store, find_bad_masks, find_bad_vectors
+from ..stores.windows import expand_windows
 from .blocks import BlockReader
-from .errors import ComicSeqDataError
-from .page_index import TEXT_FIELDS, PageIndex, Skipped
-from .splits import SPLITS
-from .stage3 import NEVER_ZERO, PAGE_ARRAYS, PRESENT, Block, Stage3Store, find_bad_masks, find_bad_vectors
 from .unbuffered import UnbufferedFile
-from .windows import expand_windows
 
 __all__ = ["ShardConverter", "ShardPlan", "finished_shard", "shard_file"]
 

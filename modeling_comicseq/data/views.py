@@ -8,9 +8,9 @@ from itertools import accumulate
 import numpy as np
 import torch
 
+from ..errors import ComicSeqDataError
 from .distractors import draw_distractors
 from .draws import Draws
-from .errors import ComicSeqDataError
 from .panels import PanelSubset, PanelTable
 
 Batch = dict[str, np.ndarray]

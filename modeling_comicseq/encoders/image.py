@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from ..data.errors import ComicSeqDataError
+from ..errors import ComicSeqDataError
 
 OFFLINE_IMAGE_ENCODER = "efficientnet-lite0"
 

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from transformers.utils.hub import cached_file
 
-from ..data.errors import ComicSeqDataError
+from ..errors import ComicSeqDataError
 
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
 # What sentence-transformers calls them in the file of its Pooling module.

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from ..data.errors import ComicSeqDataError
+from ..errors import ComicSeqDataError
 from .pooling import Pooling, pool, read_pooling
 
 OFFLINE_TEXT_ENCODER = "all-MiniLM-L6-v2"

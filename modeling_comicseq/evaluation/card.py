@@ -7,8 +7,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard
 
-from ..checkpoints import read_config, read_training_provenance
-from ..training.card import fill_card, save_card
+from ..checkpoints.card import fill_card, save_card
+from ..checkpoints.opening import read_config, read_training_provenance
 from .report import best_cosine, by_set
 from .results import LEAKY, RETRIEVAL, Result, heading, interval
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data.errors import ComicSeqDataError
 from ..data.panels import PanelTable
-from ..data.synthetic import SyntheticWorld
 from ..data.views import Batch
-from ..modeling_comicseq import ComicSeqForPreTraining
+from ..errors import ComicSeqDataError
+from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..synthetic.optimum import candidate_log_ratio, joint_log_posterior
+from ..synthetic.order_optimum import MAX_PANELS, order_posterior
+from ..synthetic.world import SyntheticWorld
 from .ablations import ABLATIONS
 from .baselines import choice_baselines, nearest_neighbour_chain
 from .metrics import (
@@ -24,8 +26,6 @@ from .metrics import (
     reciprocal_rank,
     top1_accuracy,
 )
-from .optimum import candidate_log_ratio, joint_log_posterior
-from .order_optimum import MAX_PANELS, order_posterior
 from .questions import QuestionSet, right_candidates
 from .results import Difference, Group, Result, Score, heading
 from .scoring import model_logits, pair_logits, predicted_orders

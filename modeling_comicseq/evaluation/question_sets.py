@@ -13,10 +13,10 @@ import numpy as np
 import xxhash
 from datasets import Dataset, Features, List, Value, load_from_disk
 
-from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
-from ..data.errors import ComicSeqDataError
 from ..data.panels import PanelTable
 from ..data.views import check_servable
+from ..errors import ComicSeqDataError
+from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from .questions import QuestionSet, draw_question_set, split_fingerprint
 from .results import LEAKY, heading
 

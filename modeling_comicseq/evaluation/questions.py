@@ -12,8 +12,8 @@ import xxhash
 
 from ..data.draws import Draws
 from ..data.panels import PanelTable
-from ..data.provenance import read_provenance
 from ..data.views import Batch, choice_questions, draw_choices, draw_shuffles, reading_order, servable
+from ..stores.provenance import read_provenance
 
 _CHUNK = 4096  # rows that are drawn for at a time
 _fingerprints: WeakKeyDictionary[PanelTable, str] = WeakKeyDictionary()  # of tables that do not change

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ..data.views import Batch, to_tensors
-from ..modeling_comicseq import ComicSeqForPreTraining
-from ..ordering_comicseq import best_orders
+from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..model.ordering_comicseq import best_orders
 from .ablations import pairs_alone
 from .metrics import pairwise_accuracy, top1_accuracy
 from .questions import right_candidates

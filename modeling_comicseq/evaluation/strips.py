@@ -12,8 +12,8 @@ import xxhash
 from ..data.draws import Draws
 from ..data.panels import PanelTable
 from ..data.views import Batch, half_page_views, whole_pages
-from ..data.windows import expand_windows
-from ..modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
+from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
+from ..stores.windows import expand_windows
 from .metrics import BookBootstrap
 from .questions import split_fingerprint
 from .results import Difference, Result, Score

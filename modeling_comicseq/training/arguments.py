@@ -13,7 +13,7 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from ..checks import check_at_least, check_protocols, did_you_mean, parse_into
-from ..data.errors import ComicSeqDataError
+from ..errors import ComicSeqDataError
 
 STORE_FIELDS = ("train_embeddings", "train_metadata", "val_embeddings", "val_metadata")
 

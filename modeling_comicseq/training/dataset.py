@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..configuration_comicseq import ComicSeqConfig
 from ..data.draws import Draws
-from ..data.errors import ComicSeqDataError
 from ..data.panels import DeferredTable, PanelTable
 from ..data.views import (
     build_mixed_questions,
@@ -23,6 +21,8 @@ from ..data.views import (
     to_tensors,
     whole_pages,
 )
+from ..errors import ComicSeqDataError
+from ..model.configuration_comicseq import ComicSeqConfig
 
 
 class PretrainingDataset(Dataset):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from .faults import names
 
 OBJECTIVES = ("contrastive_loss", "masked_panel_loss")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..checkpoints import check_fits, load_checkpoint, override_config, read_config
-from ..data.errors import ComicSeqDataError
+from ..checkpoints.opening import check_fits, load_checkpoint, override_config, read_config
 from ..data.panels import PanelTable
-from ..modeling_comicseq import ComicSeqForPreTraining
+from ..errors import ComicSeqDataError
+from ..model.modeling_comicseq import ComicSeqForPreTraining
 from .arguments import PretrainingArguments
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from ..data.panels import PanelTable
 from ..data.views import to_tensors, whole_pages
 from ..evaluation.embedding_space import effective_rank, mean_cosine_between
 from ..evaluation.retrieval import unit
-from ..modeling_comicseq import ComicSeqForPreTraining, ComicSeqForPreTrainingOutput
+from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqForPreTrainingOutput
 
 TASKS = tuple(DEFAULT_TASK_WEIGHTS)
 OBJECTIVES = ("contrastive_loss", "masked_panel_loss", "padding_share")

@@ -8,10 +8,10 @@ from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
 from ..data.conversion import convert_store
-from ..data.errors import ComicSeqDataError
 from ..data.opening import open_split
 from ..data.panels import PanelTable
-from ..data.provenance import compare_origins, read_provenance
+from ..errors import ComicSeqDataError
+from ..stores.provenance import compare_origins, read_provenance
 from .arguments import PretrainingArguments
 
 logger = logging.get_logger(__name__)

@@ -13,14 +13,14 @@ from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
-from ..checkpoints import save_training_provenance
-from ..configuration_comicseq import DEFAULT_TASK_WEIGHTS
-from ..data.errors import ComicSeqDataError
+from ..checkpoints.card import write_card
+from ..checkpoints.opening import save_training_provenance
 from ..data.panels import PanelTable
 from ..data.views import check_servable
+from ..errors import ComicSeqDataError
 from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
-from .card import write_card
+from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from .dataset import PretrainingDataset, first_item
 from .model import compile_layers
 from .sampling import SharedBatches

@@ -7,9 +7,9 @@ import pytest
 
 from modeling_comicseq.data import blocks
 from modeling_comicseq.data.blocks import BlockReader
-from modeling_comicseq.data.stage3 import Stage3Store
+from modeling_comicseq.stores.stage3 import Stage3Store
 
-from .stage3_stores import make_source
+from ..stores.stage3_stores import make_source
 
 
 @pytest.fixture

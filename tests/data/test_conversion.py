@@ -22,15 +22,15 @@ from typer.testing import CliRunner
 from modeling_comicseq.cli import app
 from modeling_comicseq.data import blocks, conversion, shards, unbuffered
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.data.page_index import natural_order
-from modeling_comicseq.data.provenance import compare_origins, read_provenance
-from modeling_comicseq.data.splits import SPLITS, split_of
-from modeling_comicseq.data.stage3 import Stage3Store
 from modeling_comicseq.data.unbuffered import UnbufferedFile
-from modeling_comicseq.data.windows import expand_windows, window_counts, window_starts
+from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.stores.page_index import natural_order
+from modeling_comicseq.stores.provenance import compare_origins, read_provenance
+from modeling_comicseq.stores.splits import SPLITS, split_of
+from modeling_comicseq.stores.stage3 import Stage3Store
+from modeling_comicseq.stores.windows import expand_windows, window_counts, window_starts
 
-from .stage3_stores import Source, make_source, vectors_of
+from ..stores.stage3_stores import Source, make_source, vectors_of
 
 SHARED_DATA = os.environ.get("COMICSEQ_DATA", "")
 
@@ -155,7 +155,7 @@ def test_metadata_in_another_order_or_for_some_rows(source, tmp_path):
 def test_metadata_in_no_order(tmp_path, monkeypatch):
     source = make_source(tmp_path / "in", pages=200)
     whole = rows_of(convert(source, tmp_path / "whole"))
-    monkeypatch.setattr("modeling_comicseq.data.metadata._BLOCK", 1024)  # many batches
+    monkeypatch.setattr("modeling_comicseq.stores.metadata._BLOCK", 1024)  # many batches
     source.write_metadata([source.entries[row] for row in np.random.default_rng(0).permutation(200)])
     assert rows_of(convert(source, tmp_path / "mixed")) == whole
 

@@ -11,8 +11,8 @@ import numpy as np
 from modeling_comicseq.data import conversion
 from modeling_comicseq.data.conversion import convert_store
 
+from ..stores.stage3_stores import make_source
 from .killing import convert_until
-from .stage3_stores import make_source
 from .test_conversion import same_files
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from datasets import concatenate_datasets
 
-from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.panels import PanelTable
+from modeling_comicseq.errors import ComicSeqDataError
 
 from .made_dataset import identities, made_dataset, made_table, vector
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from modeling_comicseq.data.distractors import draw_distractors
 from modeling_comicseq.data.draws import Draws
-from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import (
     BUILDERS,
@@ -21,6 +20,7 @@ from modeling_comicseq.data.views import (
     masked_panels,
     servable,
 )
+from modeling_comicseq.errors import ComicSeqDataError
 
 from .made_dataset import identities, made_dataset, made_table, vector
 

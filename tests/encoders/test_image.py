@@ -14,9 +14,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, BertConfig, CLIPConfig, CLIPModel, ViTConfig, ViTModel
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
-from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.encoders.image import ImageEncoder, load_image_encoder, pooled
 from modeling_comicseq.encoders.projection import PanelProjection
+from modeling_comicseq.errors import ComicSeqDataError
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 

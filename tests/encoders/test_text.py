@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast, GPT2Config, GPT2Model, T5Config, T5Model
 
-from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.encoders.lexical import count_words, project_words, weight_words, words
+from benchmarks.comics.lexical import count_words, project_words, weight_words, words
 from modeling_comicseq.encoders.pooling import pool
 from modeling_comicseq.encoders.text import embed_texts, load_text_encoder
+from modeling_comicseq.errors import ComicSeqDataError
 
 TEXTS = ["the cat", "", "the cat sat on the mat", "mat", "the cat", "on on on", "   "]
 

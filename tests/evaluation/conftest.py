@@ -9,8 +9,8 @@ import pytest
 
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.opening import open_split
-from modeling_comicseq.data.provenance import read_provenance
-from modeling_comicseq.data.synthetic import DEMO_WORLD, SyntheticCorpus, synthesize
+from modeling_comicseq.stores.provenance import read_provenance
+from modeling_comicseq.synthetic.world import DEMO_WORLD, SyntheticCorpus, synthesize
 
 
 def make_corpus(folder: Path, **kwargs) -> Path:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_comicseq.data.draws import Draws
-from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.views import build_questions
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.evaluation import questions as module
 from modeling_comicseq.evaluation.question_sets import freeze, load_questions
 from modeling_comicseq.evaluation.questions import draw_question_set, iterate_questions, split_fingerprint

@@ -8,11 +8,11 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from rich.console import Console
 
+from modeling_comicseq.checkpoints.card import write_card
 from modeling_comicseq.evaluation.card import put_on_card
 from modeling_comicseq.evaluation.plots import plot_results
 from modeling_comicseq.evaluation.report import print_results, report_markdown, share_of_optimum
 from modeling_comicseq.evaluation.results import Difference, Group, Result, Score, results_json, write_results
-from modeling_comicseq.training.card import write_card
 
 from ..model_inputs import tiny_config
 from ..test_main_line import REPOSITORY

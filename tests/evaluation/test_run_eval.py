@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 import run_eval
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
-from modeling_comicseq.checkpoints import read_training_provenance, save_training_provenance
+from modeling_comicseq.checkpoints.opening import read_training_provenance, save_training_provenance
 from modeling_comicseq.cli import app
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.errors import ComicSeqDataError
 from modeling_comicseq.data.opening import open_split
+from modeling_comicseq.errors import ComicSeqDataError
 
-from ..data.stage3_stores import WIDTHS, make_source
+from ..stores.stage3_stores import WIDTHS, make_source
 from .conftest import make_corpus
 
 

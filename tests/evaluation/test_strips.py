@@ -8,8 +8,8 @@ import torch
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.evaluation.strips import retrieve, strip_vectors
-from modeling_comicseq.stage5.encoder import PageEncoder
-from modeling_comicseq.stage5.packing import pack_pages
+from modeling_comicseq.library.encoder import PageEncoder
+from modeling_comicseq.library.packing import pack_pages
 
 from ..data.made_dataset import made_table
 

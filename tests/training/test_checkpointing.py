@@ -18,7 +18,7 @@ from transformers import AutoModelForPreTraining, TrainerCallback, TrainerState
 
 import run_pretraining
 from modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.training import checkpointing
 from modeling_comicseq.training.callbacks import change_learning_rate, find_best
 from modeling_comicseq.training.checkpointing import (

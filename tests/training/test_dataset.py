@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from modeling_comicseq import ComicSeqConfig
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.training.dataset import PretrainingDataset
 
 from ..data.made_dataset import made_table

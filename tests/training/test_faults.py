@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.checkpointing import complete_checkpoints, incomplete_checkpoints
 from modeling_comicseq.training.faults import TrainingStopped, saving, stopped_in_one_sentence

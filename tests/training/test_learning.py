@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import build_questions, half_page_views, masked_panels, to_tensors
 from modeling_comicseq.evaluation.scoring import judge, model_logits
-from modeling_comicseq.packing_comicseq import ComicSeqView
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.model.packing_comicseq import ComicSeqView
 
 from ..data.made_dataset import COLUMNS, made_dataset
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
 import run_pretraining
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.training.arguments import PretrainingArguments
 
 from .processes import REPOSITORY, argv, write_inputs

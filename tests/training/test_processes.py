@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from modeling_comicseq.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 
 from . import processes
 from .processes import Run, argv, write_inputs

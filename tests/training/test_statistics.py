@@ -5,7 +5,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from modeling_comicseq.modeling_comicseq import ComicSeqForPreTrainingOutput
+from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTrainingOutput
 from modeling_comicseq.training.statistics import TrainingStatistics, is_right, strip_space
 
 from ..data.made_dataset import made_table

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.errors import ComicSeqDataError
-from modeling_comicseq.data.provenance import read_provenance
-from modeling_comicseq.data.splits import split_of
-from modeling_comicseq.data.synthetic import DEMO_WORLD, synthesize
+from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.stores.provenance import read_provenance
+from modeling_comicseq.stores.splits import split_of
+from modeling_comicseq.synthetic.world import DEMO_WORLD, synthesize
 from modeling_comicseq.training import stores
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.stores import data_folder, open_data
 
-from ..data.stage3_stores import Source, make_source
+from ..stores.stage3_stores import Source, make_source
 from .processes import FIELDS, MODEL, Run
 
 BOOKS = 14  # enough that no split by hash is empty

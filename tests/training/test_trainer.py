@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
-from modeling_comicseq.data.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.trainer import ComicSeqTrainer

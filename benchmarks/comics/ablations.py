@@ -1,0 +1,149 @@
+"""Pretraining on real comics: the default against cosine and a logistic ranker, and against itself with one thing changed.
+
+python benchmarks/comics_ablations.py --dataset DIR --output DIR [--runs default "no contrastive loss" ...]
+    [--default_seeds 42 43 44] [--seeds 42 ...]
+
+Every run has the same configuration, steps and questions but for what its name says. A run that is there is not trained
+again. Scores are of the test books, with 95 % intervals by bootstrap over books; the runs of several seeds are averaged
+question by question. The ranker is fitted to questions of the training books.
+
+"10 candidates" and "20 candidates" are larger pools. In about every second question the wrong ones come from anywhere in
+the other books, as those of a batch would; under joint encoding they must be encoded in the question's own context, so
+that candidates taken over from the batch would cost as much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq.data.opening import open_split
+from modeling_comicseq.evaluation.baselines import context_mean_cosine, last_panel_cosine, nearest_neighbour_chain
+from modeling_comicseq.evaluation.metrics import bootstrap_mean, pairwise_accuracy
+from modeling_comicseq.evaluation.questions import iterate_questions
+from modeling_comicseq.evaluation.scoring import judge, score_model, true_order
+
+from .ranker import LogisticRanker
+
+# Name: (fields of the model configuration, arguments of the run)
+RUNS: dict[str, tuple[dict, list[str]]] = {
+    "default": ({}, []),
+    "no contrastive loss": ({"contrastive_weight": 0.0}, []),
+    "nt_xent": ({"contrastive_objective": "nt_xent"}, []),
+    "cohesion": ({"contrastive_objective": "cohesion"}, []),
+    "independent candidates": ({"candidate_encoding": "independent"}, []),
+    "raw-vector heads": ({"candidate_encoding": "independent", "num_hidden_layers": 0}, []),
+    "no similarity term": ({"similarity_term": False}, []),
+    "10 candidates": ({}, ["--num_candidates", "10"]),
+    "20 candidates": ({}, ["--num_candidates", "20"]),
+    "position base 10000": ({"position_base": 10000}, []),
+    "masked panels": ({"masked_panel_weight": 0.5}, []),
+    "in_page training (leaky)": ({}, ["--protocol", "in_page"]),
+    "same_book training": ({}, ["--protocol", "same_book"]),
+}
+QUESTIONS = [
+    ("panel_picking", "same_book"),
+    ("panel_picking", "cross_book"),
+    ("text_closure", "same_book"),
+    ("text_closure", "cross_book"),
+    ("character_coherence", "same_book"),
+    ("reading_order", "same_book"),
+]
+
+
+def train(name: str, seed: int, arguments: argparse.Namespace) -> Path:
+    folder = Path(arguments.output) / f"{name.replace(' ', '_')}-{seed}"
+    if not (folder / "README.md").is_file():
+        changes, extra = RUNS[name]
+        command = [sys.executable, "run_pretraining.py", arguments.config, "--dataset", arguments.dataset]
+        command += ["--output_dir", str(folder), "--seed", str(seed), "--config_overrides", json.dumps(changes)]
+        subprocess.run([*command, "--save_total_limit", "1", *extra], check=True, env=os.environ)
+    return folder
+
+
+def ask(arguments: argparse.Namespace, folders: dict[str, list[Path]]) -> dict:
+    """Right answers of every answerer, question by question, for each set of questions."""
+    train_table, test_table = (open_split(arguments.dataset, split) for split in ("train", "test"))
+    answers: dict = {}
+    for task, protocol in QUESTIONS:
+        settings = {"protocol": protocol, "repeats": arguments.repeats}
+        questions = list(iterate_questions(test_table, task, **settings))
+        right: dict[str, np.ndarray] = {}
+        if task == "reading_order":
+            right["nearest-neighbour chain"] = np.concatenate([judge_chain(batch) for _, batch in questions])
+        else:
+            ranker = LogisticRanker().fit(
+                batch for _, batch in iterate_questions(train_table, task, protocol=protocol, seed=1)
+            )
+            for name, score in (
+                ("last-panel cosine", last_panel_cosine),
+                ("context-mean cosine", context_mean_cosine),
+                ("logistic ranker", ranker.scores),
+            ):
+                right[name] = np.concatenate([judge(task, batch, score(batch)) for _, batch in questions])
+        for name, paths in folders.items():
+            runs = [
+                score_model(ComicSeqForPreTraining.from_pretrained(path).eval(), task, questions)[1] for path in paths
+            ]
+            right[name] = np.mean(runs, axis=0)
+        answers[task, protocol] = right, test_table.books[np.concatenate([rows for rows, _ in questions])]
+    return answers
+
+
+def judge_chain(batch: dict) -> np.ndarray:
+    counts = batch["attention_mask"].sum(1)
+    true = [true_order(labels[:n, :n], "adjacency") for labels, n in zip(batch["labels"], counts, strict=True)]
+    return pairwise_accuracy(nearest_neighbour_chain(batch), true)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="data set that `comicseq convert` wrote")
+    parser.add_argument("--output", required=True, help="folder of the runs and of ablations.json")
+    parser.add_argument("--config", default="configuration/pretraining/text_only.yaml")
+    parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[42], help="seeds of every run but the default")
+    parser.add_argument("--default_seeds", nargs="*", type=int, default=[42, 43, 44])
+    parser.add_argument("--repeats", type=int, default=5, help="questions that each test page asks in each task")
+    arguments = parser.parse_args()
+
+    folders = {
+        name: [
+            train(name, seed, arguments)
+            for seed in (arguments.default_seeds if name == "default" else arguments.seeds)
+        ]
+        for name in arguments.runs
+    }
+    results = []
+    for (task, protocol), (right, books) in ask(arguments, folders).items():
+        table = Table(title=f"{task}, {protocol}: {len(books):,} questions of {len(np.unique(books))} books, %")
+        for column in ("answerer", "score", "default minus it"):
+            table.add_column(column)
+        for name, values in right.items():
+            row = {"task": task, "protocol": protocol, "answerer": name, "score": bootstrap_mean(values, books)}
+            cells = [name, _percent(row["score"])]
+            if "default" in right and name != "default":
+                row["default_minus_it"] = bootstrap_mean(right["default"] - values, books)
+                cells.append(_percent(row["default_minus_it"]))
+            table.add_row(*cells)
+            results.append(row)
+        Console().print(table)
+    Path(arguments.output, "ablations.json").write_text(json.dumps(results, indent=1))
+
+
+def _percent(interval: tuple[float, float, float]) -> str:
+    mean, low, high = (100 * value for value in interval)
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""COMICS text-cloze and character coherence by text alone: five folds by book, every row with its interval.
+
+python benchmarks/comics_text_cloze.py --questions DIR --metadata stage3_metadata.json --output DIR
+python benchmarks/comics_text_cloze.py … --fold 0      # one fold, as many side by side as there are cores
+python benchmarks/comics_text_cloze.py … --put-away    # once, at the end: the books that no choice was made on
+
+DIR holds text_cloze_easy.csv, text_cloze_hard.csv and char_coherence.csv; the metadata is that of a Stage 3 store of the
+same books, with `texts`. Finished rows are kept in the output folder: after an interrupt, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from modeling_comicseq.checks import check_at_least
+from modeling_comicseq.encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
+from modeling_comicseq.errors import ComicSeqDataError
+
+from .cloze import ClozeTraining
+from .coherence import CoherenceTraining
+from .questions import (
+    NUM_FOLDS,
+    read_character_coherence,
+    read_text_cloze,
+    read_text_pages,
+)
+from .run import (
+    ComicsData,
+    results_table,
+    run_cloze_side,
+    run_coherence_side,
+    run_table,
+    sides,
+)
+from .texts import TextBank, cloze_choices
+
+
+def read(arguments: argparse.Namespace, console: Console) -> ComicsData:
+    """All questions, pages and text vectors."""
+    folder = Path(arguments.questions)
+    cloze = [read_text_cloze(folder / f"text_cloze_{kind}.csv") for kind in ("easy", "hard")]
+    coherence = read_character_coherence(folder / "char_coherence.csv")
+    pages = read_text_pages(arguments.metadata)
+    encoder = load_text_encoder(arguments.encoder, layers=read_layers(arguments.layers))
+    bank = TextBank([*cloze, coherence], pages, encoder, cache=Path(arguments.output) / "texts", progress=True)
+    console.print(f"{len(bank.texts):,} texts by {encoder.key}", style="dim")
+    return ComicsData(["easy", "hard"], [cloze_choices(each, bank) for each in cloze], cloze, coherence, pages, bank)
+
+
+def read_layers(text: str) -> list[int]:
+    """`3,-1` as numbers."""
+    try:
+        return [int(layer) for layer in text.split(",")]
+    except ValueError:
+        raise ComicSeqDataError(f"--layers is {text!r} but must be numbers with commas between, as in 3,-1.") from None
+
+
+def main() -> None:
+    """Reads, trains, asks, prints both tables and writes them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", required=True, help="folder of the question files (miyyer/comics, folds)")
+    parser.add_argument("--metadata", required=True, help="metadata JSON of a Stage 3 store of the same books")
+    parser.add_argument("--output", required=True, help="folder for text vectors, finished rows and results.json")
+    parser.add_argument("--encoder", default=OFFLINE_TEXT_ENCODER, help="text encoder: a folder or a name")
+    parser.add_argument(
+        "--layers", default="3,-1", help="its hidden states to pool; the last one named is the baseline"
+    )
+    parser.add_argument("--models", type=int, default=2, help="models whose answers are averaged in the best row")
+    parser.add_argument("--fold", type=int, choices=range(NUM_FOLDS), help="make the rows of this fold and stop")
+    parser.add_argument("--put-away", action="store_true", help="ask the books put away, not the five folds")
+    arguments = parser.parse_args()
+    check_at_least("--models", arguments.models, 1)
+    console, output = Console(width=150), Path(arguments.output)
+    data = read(arguments, console)
+    cache = output / "rows"
+    cloze, coherence = ClozeTraining(), CoherenceTraining()
+    if arguments.fold is not None:
+        side = sides(data, put_away=False)[arguments.fold]
+        run_cloze_side(data, side, cloze, arguments.models, cache)
+        run_coherence_side(data, side, coherence, cache)
+        console.print(f"Fold {arguments.fold} is done: without --fold, the same command makes the table of all.")
+        return
+    results = run_table(data, cloze, coherence, arguments.models, cache, put_away=arguments.put_away)
+    which = "books put away" if arguments.put_away else "development books, five folds by book"
+    for task, names in (("text_cloze", data.names), ("character_coherence", ["coherence"])):
+        console.print(results_table(results[task], names, f"COMICS {task.replace('_', ' ')}, text only: {which}"))
+    file = output / ("results_put_away.json" if arguments.put_away else "results.json")
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    os.replace(part, file)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ComicSeqDataError as error:
+        sys.exit(f"comics_text_cloze.py: {error}")

@@ -1,0 +1,112 @@
+"""Makes a folder that is ready for the Hub from a checkpoint: one class, one precision, nothing left of the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from transformers.utils.hub import cached_file
+
+from ..errors import ComicSeqDataError
+from ..files import written_folder
+from ..model import modeling_comicseq
+from ..model.modeling_comicseq import TASK_CLASSES, ComicSeqForPreTraining, ComicSeqModel, ComicSeqPreTrainedModel
+from .opening import TRAINING_PROVENANCE, load_checkpoint, read_config
+
+CLASSES: dict[str, type[ComicSeqPreTrainedModel]] = {
+    "encoder": ComicSeqModel,
+    **TASK_CLASSES,
+    "all": ComicSeqForPreTraining,
+}
+LOADERS = {ComicSeqModel: "AutoModel", ComicSeqForPreTraining: "AutoModelForPreTraining"}
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class ExportReport(NamedTuple):
+    """What was exported.
+
+    Attributes:
+        class_name: Class of the checkpoint that was written.
+        loader: What it is loaded with.
+        dtype: Its precision.
+        num_parameters: Number of its weights.
+        num_bytes: Size of their file.
+    """
+
+    class_name: str
+    loader: str
+    dtype: str
+    num_parameters: int
+    num_bytes: int
+
+
+def export_checkpoint(
+    name: str, output: Path, task: str | None = None, dtype: str | None = None, overwrite: bool = False
+) -> ExportReport:
+    """Writes a checkpoint of one class that holds what loading and serving it needs, and nothing else.
+
+    Args:
+        name: Checkpoint folder or model on the Hub.
+        output: Folder to create.
+        task: "encoder", one of the tasks, or "all" heads; by default the class that the checkpoint has.
+        dtype: "float32", "float16" or "bfloat16"; by default that of the checkpoint.
+        overwrite: Whether to replace an existing folder.
+
+    Raises:
+        ComicSeqDataError: There is no such checkpoint, it lacks the head, or its weights do not fit the precision.
+    """
+    config = read_config(name)
+    architecture = (config.architectures or ["ComicSeqForPreTraining"])[0]
+    saved_dtype = config.dtype
+    if task is None:
+        model_class = getattr(modeling_comicseq, architecture)
+    elif task in CLASSES:
+        model_class = CLASSES[task]
+    else:
+        raise ComicSeqDataError(f"The task is {task!r} but must be one of {', '.join(CLASSES)}.")
+    if dtype is not None and dtype not in DTYPES:
+        raise ComicSeqDataError(f"The dtype is {dtype!r} but must be one of {', '.join(DTYPES)}.")
+
+    whole, untrained = load_checkpoint(name, config)
+    asked = [each for each in TASK_CLASSES if task == "all" or TASK_CLASSES[each] is model_class]
+    missing = [each for each in asked if each in untrained]
+    if missing:
+        raise ComicSeqDataError(
+            f"{name} is a checkpoint of {architecture} and has no head for {', '.join(missing)}: export another --task."
+        )
+    weights = whole.state_dict()
+    if model_class is ComicSeqModel:
+        weights = {key.removeprefix("comicseq."): weight for key, weight in weights.items()}
+    model = model_class(config)
+    model.load_state_dict({key: weights[key] for key in model.state_dict()})
+    wanted = DTYPES[dtype] if dtype is not None else saved_dtype or torch.float32
+    model.to(wanted)  # type: ignore[arg-type]
+    for key, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise ComicSeqDataError(f"`{key}` of {name} holds numbers outside {wanted}: export with --dtype bfloat16.")
+    with written_folder(output, overwrite) as folder:
+        model.save_pretrained(folder)
+        loader = LOADERS.get(model_class, "AutoModelForMultipleChoice")
+        if model_class is TASK_CLASSES["reading_order"]:
+            loader = model_class.__name__
+        _carry_over(name, folder, output.name, loader, str(wanted).removeprefix("torch."))
+        num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return ExportReport(
+        model_class.__name__, loader, str(wanted).removeprefix("torch."), model.num_parameters(), num_bytes
+    )
+
+
+def _carry_over(name: str, folder: Path, model_name: str, loader: str, dtype: str) -> None:
+    """Copies the card and where the training's vectors came from; the card's last section says what was exported."""
+    provenance, card = (
+        cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+        for file in (TRAINING_PROVENANCE, "README.md")
+    )
+    if provenance is not None:
+        (folder / TRAINING_PROVENANCE).write_bytes(Path(provenance).read_bytes())
+    text = f"---\nlibrary_name: transformers\n---\n\n# {model_name}\n"
+    if card is not None:
+        text = Path(card).read_text(encoding="utf-8")
+    text = text.rstrip() + f"\n\n## This export\n\nLoads with `{loader}`; weights in {dtype}.\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")

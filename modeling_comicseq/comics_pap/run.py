@@ -1,0 +1,145 @@
+"""ComicsPAP from end to end: reader, encoders, optional tuning, answers, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..checkpoints.opening import load_checkpoint, other_origin, read_config
+from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
+from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
+from ..errors import ComicSeqDataError
+from ..model.modeling_comicseq import ComicSeqForPreTraining
+from .answers import MODALITIES, answer_skill, read_modalities, untrained_heads
+from .files import PapFiles, find_skills
+from .report import PapResult, notes, print_report, write_report
+from .tuning import fine_tune
+from .vectors import PapInputs, PapQuestion, SeenPictures, check_captions, embed_skill
+
+
+def run_comics_pap(
+    model: str,
+    data: str,
+    output: Path,
+    *,
+    image_encoder: str = OFFLINE_IMAGE_ENCODER,
+    text_encoder: str | None = OFFLINE_TEXT_ENCODER,
+    split: str = "val",
+    skills: Sequence[str] | None = None,
+    train_split: str | None = None,
+    epochs: int = 5,
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+    console: Console | None = None,
+    progress: bool = True,
+) -> list[PapResult]:
+    """Asks a checkpoint the questions of a ComicsPAP split, prints the table and writes the report and predictions.
+
+    Args:
+        model: A checkpoint; with `train_split` also a model configuration (JSON file) to start from.
+        data: See `find_skills`.
+        output: Folder of the report; a tuned model is saved in its `model`.
+        image_encoder: Name of the picture encoder, see `load_image_encoder`.
+        text_encoder: Name of the text encoder, see `load_text_encoder`; None leaves captions and lettering unread.
+        split: The split to answer.
+        skills: The skills to ask, by default all that are there and that the model and the encoders can answer.
+        train_split: Tune on this split of the same skills first.
+        epochs: Passes over it.
+        learning_rate: Peak learning rate of the tuning.
+        seed: Seed of the tuning.
+        console: Where to print.
+        progress: Whether to show progress bars on stderr.
+
+    Raises:
+        ComicSeqDataError: If the model, the data or the output cannot be used.
+    """
+    console = console or Console()
+    if output.is_file():
+        raise ComicSeqDataError(f"The output {output} is a file: name a folder.")
+    if train_split == split:
+        raise ComicSeqDataError(f"The split {split!r} cannot be tuned on and answered: name two splits.")
+    if model.endswith(".json") and train_split is None:
+        raise ComicSeqDataError(
+            f"{model} is a model without weights: name a checkpoint, or tune it on a training split."
+        )
+    config = read_config(model)
+    found = find_skills(data, split, skills)
+    training_files = find_skills(data, train_split, [files.skill for files in found]) if train_split else []
+    if train_split and not any(files.num_known for files in training_files):
+        raise ComicSeqDataError(f"{data} hides the solutions of the split {train_split!r}: tune on another split.")
+    has_captions = any(files.skill == "caption_relevance" for files in found)
+    if skills is None and text_encoder is None and has_captions and len(found) > 1:
+        console.print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
+        found, training_files = (
+            [files for files in part if files.skill != "caption_relevance"] for part in (found, training_files)
+        )
+    check_captions([files.skill for files in found], text_encoder is not None)
+    pictures = SeenPictures(load_image_encoder(image_encoder))
+    texts = None if text_encoder is None else load_text_encoder(text_encoder)
+    is_new = model.endswith(".json")
+    network, missing = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(model, config)
+    network.to(pictures.encoder.device).eval()  # type: ignore[arg-type]
+
+    untrained = set() if train_split else untrained_heads(network, missing)
+    modalities = MODALITIES if train_split else read_modalities(network)
+    inputs = PapInputs(config, pictures.encoder.dim, None if texts is None else texts.dim, modalities)
+
+    def embed(parts: Sequence[PapFiles]) -> dict[str, list[PapQuestion]]:
+        most = config.max_position_embeddings - 1  # the gap has a position, too
+        return {
+            files.skill: embed_skill(files, pictures, texts, most_context=most, progress=progress) for files in parts
+        }
+
+    settings: dict[str, Any] = {
+        "model": model,
+        "data": data,
+        "split": split,
+        "skills": [files.skill for files in found],
+        "image_encoder": image_encoder,
+        "text_encoder": text_encoder,
+        "projection": f"Gaussian, seeded with the width {config.panel_embedding_dim}",
+        "modalities": list(modalities),
+    }
+    name = Path(model).stem if is_new else Path(model).name
+    questions = embed(found)
+    if train_split:
+        training = embed(training_files)
+        _check_apart(data, training, train_split, questions, split)
+        tuning = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
+        losses = fine_tune(network, training, inputs, **tuning, progress=progress)  # type: ignore[arg-type]
+        network.save_pretrained(output / "model")
+        counts = {skill: len(own) for skill, own in training.items()}
+        settings |= {"train_split": train_split, **tuning, "training_questions": counts, "losses": losses}
+        name += ", tuned"
+
+    answers = [answer_skill(network, name, skill, own, inputs) for skill, own in questions.items()]
+    lines = notes(answers, image_encoder, text_encoder, untrained)
+    origin = {name: settings[name] for name in ("image_encoder", "text_encoder", "projection")}
+    if not train_split and (warning := other_origin(model, {"origin": origin}, data)):
+        lines.append(warning)
+    results = write_report(output, answers, name, settings, lines)
+    print_report(results, lines, console)
+    console.print(f"Written to {output}", highlight=False)
+    return results
+
+
+def _check_apart(
+    data: str,
+    training: Mapping[str, list[PapQuestion]],
+    train_split: str,
+    asked: Mapping[str, list[PapQuestion]],
+    split: str,
+) -> None:
+    """Raises a `ComicSeqDataError` if a sample, or a book where books are named, stands in both splits."""
+    for what in ("sample_id", "book_id"):
+        here, there = (
+            {getattr(question, what) for own in questions.values() for question in own} - {None}
+            for questions in (training, asked)
+        )
+        if shared := here & there:
+            raise ComicSeqDataError(
+                f"{data}: the {what} {sorted(shared)[0]!r} stands in the splits {train_split} and {split}: keep it in one."
+            )

@@ -1,0 +1,70 @@
+"""Tunes the heads and the encoder on embedded ComicsPAP questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from transformers import get_cosine_schedule_with_warmup
+
+from ..data.views import to_tensors
+from ..model.modeling_comicseq import ComicSeqForPreTraining
+from .files import SKILLS
+from .vectors import PapInputs, PapQuestion
+
+
+def fine_tune(
+    model: ComicSeqForPreTraining,
+    questions: Mapping[str, Sequence[PapQuestion]],
+    inputs: PapInputs,
+    *,
+    epochs: int = 5,
+    batch_size: int = 64,
+    learning_rate: float = 3e-4,
+    seed: int = 0,
+    progress: bool = True,
+) -> list[float]:
+    """Trains all parameters on the questions of all skills, mixed; returns the mean loss of each epoch.
+
+    Args:
+        model: Changed in place; left in evaluation mode.
+        questions: The training questions of each skill; those with hidden solutions are left out.
+        inputs: Makes the batches.
+        epochs: Passes over all questions.
+        batch_size: Questions of a step, of all skills together.
+        learning_rate: Peak learning rate of AdamW: warm-up over a tenth of the steps, then a cosine to zero.
+        seed: Seed of the order of the questions, and of dropout.
+        progress: Whether to show a progress bar on stderr.
+    """
+    asked = [(skill, question) for skill, own in questions.items() for question in own if question.solution >= 0]
+    modalities = {skill: inputs.modality(skill, own) for skill, own in questions.items()}
+    steps_per_epoch = -(-len(asked) // batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
+    num_steps = epochs * steps_per_epoch
+    schedule = get_cosine_schedule_with_warmup(optimizer, num_steps // 10, num_steps)
+    generator = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    losses = np.zeros(num_steps)
+    model.train()
+    for step in track(range(num_steps), "Tuning", console=Console(stderr=True), disable=not progress):
+        if step % steps_per_epoch == 0:
+            order = generator.permutation(len(asked))
+        start = step % steps_per_epoch * batch_size
+        drawn = [asked[i] for i in order[start : start + batch_size]]
+        batches = {}
+        for skill in modalities:
+            own = [question for each, question in drawn if each == skill]
+            if own:
+                batches[SKILLS[skill]] = to_tensors(inputs.batch(skill, own, modalities[skill]), model.device)
+        loss = model(**batches).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses[step] = loss.item()
+    model.eval()
+    return losses.reshape(epochs, -1).mean(1).tolist()

@@ -1,0 +1,217 @@
+"""A library of comics through the encoder: Stage 3 store in, Stage 5 store out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..checkpoints.opening import other_origin
+from ..errors import ComicSeqDataError
+from ..model.modeling_comicseq import ComicSeqModel
+from ..stores.output import Output, read_attributes
+from ..stores.page_list import PageList
+from ..stores.stage3 import Stage3Store
+from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing
+from ..stores.vectors import metadata_version
+from ..stores.windows import check_window
+from ..stores.writing import PartWriter, not_finite_fault
+from .encoder import PageEncoder, load_encoder, model_fingerprint
+from .reading import PageBatch, PageReader, read_ahead
+
+__all__ = ["encode_store"]
+
+logger = logging.getLogger(__name__)
+
+# Another number when the same input gives another store: it is part of the fingerprint.
+_FORMAT = 1
+# Processes wait for each other only before and after the work, but the last may need much longer than the first.
+_PATIENCE = timedelta(days=7)
+
+
+def encode_store(
+    model: str,
+    embeddings: str | os.PathLike,
+    metadata: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    dtype: str = "float32",
+    zarr_format: int = 3,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Encodes all pages of a Stage 3 store that the metadata names.
+
+    The output has one row for each page of the metadata, in the order of the store's rows, and beside it stands its own
+    metadata: the same entries in that order, `sequence_index` being the row of the output, all else as it came. Empty
+    slots are zeros; a page without panels keeps its row, all zeros, with an empty mask.
+
+    **Long pages.** The model takes `max_position_embeddings` panels. A page with more is encoded in windows of that
+    length, each beginning half a window after the one before, the last one ending with the page. A panel that stands in
+    several windows gets the mean of its contextualised vectors. The strip vector is not put together from windows: the
+    strip query attends to the contextualised vectors of all panels of the page.
+
+    Started by `accelerate launch`, every process encodes a run of parts (shards in format 3) of its own; the result does
+    not depend on how many there are. After an interrupt the same call goes on with the parts that are not finished; with
+    `output` complete it does nothing.
+
+    Args:
+        model: Any ComicSeq checkpoint: a folder or a model on the Hub.
+        embeddings: Stage 3 Zarr store, a local path or an fsspec URL.
+        metadata: Its metadata, a JSON list with one object a page; path or URL. It may name some of the rows only.
+        output: Stage 5 Zarr store to write, a local path or an fsspec URL, see `Output`. `NAME_metadata.json` is
+            written beside `NAME.zarr` or `NAME_embeddings.zarr`.
+        dtype: "float32" or "float16" for the vectors; the computation is float32.
+        zarr_format: 3, or 2 for older readers.
+        batch_size: Pages that are encoded together; 256 on the processor and 2,048 on a GPU where none is given.
+        overwrite: Replace an output that was made from other input or with other options.
+        progress: Show a progress bar on the terminal.
+
+    Returns:
+        The attributes of the output: its model, source, versions and counts.
+
+    Raises:
+        ComicSeqDataError: The input has a fault, an option is out of range, or `output` holds something else.
+    """
+    metadata, target = os.fspath(metadata), os.fspath(output)
+    _check_options(dtype, zarr_format, batch_size, metadata, target)
+    use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
+    batch_size = batch_size or (256 if state.device.type == "cpu" else 2048)
+    console = Console(stderr=True, quiet=not (progress and state.is_main_process), soft_wrap=True)
+    store = Stage3Store.open(embeddings)
+    store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
+    encoder = load_encoder(model)
+    _check_width(model, encoder, store)
+    weights = model_fingerprint(encoder)
+    window, stride = check_window(encoder.config.max_position_embeddings, None)
+    made_of = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]
+    made_of += [weights, dtype, zarr_format]
+    place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest())
+    is_done = place.is_done(overwrite)
+    state.wait_for_everyone()  # nobody changes the output before all have seen it
+    if is_done:
+        console.print(f"{place.target} is already done for this input: nothing to do")
+        if state.is_main_process and place.has_leftover():
+            with place.locked():
+                place.remove_leftover()
+        return read_attributes(place.target) or {}
+
+    if state.is_main_process:
+        warning = other_origin(model, {"origin": store.attributes}, store.url)
+        if warning:
+            logger.warning(warning)
+    with place.locked() if state.is_main_process else nullcontext():
+        with console.status("Reading the metadata"):
+            pages = PageList(metadata, store.pages, keep_entries=state.is_main_process)
+        layout = Layout(len(pages), store.slots, encoder.config.hidden_size, dtype, zarr_format)
+        if state.is_main_process:
+            place.prepare(layout)
+        state.wait_for_everyone()
+        todo = _share(_unfinished_parts(place, layout, console), state)
+        state.wait_for_everyone()  # all have counted the same
+        reader = PageReader(store, metadata, pages, window, stride)
+        compute = PageEncoder(encoder, state.device, getattr(torch, dtype))
+        fault = not_finite_fault(model, metadata, pages.rows, dtype)
+        with _progress_bar(todo, state, console) as advance:
+            writer = PartWriter(open_for_writing(place.root), layout, fault, place.finish_part, advance)
+            with writer, read_ahead(_batches(reader, todo, batch_size)) as batches:
+                for part, batch in batches:
+                    writer.add(part, batch, *compute(batch.packed))
+        state.wait_for_everyone()
+        if state.is_main_process:
+            described = {"name": model, "fingerprint": weights, "window": window, "stride": stride}
+            place.complete(pages, _attributes(place, store, metadata, pages, dtype, described))
+        state.wait_for_everyone()
+    return read_attributes(place.target) or {}
+
+
+def _unfinished_parts(place: Output, layout: Layout, console: Console) -> list[Part]:
+    finished = place.finished_parts()
+    parts = list(layout.parts())
+    if finished:
+        console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
+    return [part for part in parts if part.number not in finished]
+
+
+def _attributes(
+    place: Output, store: Stage3Store, metadata: str, pages: PageList, dtype: str, model: dict[str, Any]
+) -> dict[str, Any]:
+    """What the store says about itself; nothing in it depends on the place, the time or the processes."""
+    reports = place.finished_parts().values()
+    digest = sum(int(report["digest"], 16) for report in reports) % 2**128
+    return {
+        "stage": 5,
+        "fingerprint": place.fingerprint,
+        "metadata": place.metadata.rpartition("/")[2],
+        "pages": len(pages),
+        "panels": sum(report["panels"] for report in reports),
+        "dtype": dtype,
+        "model": model,
+        "source": {
+            "embeddings": store.url,
+            "metadata": metadata,
+            # Of the encoded vectors themselves: the same for a copy, another chunking or compression.
+            "fingerprint": f"xxh3:{digest:032x}",
+            "origin": store.attributes,
+        },
+        "versions": {name: version(name) for name in ("comicseq", "torch", "transformers", "zarr")},
+    }
+
+
+def _check_options(dtype: str, zarr_format: int, batch_size: int | None, metadata: str, target: str) -> None:
+    if dtype not in ("float16", "float32"):
+        raise ComicSeqDataError(f"dtype {dtype!r} is not possible; give float32 or float16")
+    if zarr_format not in (2, 3):
+        raise ComicSeqDataError(f"zarr_format {zarr_format} is not possible; give 3 or 2")
+    if batch_size is not None and batch_size < 1:
+        raise ComicSeqDataError(f"batch_size {batch_size} encodes no page; give 1 or more")
+    if os.path.abspath(metadata_beside(target)) == os.path.abspath(metadata):
+        raise ComicSeqDataError(
+            f"output {target} would have the metadata {metadata}, which is the input; name it else"
+        )
+
+
+def _check_width(model: str, encoder: ComicSeqModel, store: Stage3Store) -> None:
+    width, expected = store.widths["panel_embeddings"], encoder.config.panel_embedding_dim
+    if width != expected:
+        raise ComicSeqDataError(
+            f"panel_embeddings of {store.url} is {width} wide but `panel_embedding_dim` of {model} is {expected}; use the"
+            " store that the model was made for, or a model of that width"
+        )
+
+
+def _share(parts: list[Part], state: PartialState) -> list[Part]:
+    """The run of parts that this process encodes; no process has more than one part more than another."""
+    index, count = state.process_index, state.num_processes
+    return parts[len(parts) * index // count : len(parts) * (index + 1) // count]
+
+
+def _batches(reader: PageReader, parts: list[Part], batch_size: int) -> Iterator[tuple[Part, PageBatch]]:
+    for part in parts:
+        for batch in reader.batches(part.lo, part.hi, batch_size):
+            yield part, batch
+
+
+@contextmanager
+def _progress_bar(parts: list[Part], state: PartialState, console: Console) -> Iterator[Callable[[int], None]]:
+    """Shows how far this process is; the others have equal shares."""
+    several = f" (process 1 of {state.num_processes})" if state.num_processes > 1 else ""
+    columns = (TextColumn("Encoding" + several), BarColumn(), MofNCompleteColumn(), TextColumn("pages"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=console.quiet) as bar:
+        task = bar.add_task("", total=sum(part.hi - part.lo for part in parts))
+        yield lambda pages: bar.advance(task, pages)

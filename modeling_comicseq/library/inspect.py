@@ -1,0 +1,322 @@
+"""Inspects stores: measures their embedding spaces, judges them, and reports them side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..errors import ComicSeqDataError
+from ..evaluation.metrics import bootstrap_mean
+from ..evaluation.report import interval
+from ..evaluation.retrieval import same_book_retrieval, unit
+from ..stores.vectors import Pages, VectorStore, find_metadata, folder_beside, mean_panels, read_pages
+from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
+from .embedding_map import MapData, draw_map, project
+from .space import Space, SpaceGatherer
+
+__all__ = ["Report", "inspect_store", "inspect_stores", "print_reports"]
+
+# Of a sample, one book makes up at most this share: a corpus in one large book must not be judged by that book alone.
+_BOOK_SHARE = 1 / 20
+
+
+@dataclass
+class Report:
+    """What was found in one store.
+
+    Attributes:
+        store: Its path or URL.
+        stage: 3 or 5.
+        pages: Its pages that have panels and that the metadata names.
+        books: Their books.
+        sampled_pages: Pages that were looked at.
+        sampled_books: Their books.
+        seed: Seed of the sample; None where all pages were looked at.
+        panels: Measures of the panel vectors.
+        strips: Measures of the strip vectors.
+        neighbours: Whether near pages are of one book; None where no book has two pages.
+        diagnosis: The verdict.
+    """
+
+    store: str
+    stage: int
+    pages: int
+    books: int
+    sampled_pages: int
+    sampled_books: int
+    seed: int | None
+    panels: Space
+    strips: Space
+    neighbours: Neighbours | None
+    diagnosis: Diagnosis
+
+
+def inspect_stores(
+    stores: Sequence[str],
+    metadata: Sequence[str] = (),
+    output: Path | None = None,
+    *,
+    pages: int = 10_000,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[list[Report], Path]:
+    """Inspects stores and writes `inspect.json` and `map.png`.
+
+    Args:
+        stores: Stage 5 or Stage 3 stores.
+        metadata: None, to look beside each store; one for all; or one each.
+        output: Folder to write to, by default `STORE.inspect` beside the first store.
+        pages: Most pages to look at, see `inspect_store`.
+        seed: Seed of the sample.
+        progress: Show progress on stderr.
+
+    Returns:
+        The reports in the order of the stores, and the folder.
+
+    Raises:
+        ComicSeqDataError: A store or its metadata cannot be used.
+    """
+    if metadata and len(metadata) not in (1, len(stores)):
+        raise ComicSeqDataError(
+            f"there are {len(metadata)} metadata files for {len(stores)} stores: name one for all, or one for each"
+        )
+    opened = [VectorStore.open(store) for store in stores]
+    output = output or folder_beside(opened[0], ".inspect", "--output")
+    named: list[str | None] = list(metadata) or [None]
+    if len(named) < len(stores):
+        named *= len(stores)
+    found = [
+        inspect_store(store, find_metadata(store, each), pages=pages, seed=seed, progress=progress)
+        for store, each in zip(opened, named, strict=True)
+    ]
+    output.mkdir(parents=True, exist_ok=True)
+    reports = [report for report, _ in found]
+    titles = _names([report.store for report in reports])
+    for report in reports[1:]:
+        sentence = compare_neighbours(titles[0], reports[0].neighbours, report.neighbours)
+        if sentence:
+            report.diagnosis.reading.append(sentence)
+    draw_map(
+        [
+            MapData(f"Stage {report.stage}: {title}\n{report.diagnosis.verdict}", *drawn)
+            for (report, drawn), title in zip(found, titles, strict=True)
+        ],
+        output / "map.png",
+    )
+    partial = output / "inspect.json.partial"
+    content = {"stores": [_plain(report) for report in reports]}
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, output / "inspect.json")
+    return reports, output
+
+
+def inspect_store(
+    store: VectorStore, metadata: str, *, pages: int = 10_000, seed: int = 0, progress: bool = False
+) -> tuple[Report, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Measures and judges one store.
+
+    Args:
+        store: The store.
+        metadata: Its metadata.
+        pages: Most pages to look at. Of a larger store, books are drawn at random and taken whole, up to 1/20 of this
+            number of pages each: pages drawn one by one would seldom leave two of a book.
+        seed: Seed of that draw.
+        progress: Show progress on stderr.
+
+    Returns:
+        The report, and for the map the usable strips' points `(N, 2)`, the axes' shares of the variance `(2,)` and the
+        books `(N,)`.
+    """
+    labels = read_pages(metadata, store)
+    every = _pages_with_panels(store, labels)
+    if not len(every):
+        raise ComicSeqDataError(
+            f"{store.url} holds no page with panels that {metadata} names: there is nothing to see"
+        )
+    _, books = np.unique(np.asarray([labels.books[row] for row in every.tolist()]), return_inverse=True)
+    chosen = _sample(books, pages, seed)
+    rows, row_books = every[chosen], books[chosen]
+    panels, strips, vectors = _gather(store, rows, row_books, progress)
+    usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
+    units, unit_books = unit(vectors[usable]), row_books[usable]
+    neighbours = _neighbours(units, unit_books)
+    diagnosis = diagnose(panels, strips, neighbours)
+    report = Report(
+        store=store.url,
+        stage=store.stage,
+        pages=len(every),
+        books=int(books.max()) + 1,
+        sampled_pages=len(rows),
+        sampled_books=len(np.unique(row_books)),
+        seed=seed if len(rows) < len(every) else None,
+        panels=panels,
+        strips=strips,
+        neighbours=neighbours,
+        diagnosis=diagnosis,
+    )
+    names = np.asarray([labels.books[row] for row in rows[usable].tolist()], dtype=object)
+    return report, (*project(units), names.astype(str))
+
+
+def _pages_with_panels(store: VectorStore, labels: Pages) -> np.ndarray:
+    named = np.asarray([each is not None for each in labels.ids])
+    filled = np.concatenate([store.read_mask(lo, hi).any(axis=1) for lo, hi in store.blocks("panel")])
+    return np.flatnonzero(named & filled)
+
+
+def _sample(books: np.ndarray, pages: int, seed: int) -> np.ndarray:
+    """Places in `books` (N,) of whole books drawn at random, at most `pages` of them, in order."""
+    if len(books) <= pages:
+        return np.arange(len(books))
+    generator = np.random.default_rng(seed)
+    by_book = np.split(np.argsort(books, kind="stable"), np.cumsum(np.bincount(books))[:-1])
+    most = max(2, int(pages * _BOOK_SHARE))
+    chosen: list[np.ndarray] = []
+    count = 0
+    for book in generator.permutation(len(by_book)):
+        places = by_book[book]
+        if len(places) > most:
+            places = generator.choice(places, most, replace=False)
+        if count + len(places) > pages:
+            break
+        chosen.append(places)
+        count += len(places)
+    return np.sort(np.concatenate(chosen))
+
+
+def _gather(
+    store: VectorStore, rows: np.ndarray, books: np.ndarray, progress: bool
+) -> tuple[Space, Space, np.ndarray]:
+    """Measures of panels and strips of these rows, read in their order, and the strip vectors `(rows, D)`."""
+    panels, strips = SpaceGatherer(store.width), SpaceGatherer(store.width)
+    vectors = np.empty((len(rows), store.width), np.float32)
+    bar = Progress(
+        TextColumn(f"Reading {escape(Path(store.url).name)}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not progress,
+    )
+    with bar:
+        task = bar.add_task("", total=len(rows))
+        for lo, hi in store.blocks("panel"):
+            first, last = np.searchsorted(rows, (lo, hi))
+            if first == last:
+                continue
+            start, stop = int(rows[first]), int(rows[last - 1]) + 1
+            block, real = store.read_panels(start, stop)
+            means = mean_panels(block, real) if store.strips is None else store.read_strips(start, stop)
+            inside = rows[first:last] - start
+            vectors[first:last] = means[inside]
+            strips.add(vectors[first:last], rows[first:last], books[first:last])
+            page, slot = np.nonzero(real[inside])
+            panels.add(block[inside[page], slot], rows[first:last][page], books[first:last][page])
+            bar.update(task, completed=int(last))
+    return panels.finish(panels=True), strips.finish(panels=False), vectors
+
+
+def _neighbours(units: np.ndarray, books: np.ndarray) -> Neighbours | None:
+    counts = np.bincount(books) if len(books) else np.zeros(0, int)
+    if not (counts > 1).any() or (counts > 0).sum() < 2:
+        return None
+    hits, chance = same_book_retrieval(units, books)
+    asked = ~np.isnan(hits)
+    share, low, high = bootstrap_mean(hits[asked], books[asked])
+    return Neighbours(share, low, high, chance, int(asked.sum()), int((counts > 1).sum()))
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    content = asdict(report)
+    for level in ("panels", "strips"):
+        shares = getattr(report, level).shares
+        names = ("book", "page", "panel") if level == "panels" else ("book", "page")
+        content[level]["variance_shares"] = shares and dict(zip(names, shares, strict=False))
+    if report.neighbours:
+        # An interval over one book does not exist, and JSON has no NaN.
+        content["neighbours"] = {
+            key: None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in content["neighbours"].items()
+        }
+    return content
+
+
+def print_reports(reports: list[Report], console: Console) -> None:
+    """Prints the figures of all stores side by side, then the reading of each."""
+    table = Table()
+    table.add_column("")
+    for report, name in zip(reports, _names([report.store for report in reports]), strict=True):
+        table.add_column(f"Stage {report.stage}\n{escape(name)}", justify="right", overflow="fold")
+
+    def line(name: str, cells: list[str], **style) -> None:
+        table.add_row(name, *cells, **style)
+
+    line("pages / books", [f"{report.pages:,} / {report.books:,}" for report in reports])
+    line(
+        "looked at",
+        [
+            f"{report.sampled_pages:,} / {report.sampled_books:,} (seed {report.seed})"
+            if report.seed is not None
+            else "all"
+            for report in reports
+        ],
+        end_section=True,
+    )
+    for level in ("panels", "strips"):
+        spaces: list[Space] = [getattr(report, level) for report in reports]
+        line(f"[bold]{level}[/]", [f"{space.vectors:,} of width {space.width}" for space in spaces])
+        line("effective rank", [f"{space.effective_rank:.1f}" for space in spaces])
+        if level == "panels":
+            line("mean cosine within pages", [_cosine(space.within_pages) for space in spaces])
+        line("mean cosine within books", [_cosine(space.within_books) for space in spaces])
+        line("mean cosine between books", [_cosine(space.between_books) for space in spaces])
+        if level == "panels":
+            parts = [space.shares for space in spaces]
+            line(
+                "told apart by book / page / panel, %",
+                [" / ".join(f"{100 * max(part, 0):.0f}" for part in shares) if shares else "–" for shares in parts],
+            )
+        else:
+            line("nearest page is of the same book, %", [_share(report.neighbours) for report in reports])
+            line(
+                "  by chance, %",
+                [f"{100 * report.neighbours.chance:.1f}" if report.neighbours else "–" for report in reports],
+            )
+        line("dead dimensions", [f"{space.constant_dimensions:,}" for space in spaces])
+        line("all zero / not finite", [f"{space.zero:,} / {space.not_finite:,}" for space in spaces])
+        line("copies of another", [f"{space.duplicates:,}" for space in spaces], end_section=True)
+    colours = {"healthy": "green", "undetermined": "yellow"}
+    verdicts = [report.diagnosis.verdict for report in reports]
+    line("[bold]verdict[/]", [f"[bold {colours.get(verdict, 'red')}]{verdict}[/]" for verdict in verdicts])
+    console.print(table)
+    for report in reports:
+        console.print(f"[bold]{escape(report.store)}: {report.diagnosis.verdict}[/]")
+        for sentence in report.diagnosis.reading:
+            console.print(f"  {sentence}", highlight=False)
+    console.print("Brackets: 95 % interval by bootstrap over books.")
+
+
+def _names(urls: list[str]) -> list[str]:
+    """The last part of each path, or the last two where several end alike."""
+    names = [url.rstrip("/").split("/") for url in urls]
+    parts = 1 if len({name[-1] for name in names}) == len(names) else 2
+    return ["/".join(name[-parts:]) for name in names]
+
+
+def _cosine(value: float | None) -> str:
+    return "–" if value is None else f"{value:z.3f}"
+
+
+def _share(neighbours: Neighbours | None) -> str:
+    return "–" if neighbours is None else interval(neighbours.same_book, neighbours.low, neighbours.high)

@@ -1,0 +1,263 @@
+"""Refines the reading order of pages: the panels of a page in, their permutation with a confidence out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..checkpoints.opening import load_checkpoint, other_origin, read_config
+from ..errors import ComicSeqDataError
+from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..model.ordering_comicseq import best_orders
+from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
+from ..stores.metadata import iter_entries, parse_entry
+from ..stores.page_list import PageList
+from ..stores.stage3 import PANEL_ARRAYS, Stage3Store
+from .reading import PageReader
+
+__all__ = ["OrderSummary", "PageOrder", "order_json", "order_pages", "order_store"]
+
+_BATCH = 64  # pages that the model reads at a time
+_PART = 2048  # pages whose panels are in memory at a time
+
+
+class PageOrder(NamedTuple):
+    """The reading order of one page.
+
+    Attributes:
+        order: Places of its panels in the order that they are read.
+        confidence: `order_confidence` of this order; None where the page was left as it is.
+        given_confidence: That of the order in which the panels came.
+        agreement: Share of the statements of this order that the given order makes, too. If most given orders are
+            right, its mean over the pages is what the mean confidence should be.
+    """
+
+    order: list[int]
+    confidence: float | None
+    given_confidence: float | None
+    agreement: float | None
+
+
+class OrderSummary(NamedTuple):
+    """What became of the pages.
+
+    Attributes:
+        pages: Number of pages.
+        changed: Those whose panels now stand in another order.
+        too_long: Those with more panels than the model takes, which keep their order.
+        mean_confidence: Over the pages that were ordered; None where there are none.
+        mean_agreement: Over the same pages.
+        least_sure: The five lowest confidences, each with the page's name.
+    """
+
+    pages: int
+    changed: int
+    too_long: int
+    mean_confidence: float | None
+    mean_agreement: float | None
+    least_sure: list[tuple[float, str]]
+
+
+def load_order_model(name: str) -> ComicSeqForPreTraining:
+    """A checkpoint with a trained reading-order head, on the GPU where there is one.
+
+    Raises:
+        ComicSeqDataError: There is no such checkpoint, or its reading-order head was never trained.
+    """
+    model, untrained = load_checkpoint(name, read_config(name))
+    if "reading_order" in untrained:
+        raise ComicSeqDataError(
+            f"{name} has no head for reading order: name a pretrained checkpoint or a ComicSeqForReadingOrder."
+        )
+    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def order_pages(model: ComicSeqForPreTraining, pages: list[torch.Tensor]) -> list[PageOrder]:
+    """Orders pages of any numbers of panels.
+
+    The order is the one with the highest total score under the model's pairwise scores: exact up to 12 panels, the
+    best of a beam beyond. A page with more panels than `max_position_embeddings` keeps its order, and so does one
+    without panels; their confidences are None.
+
+    Args:
+        model: A model with a trained reading-order head.
+        pages: Panel vectors of each page `(panels, P)`, in any order.
+    """
+    results = [PageOrder(list(range(len(page))), None, None, None) for page in pages]
+    target, limit = model.config.reading_order_target, model.config.max_position_embeddings
+    # Pages of one length need no padding and are searched together.
+    chosen = sorted((place for place, page in enumerate(pages) if 0 < len(page) <= limit), key=lambda p: len(pages[p]))
+    for start in range(0, len(chosen), _BATCH):
+        places = chosen[start : start + _BATCH]
+        panels, mask = pad([pages[place].to(model.device) for place in places])
+        logits = ask(model, "comic-reading-order", {"panel_embeddings": panels, "attention_mask": mask}).float().cpu()
+        orders = best_orders(logits, mask.cpu(), target)
+        for place, scores, order in zip(places, logits, orders, strict=True):
+            count = len(pages[place])
+            scores, order = scores[:count, :count], order[:count]
+            results[place] = PageOrder(
+                order.tolist(),
+                order_confidence(scores, order, target),
+                order_confidence(scores, torch.arange(count), target),
+                share_kept(order, target),
+            )
+    return results
+
+
+def share_kept(order: torch.Tensor, target: str) -> float:
+    """Share of the statements of an order that the given order 0, 1, 2, … makes, too; 1 for a page of one panel."""
+    if len(order) < 2:
+        return 1.0
+    if target == "adjacency":
+        return float((order.diff() == 1).float().mean())
+    earlier, later = torch.triu_indices(len(order), len(order), 1)
+    return float((order[earlier] < order[later]).float().mean())
+
+
+def order_store(model_name: str, embeddings: str, metadata: str, output: Path, progress: bool = True) -> OrderSummary:
+    """Orders the pages of a Stage 3 store and writes one JSON object a page, in the order of the metadata.
+
+    Args:
+        model_name: Checkpoint folder or model on the Hub.
+        embeddings: Stage 3 store, path or URL.
+        metadata: Its metadata, path or URL.
+        output: JSON file to write; it appears complete or not at all.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ComicSeqDataError: The model cannot order, the store or its metadata has a fault, or they do not fit.
+    """
+    model = load_order_model(model_name)
+    store = Stage3Store.open(embeddings)
+    width = store.widths["panel_embeddings"]
+    if width != model.config.panel_embedding_dim:
+        raise ComicSeqDataError(
+            f"`panel_embeddings` of {embeddings} is {width} wide but `panel_embedding_dim` of {model_name} is"
+            f" {model.config.panel_embedding_dim}: use the store that the model was made for."
+        )
+    if warning := other_origin(model_name, {"origin": store.attributes}, embeddings):
+        Console(stderr=True).print(f"Warning: {warning}", style="yellow", soft_wrap=True)
+    store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
+    pages = PageList(metadata, store.pages, keep_entries=False)
+    reader = PageReader(store, metadata, pages, store.slots, store.slots)
+    # A few bytes a page: the entries themselves are read again when the orders are written.
+    orders = np.zeros((len(pages), store.slots), np.int16)
+    confidences = np.full((len(pages), 3), np.nan, np.float32)
+    with _progress(progress) as bar:
+        task = bar.add_task("pages", total=len(pages))
+        for lo in range(0, len(pages), _PART):
+            for batch in reader.batches(lo, min(len(pages), lo + _PART), 4 * _BATCH):
+                packed = batch.packed
+                vectors = packed.vectors.reshape(-1, width)[packed.places[:, 0]].astype(np.float32)
+                parts = torch.from_numpy(vectors).split(packed.counts.tolist())
+                for page, result in enumerate(order_pages(model, list(parts)), start=batch.lo):
+                    orders[page, : len(result.order)] = result.order
+                    if result.confidence is not None:
+                        confidences[page] = result[1:]
+                bar.advance(task, batch.hi - batch.lo)
+
+    def answers() -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
+        for entry in iter_entries(metadata):
+            page = parse_entry(entry)
+            place = int(np.searchsorted(pages.rows, page.row))
+            known = not np.isnan(confidences[place, 0])
+            values = confidences[place].tolist() if known else [None] * 3
+            identity = {
+                "sequence_index": page.row,
+                "canonical_id": page.canonical_id,
+                "book_id": page.book_id,
+                "page_name": page.page_name,
+            }
+            yield identity, page.canonical_id, PageOrder(orders[place, : page.num_panels].tolist(), *values)
+
+    return _write(output, answers())
+
+
+def order_json(model_name: str, pages: Path, output: Path, progress: bool = True) -> OrderSummary:
+    """Orders the pages of a JSON file: a list of objects with `panel_embeddings`, a list of vectors.
+
+    The other fields of each object are carried along, but for further vectors.
+
+    Args:
+        model_name: Checkpoint folder or model on the Hub.
+        pages: The JSON file.
+        output: JSON file to write; it appears complete or not at all.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ComicSeqDataError: The model cannot order, or the file is not such a list.
+    """
+    model = load_order_model(model_name)
+    width = model.config.panel_embedding_dim
+
+    def read() -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+        for number, entry in enumerate(iter_entries(str(pages))):
+            try:
+                panels = take_vectors(entry, "panel_embeddings", width)
+            except ValueError as error:
+                raise ComicSeqDataError(f"{pages}: entry {number}: {error}") from None
+            yield {name: value for name, value in entry.items() if name not in PANEL_ARRAYS}, panels
+
+    def answers(bar: Progress) -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
+        task, entries, number = bar.add_task("pages", total=None), read(), 0
+        while batch := list(islice(entries, 4 * _BATCH)):
+            for (entry, _), result in zip(batch, order_pages(model, [panels for _, panels in batch]), strict=True):
+                name = entry.get("canonical_id") or entry.get("page_name") or f"entry {number}"
+                number += 1
+                yield entry, str(name), result
+            bar.advance(task, len(batch))
+
+    with _progress(progress) as bar:
+        return _write(output, answers(bar))
+
+
+def _write(output: Path, answers: Iterator[tuple[dict[str, Any], str, PageOrder]]) -> OrderSummary:
+    """Writes one line a page."""
+    count = changed = too_long = 0
+    sums = np.zeros(3)  # of confidence, agreement, and pages that were ordered
+    least_sure: list[tuple[float, str]] = []
+    with _written_file(output) as file:
+        for entry, name, result in answers:
+            line = json.dumps({**entry, **result._asdict()})
+            file.write(("[\n" if not count else ",\n") + line)
+            count += 1
+            changed += result.order != sorted(result.order)
+            too_long += bool(result.order) and result.confidence is None
+            if result.confidence is not None and result.agreement is not None:
+                sums += (result.confidence, result.agreement, 1)
+                least_sure = sorted([*least_sure, (result.confidence, name)])[:5]
+        file.write("\n]\n")
+    confidence, agreement = (sums[:2] / sums[2]).tolist() if sums[2] else (None, None)
+    return OrderSummary(count, changed, too_long, confidence, agreement, least_sure)
+
+
+@contextmanager
+def _written_file(output: Path) -> Iterator[TextIO]:
+    """A file beside `output` that takes its place when the block ends without an error."""
+    if output.is_dir():
+        raise ComicSeqDataError(f"{output} is a folder: name a JSON file.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            yield file
+        os.replace(beside, output)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _progress(show: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=not show)

@@ -1,0 +1,201 @@
+"""Where a Stage 5 store is made, how far it is, and putting it in place."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import zarr
+from filelock import FileLock, Timeout
+
+from ..errors import ComicSeqDataError
+from .page_list import PageList
+from .stage5 import Layout, create_arrays, finish_store, metadata_beside, open_for_writing, part_files
+from .vectors import is_url
+
+__all__ = ["Output", "read_attributes"]
+
+_ZARR_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
+
+
+def read_attributes(store: str) -> dict[str, Any] | None:
+    """The attributes of a complete Stage 5 store, None where there is none.
+
+    A store is complete when its metadata are consolidated, which `comicseq encode` does last.
+    """
+    try:
+        group = zarr.open_group(store, mode="r", use_consolidated=True)
+    except Exception:  # zarr, fsspec and its back ends each have exceptions of their own
+        return None
+    attributes = dict(group.attrs)
+    return attributes if attributes.get("stage") == 5 and "fingerprint" in attributes else None
+
+
+class Output:
+    """The output of one encoding.
+
+    On a local disk, the store and its metadata are made in a hidden folder beside the target and renamed when they are
+    complete. Object stores have no rename: under a URL the store is made in place, and its consolidated metadata,
+    written last, mark it as complete. The folder beside it, `TARGET.partial`, holds which parts are finished.
+
+    Args:
+        target: Local path or URL of the store.
+        fingerprint: Hash of the input and of the options that change the result.
+    """
+
+    def __init__(self, target: str, fingerprint: str):
+        self.fingerprint = fingerprint
+        target = re.sub("^(file|local)://", "", target)
+        self.is_url = is_url(target)
+        self.target = target.rstrip("/") if self.is_url else os.path.abspath(target)
+        self.metadata = metadata_beside(self.target)
+        if self.is_url:
+            self.folder, self.root, self._new_metadata = self.target + ".partial", self.target, self.metadata
+        else:
+            path = Path(self.target)
+            self.folder = str(path.with_name(f".{path.name}.partial"))
+            self.root = str(Path(self.folder, path.name))
+            self._new_metadata = str(Path(self.folder, Path(self.metadata).name))
+        self._system, self._folder = fsspec.core.url_to_fs(self.folder)
+
+    def is_done(self, overwrite: bool) -> bool:
+        """Whether the target is complete and made from the same input.
+
+        Raises:
+            ComicSeqDataError: Something else is in its place, and `overwrite` does not say to replace it.
+        """
+        attributes = read_attributes(self.target)
+        has_metadata = _exists(self.metadata)
+        if attributes is None:
+            # What a killed run has left: a store under a URL is made in place, metadata are put in place first.
+            is_begun = self._state() is not None
+            is_foreign = not _is_absent(self.target) and not (is_begun and self.is_url)
+            for path, found in ((self.target, is_foreign), (self.metadata, has_metadata and not is_begun)):
+                if found:
+                    raise ComicSeqDataError(
+                        f"{path} exists and is of no Stage 5 store; give another --output or remove it"
+                    )
+            return False
+        if attributes["fingerprint"] == self.fingerprint and has_metadata:
+            return True
+        if overwrite:
+            return False
+        why = "was made from other input or with other options" if has_metadata else f"lacks {self.metadata}"
+        raise ComicSeqDataError(f"{self.target} {why}; give another --output, or --overwrite to replace it")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other commands away from a local output."""
+        if self.is_url:
+            yield
+            return
+        Path(self.folder).mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(Path(self.folder, "lock"), timeout=0).acquire()
+        except Timeout:
+            raise ComicSeqDataError(
+                f"another process is encoding to {self.target}; wait for it or give another --output"
+            ) from None
+        with lock:
+            try:
+                yield
+            except BaseException:
+                if not self.finished_parts():
+                    self.remove_leftover()  # nothing worth going on with
+                raise
+
+    def prepare(self, layout: Layout) -> None:
+        """Makes the output ready for the parts that are not finished."""
+        if self._state() == self.fingerprint and self.finished_parts():
+            with suppress(Exception):  # a damaged beginning is made again
+                self._remove_strays(layout)
+                return
+        # In this order a kill leaves either no state or one without finished parts.
+        self._remove(f"{self._folder}/done")
+        self._system.makedirs(f"{self._folder}/done", exist_ok=True)
+        self._system.pipe_file(f"{self._folder}/fingerprint", self.fingerprint.encode())
+        system, root = fsspec.core.url_to_fs(self.root)
+        if system.exists(root):
+            system.rm(root, recursive=True)
+        create_arrays(self.root, layout)
+
+    def _remove_strays(self, layout: Layout) -> None:
+        """Removes what a killed process left of parts that are not finished: the result is to have no file too many."""
+        arrays = open_for_writing(self.root)
+        finished = self.finished_parts()
+        files = {key for n, lo, hi in layout.parts() if n in finished for key in part_files(arrays, lo, hi)}
+        system, root = fsspec.core.url_to_fs(self.root)
+        for path in system.find(root):
+            name = path[len(root.rstrip("/")) + 1 :]
+            if name not in files and name.rpartition("/")[2] not in _ZARR_METADATA:
+                system.rm_file(path)
+
+    def finished_parts(self) -> dict[int, dict[str, Any]]:
+        """The reports of the finished parts by number."""
+        self._system.invalidate_cache()
+        reports = {}
+        if self._system.exists(f"{self._folder}/done"):
+            for path in self._system.find(f"{self._folder}/done"):
+                with suppress(ValueError):  # cut off by a kill
+                    reports[int(Path(path).stem)] = json.loads(self._system.cat_file(path))
+        return reports
+
+    def finish_part(self, number: int, report: dict[str, Any]) -> None:
+        """Notes that a part is on the disk."""
+        self._system.pipe_file(f"{self._folder}/done/{number:05d}.json", json.dumps(report).encode())
+
+    def complete(self, pages: PageList, attributes: dict[str, Any]) -> None:
+        """Writes the metadata and the attributes, and puts everything in place."""
+        with fsspec.open(self._new_metadata, "wb") as file:
+            pages.write_metadata(file)
+        finish_store(self.root, attributes)
+        if not self.is_url:
+            if not _is_absent(self.target):
+                replaced = Path(self.folder, "replaced")
+                shutil.rmtree(replaced, ignore_errors=True)
+                os.rename(self.target, replaced)
+            elif os.path.isdir(self.target):
+                os.rmdir(self.target)
+            os.replace(self._new_metadata, self.metadata)
+            os.rename(self.root, self.target)
+        self.remove_leftover()
+
+    def has_leftover(self) -> bool:
+        """Whether a run was killed after its output was in place, before its working folder was removed."""
+        return self._system.exists(self._folder)
+
+    def remove_leftover(self) -> None:
+        """Removes the working folder."""
+        if self.is_url:
+            self._remove(self._folder)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _state(self) -> str | None:
+        """Fingerprint of the work that was begun."""
+        try:
+            return self._system.cat_file(f"{self._folder}/fingerprint").decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+
+    def _remove(self, path: str) -> None:
+        if self._system.exists(path):
+            self._system.rm(path, recursive=True)
+
+
+def _exists(path: str) -> bool:
+    system, inside = fsspec.core.url_to_fs(path)
+    return system.exists(inside)
+
+
+def _is_absent(path: str) -> bool:
+    """Whether there is nothing, or an empty folder."""
+    system, inside = fsspec.core.url_to_fs(path)
+    return not system.exists(inside) or (system.isdir(inside) and not system.ls(inside))

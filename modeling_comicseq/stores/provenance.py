@@ -1,0 +1,123 @@
+"""Where a data set's vectors come from; two models or data sets of another origin do not share a vector space."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ..errors import ComicSeqDataError
+from .page_index import PageIndex
+from .splits import SPLITS
+from .stage3 import Stage3Store
+
+__all__ = ["PROVENANCE_FILE", "build_provenance", "compare_origins", "read_provenance"]
+
+PROVENANCE_FILE = "provenance.json"
+
+
+def build_provenance(
+    store: Stage3Store,
+    metadata: str,
+    options: Mapping[str, Any],
+    fingerprint: str,
+    index: PageIndex,
+    reports: Sequence[Mapping[str, Any]],
+    skipped: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Collects the provenance of a converted data set.
+
+    Args:
+        store: The store that was converted.
+        metadata: Path or URL of its metadata.
+        options: Options of the conversion.
+        fingerprint: Fingerprint of the input's files and the options.
+        index: The pages.
+        reports: Reports of all shards.
+        skipped: Pages that were left out.
+
+    Returns:
+        A dict that can be written as JSON: `source`, `origin`, `widths`, `slots`, `dtype`, `counts`, `conversion`.
+    """
+    digest = sum(int(report["digest"], 16) for report in reports) % 2**128
+    counts = {
+        split: {"books": index.books[split]}
+        | {what: sum(report[what][split] for report in reports) for what in ("pages", "panels", "rows")}
+        for split in SPLITS
+    }
+    return {
+        "source": {
+            "embeddings": store.url,
+            "metadata": metadata,
+            # Of the converted vectors themselves: the same for a copy, another chunking or compression.
+            "fingerprint": f"xxh3:{digest:032x}",
+            "store_pages": store.pages,
+        },
+        "origin": _plain(store.attributes),
+        "widths": store.widths,
+        "character_ids": index.has_characters,
+        "slots": store.slots,
+        "dtype": options["dtype"],
+        "counts": counts,
+        "empty_vectors": {
+            name: sum(report["empty_vectors"].get(name, 0) for report in reports) for name in store.arrays
+        },
+        "pages_without_panels": int((index.pages["num_panels"] == 0).sum()),
+        "conversion": {
+            **{key: value for key, value in options.items() if key not in ("dtype", "split_books")},
+            "split_by": "hash of book_id" if options["split_books"] is None else "lists of books",
+            "skipped": len(skipped),
+            "fingerprint": fingerprint,
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def read_provenance(data: Any) -> dict[str, Any]:
+    """The provenance of a converted data set.
+
+    Args:
+        data: Folder of the data set, a `Dataset` or a `DatasetDict`.
+
+    Returns:
+        The dict of `build_provenance`; empty for a data set that was not converted by this package.
+
+    Raises:
+        ComicSeqDataError: The folder's provenance cannot be read.
+    """
+    if isinstance(data, (str, PathLike)):
+        path = Path(data) / PROVENANCE_FILE
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ComicSeqDataError(f"{path} cannot be read ({error}); convert the store again") from error
+    if isinstance(data, dict):
+        data = next(iter(data.values()))
+    try:
+        provenance = json.loads(data.info.description or "{}")
+    except ValueError:
+        return {}
+    return provenance if isinstance(provenance, dict) and "origin" in provenance else {}
+
+
+# Entries of an origin that say what the numbers mean; sizes, seeds and dates differ between parts of one space.
+_MEANING = ("encoder", "fusion", "normalis", "normaliz")
+
+
+def compare_origins(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """Says how the origins of two provenances differ in what makes a vector space: encoders, fusion, normalisation.
+
+    Two synthetic corpora of one world are of the same origin whatever their seeds; their encoders name the world.
+
+    Returns:
+        A sentence such as "encoders is 'a' here and 'b' there", or None where nothing that both state differs.
+    """
+    mine, other = first.get("origin", {}), second.get("origin", {})
+    stated = [key for key in sorted(set(mine) & set(other)) if any(word in key.lower() for word in _MEANING)]
+    differing = [key for key in stated if mine[key] != other[key]]
+    return "; ".join(f"{key} is {mine[key]!r} here and {other[key]!r} there" for key in differing) or None

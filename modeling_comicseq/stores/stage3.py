@@ -1,0 +1,424 @@
+"""Stage 3 stores: opening one, reading it in whole rows of chunks, and checking what was read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import fsspec
+import numpy as np
+import zarr
+from zarr.abc.store import RangeByteRequest
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
+
+from ..errors import ComicSeqDataError
+
+__all__ = [
+    "PAGE_ARRAYS",
+    "PANEL_ARRAYS",
+    "PRESENT",
+    "Block",
+    "ReadFailure",
+    "Stage3Store",
+    "find_bad_masks",
+    "find_bad_vectors",
+]
+
+PANEL_ARRAYS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
+PAGE_ARRAYS = ("page_caption_embeddings",)
+MASK_ARRAYS = ("panel_masks", "panel_mask")
+# A panel always has a fused and a picture vector; one without text has no text vector, which Stage 3 writes as zeros.
+NEVER_ZERO = ("panel_embeddings", "visual_embeddings")
+# Columns of the data set that tell for each panel whether it has a vector of this array.
+PRESENT = {"has_text": "text_embeddings", "has_caption": "caption_embeddings"}
+_BLOSC_HEADER = 16  # bytes
+
+
+class ReadFailure(NamedTuple):
+    """A part of a store that could not be read.
+
+    Attributes:
+        lo: First row that is lost.
+        hi: Row after the last one that is lost.
+        first_slot: Pages whose panels all stand before this slot lost nothing.
+        found: What is wrong, for the message.
+        unsafe: Whether the file must not be decoded at all.
+    """
+
+    lo: int
+    hi: int
+    first_slot: int
+    found: str
+    unsafe: bool = False
+
+
+class Block(NamedTuple):
+    """Whole rows of a store.
+
+    Attributes:
+        lo: First row.
+        hi: Row after the last.
+        arrays: Views of shape (hi - lo, …), valid until the buffers are read into again.
+        failures: What could not be read; the values there mean nothing.
+    """
+
+    lo: int
+    hi: int
+    arrays: dict[str, np.ndarray]
+    failures: list[ReadFailure]
+
+
+@dataclass(frozen=True)
+class Stage3Store:
+    """An opened Stage 3 store whose arrays agree with each other.
+
+    Attributes:
+        url: Where it was opened from, a local path or an fsspec URL.
+        arrays: The vector arrays that it holds, by name.
+        mask: The array that marks the real panels, shape (pages, slots).
+        attributes: What the store's own attributes say, for example its encoders.
+    """
+
+    url: str
+    arrays: dict[str, zarr.Array]
+    mask: zarr.Array
+    attributes: dict[str, Any]
+
+    @classmethod
+    def open(cls, embeddings: str | os.PathLike) -> Stage3Store:
+        """Opens a Zarr store of format 2 or 3 and checks its arrays' names, shapes and dtypes.
+
+        Args:
+            embeddings: Local path of the Zarr group or any fsspec URL.
+
+        Raises:
+            ComicSeqDataError: It is no such store, an array is missing, or shapes disagree.
+        """
+        url = os.fspath(embeddings)
+        try:
+            group = zarr.open_group(url, mode="r")
+        except Exception as error:  # zarr, fsspec and its back ends each have exceptions of their own
+            raise ComicSeqDataError(
+                f"{url} cannot be opened as a Zarr group ({_describe(error)}); {_hint(url)}"
+            ) from error
+        panels = _get(group, "panel_embeddings", url)
+        if panels is None:
+            raise ComicSeqDataError(f"{url} has no array 'panel_embeddings'; write the panel vectors under this name")
+        mask = next((array for name in MASK_ARRAYS if (array := _get(group, name, url)) is not None), None)
+        if mask is None:
+            raise ComicSeqDataError(
+                f"{url} has no array 'panel_masks' (or 'panel_mask'); write the mask of the real panels"
+            )
+        arrays = {"panel_embeddings": panels}
+        for name in PANEL_ARRAYS[1:] + PAGE_ARRAYS:
+            array = _get(group, name, url)
+            if array is not None:
+                arrays[name] = array
+        store = cls(url, arrays, mask, {str(key): value for key, value in group.attrs.items()})
+        store._check_shapes()
+        return store
+
+    def _check_shapes(self) -> None:
+        shape = self.arrays["panel_embeddings"].shape
+        if len(shape) != 3 or 0 in shape:
+            raise ComicSeqDataError(
+                f"{self.url}: panel_embeddings has shape {shape}; it must be (pages, slots, width), none 0"
+            )
+        for name, array in self.arrays.items():
+            leading, ndim = ((shape[0],), 2) if name in PAGE_ARRAYS else (shape[:2], 3)
+            if array.shape[:-1] != leading or array.ndim != ndim or array.shape[-1] == 0:
+                raise ComicSeqDataError(
+                    f"{self.url}: {name} has shape {array.shape} but panel_embeddings {shape}; "
+                    f"it must be ({', '.join(map(str, leading))}, width)"
+                )
+            if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4):
+                raise ComicSeqDataError(
+                    f"{self.url}: {name} has dtype {array.dtype}; store vectors as float16 or float32"
+                )
+        if self.mask.shape != shape[:2]:
+            raise ComicSeqDataError(
+                f"{self.url}: {self.mask.basename} has shape {self.mask.shape} but panel_embeddings {shape}; "
+                f"it must be {shape[:2]}"
+            )
+        if self.mask.dtype.kind not in "biuf":
+            raise ComicSeqDataError(f"{self.url}: {self.mask.basename} has dtype {self.mask.dtype}; store it as bool")
+
+    @property
+    def pages(self) -> int:
+        """Rows of the store."""
+        return self.mask.shape[0]
+
+    @property
+    def slots(self) -> int:
+        """Panel slots of each row."""
+        return self.mask.shape[1]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Width of each vector array."""
+        return {name: array.shape[-1] for name, array in self.arrays.items()}
+
+    @property
+    def bytes_per_page(self) -> int:
+        """Uncompressed bytes of one row over all arrays, padded slots included."""
+        arrays = [*self.arrays.values(), self.mask]
+        return sum(array.dtype.itemsize * int(np.prod(array.shape[1:])) for array in arrays)
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows that can be read without decoding a chunk twice."""
+        return _common_multiple([array.chunks[0] for array in self._panel_arrays()])
+
+    @property
+    def file_rows(self) -> int:
+        """Rows that share files: a shard where the store is sharded, else a chunk."""
+        return _common_multiple([(array.shards or array.chunks)[0] for array in self._panel_arrays()])
+
+    def _panel_arrays(self) -> list[zarr.Array]:
+        # Masks and page vectors are small: decoding their chunks again costs little.
+        return [array for name, array in self.arrays.items() if name in PANEL_ARRAYS]
+
+    def new_buffers(self, rows: int) -> dict[str, np.ndarray]:
+        """Arrays to read blocks of up to `rows` rows into; memory that is used again costs no page faults."""
+        shapes = {name: array for name, array in self.arrays.items()} | {"mask": self.mask}
+        return {name: np.empty((rows, *array.shape[1:]), array.dtype) for name, array in shapes.items()}
+
+    def read(self, lo: int, hi: int, buffers: dict[str, np.ndarray] | None = None) -> Block:
+        """Reads whole rows of all arrays; parts that cannot be read are listed, not raised.
+
+        Args:
+            lo: First row, a multiple of `chunk_rows` for speed.
+            hi: Row after the last.
+            buffers: From `new_buffers`, at least hi - lo rows long; fresh ones where absent.
+
+        Returns:
+            The block; its arrays are the store's vector arrays and "mask".
+
+        Raises:
+            OSError: The storage itself failed (a lost connection, no permission), which is no fault of the data.
+        """
+        buffers = self.new_buffers(hi - lo) if buffers is None else buffers
+        views: dict[str, np.ndarray] = {}
+        failures: list[ReadFailure] = []
+        for name, array in [("mask", self.mask), *self.arrays.items()]:
+            views[name] = buffers[name][: hi - lo]
+            broken = list(self._broken_files(array, lo, hi, slots=name not in PAGE_ARRAYS))
+            failures += broken
+            unsafe = [failure for failure in broken if failure.unsafe]
+            try:
+                if not unsafe:
+                    _read_into(array, lo, hi, views[name])
+                    continue
+            except Exception as error:
+                _raise_if_not_data(error)
+            failures += self._read_by_chunk(array, lo, hi, views[name], unsafe)
+        return Block(lo, hi, views, failures)
+
+    def _read_by_chunk(
+        self, array: zarr.Array, lo: int, hi: int, out: np.ndarray, unsafe: Sequence[ReadFailure]
+    ) -> Iterator[ReadFailure]:
+        step = array.chunks[0]
+        for start in range(lo - lo % step, hi, step):
+            first, last = max(lo, start), min(hi, start + step)
+            faults = [failure for failure in unsafe if failure.lo < last and failure.hi > first]
+            if faults:  # nor are the other chunks of these rows read, which would be the sound slots of some pages
+                yield ReadFailure(first, last, 0, faults[0].found)
+                continue
+            try:
+                _read_into(array, first, last, out[first - lo : last - lo])
+            except Exception as error:
+                _raise_if_not_data(error)
+                key = next(_chunk_files(array, first, last))[0]
+                yield ReadFailure(first, last, 0, f"chunk {key} is damaged ({_describe(error)})")
+
+    def _broken_files(self, array: zarr.Array, lo: int, hi: int, slots: bool) -> Iterator[ReadFailure]:
+        # Zarr reads an absent chunk as fill values, and Blosc one that was cut off as noise, without a word, or it reads
+        # behind the end of the memory and the process is gone.
+        files = list(_chunk_files(array, lo, hi))
+        keys = [key for key, *_ in files]
+        store, blosc = array.store, _is_blosc(array)
+        if isinstance(store, LocalStore):
+            states = [_file_state(os.path.join(store.root, key), blosc) for key in keys]
+        else:
+            states = sync(_states(store, keys, blosc))
+        for state, (key, first, last, slot) in zip(states, files, strict=True):
+            if state:
+                lost = max(lo, first), min(hi, last), slot if slots else 0
+                yield ReadFailure(*lost, f"chunk {key} is {state}", unsafe=state != "missing")
+
+    def fingerprint(self) -> str:
+        """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""
+        digest = hashlib.sha256()
+        for line in _list_files(self.url):
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        for name, array in sorted(self.arrays.items()) + [("mask", self.mask)]:
+            digest.update(f"{name} {array.shape} {array.dtype} {array.chunks}\n".encode())
+        return digest.hexdigest()
+
+
+def _is_blosc(array: zarr.Array) -> bool:
+    """Whether the files of an array are Blosc buffers, in Zarr 2 or 3."""
+    codec = array.compressors[-1] if array.compressors and not array.shards else None
+    return "blosc" in type(codec).__name__.lower()
+
+
+def _file_state(path: str, blosc: bool) -> str:
+    """ "missing", "damaged (…)" or "" for a sound file as far as its size tells."""
+    try:
+        size = os.stat(path).st_size
+        if not blosc:
+            return ""
+        with open(path, "rb") as file:
+            return _blosc_state(size, file.read(_BLOSC_HEADER))
+    except FileNotFoundError:
+        return "missing"
+
+
+def _blosc_state(size: int, header: bytes) -> str:
+    # A Blosc buffer states its length in bytes 12 to 15; the decoder does not check it.
+    stated = int.from_bytes(header[12:], "little")
+    return "" if size == stated else f"damaged (it has {size} of {stated} bytes)"
+
+
+async def _states(store: Any, keys: list[str], blosc: bool) -> list[str]:
+    """As `_file_state`, of files that are elsewhere."""
+
+    async def state(key: str) -> str:
+        if not await store.exists(key):
+            return "missing"
+        if not blosc:
+            return ""
+        header = await store.get(key, default_buffer_prototype(), RangeByteRequest(0, _BLOSC_HEADER))
+        return _blosc_state(await store.getsize(key), header.to_bytes())
+
+    return list(await asyncio.gather(*map(state, keys)))
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _hint(url: str) -> str:
+    inside = os.path.join(url, "stage3_embeddings.zarr")
+    return f"did you mean {inside}?" if os.path.isdir(inside) else "check the path of the Stage 3 store"
+
+
+def _get(group: zarr.Group, name: str, url: str) -> zarr.Array | None:
+    # Asked by name, not listed: stores behind plain HTTP cannot be listed.
+    try:
+        found = group[name]
+    except KeyError:
+        return None
+    except Exception as error:
+        raise ComicSeqDataError(
+            f"{url}: array {name!r} cannot be opened ({_describe(error)}); write it again"
+        ) from error
+    return found if isinstance(found, zarr.Array) else None
+
+
+def _common_multiple(rows: Sequence[int]) -> int:
+    multiple = int(np.lcm.reduce(rows))
+    return multiple if multiple <= 16 * max(rows) else rows[0]
+
+
+def _read_into(array: zarr.Array, lo: int, hi: int, out: np.ndarray) -> None:
+    buffer = default_buffer_prototype().nd_buffer.from_numpy_array(out)
+    array.get_basic_selection((slice(lo, hi),), out=buffer)
+
+
+def _raise_if_not_data(error: Exception) -> None:
+    """Raises what no damaged chunk causes: skipping pages for a lost connection would lose data silently."""
+    storage = isinstance(error, OSError) and (
+        error.errno is not None or isinstance(error, (ConnectionError, TimeoutError))
+    )
+    if storage or isinstance(error, MemoryError):
+        raise error
+
+
+def _chunk_files(array: zarr.Array, lo: int, hi: int) -> Iterator[tuple[str, int, int, int]]:
+    """The files that hold rows lo to hi: key in the store, first row, row after the last, place on the second axis."""
+    size = array.shards or array.chunks
+    grid = [range(lo // size[0], -(-hi // size[0]))]
+    grid += [range(-(-length // step)) for length, step in zip(array.shape[1:], size[1:], strict=True)]
+    for place in itertools.product(*grid):
+        key = array.metadata.encode_chunk_key(place)
+        yield f"{array.path}/{key}", place[0] * size[0], (place[0] + 1) * size[0], place[1] * size[1]
+
+
+def _list_files(url: str) -> Iterator[str]:
+    """One line a file: path, size and whatever tells a rewritten file from the old one."""
+    if "://" not in url and "::" not in url:
+        for folder, folders, files in os.walk(url):
+            folders.sort()
+            inside = os.path.relpath(folder, url)
+            for name in sorted(files):
+                status = os.stat(os.path.join(folder, name))
+                yield f"{inside}/{name} {status.st_size} {status.st_mtime_ns}\n"
+        return
+    system, root = fsspec.core.url_to_fs(url)
+    try:
+        found = system.find(root, detail=True)
+    except (NotImplementedError, OSError):
+        return  # plain HTTP servers cannot be listed
+    for path in sorted(found):
+        info = found[path]
+        version = next(
+            (info[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created") if key in info), ""
+        )
+        yield f"{path} {info.get('size')} {version}\n"
+
+
+def find_bad_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the rows that hold NaN or infinity, and those that are all zero.
+
+    Args:
+        vectors: float16 or float32, shape (rows, width), C-contiguous.
+
+    Returns:
+        Two boolean arrays of shape (rows,): not finite, all zero.
+    """
+    native = vectors.astype(vectors.dtype.newbyteorder("="), copy=False)
+    unsigned, exponent, sign = (
+        (np.uint16, 0x7C00, 0x8000) if native.itemsize == 2 else (np.uint32, 0x7F800000, 1 << 31)
+    )
+    # All bits that are set anywhere in a row, in one pass of memory, several times faster than `isfinite` on float16.
+    bits = np.bitwise_or.reduce(native.view(unsigned), axis=1)
+    zero = (bits & ~unsigned(sign)) == 0
+    # NaN and infinity are the numbers whose exponent is all ones. Several large numbers can set these ones together.
+    not_finite = (bits & unsigned(exponent)) == exponent
+    suspects = np.flatnonzero(not_finite)
+    not_finite[suspects] = ~np.isfinite(native[suspects]).all(axis=1)
+    return not_finite, zero
+
+
+def find_bad_masks(mask: np.ndarray, num_panels: np.ndarray) -> Iterator[tuple[int, str, str]]:
+    """Finds pages whose mask is not a run of ones as long as the page has panels.
+
+    Args:
+        mask: Rows of the mask as stored, shape (pages, slots).
+        num_panels: Panels of each page by the metadata, shape (pages,).
+
+    Yields:
+        Position of the page, what was found, and the remedy.
+    """
+    real = mask != 0
+    counts = real.sum(axis=1)
+    odd = ((mask != 0) & (mask != 1)).any(axis=1)
+    holes = (real[:, 1:] > real[:, :-1]).any(axis=1)
+    for page in np.flatnonzero(odd | holes | (counts != num_panels)):
+        if odd[page]:
+            value = mask[page][(mask[page] != 0) & (mask[page] != 1)][0]
+            yield int(page), f"the mask holds {value}", "write 1 for real panels and 0 for empty slots"
+        elif counts[page] != num_panels[page]:
+            found = f"num_panels is {num_panels[page]} but the mask marks {counts[page]}"
+            yield int(page), found, "make the metadata and the mask agree"
+        else:
+            marks = "".join("1" if one else "0" for one in real[page])
+            yield int(page), f"the mask has a hole ({marks})", "move the panels to the first slots"

@@ -1,0 +1,261 @@
+"""Reads the vectors of a Stage 5 store, or of a Stage 3 store beside it for comparison, together with their pages."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+import numpy as np
+import zarr
+
+from ..errors import ComicSeqDataError
+from .metadata import PageProblem, iter_entries, parse_entry
+from .stage3 import MASK_ARRAYS, Stage3Store
+from .stage5 import metadata_beside
+
+__all__ = [
+    "Pages",
+    "VectorStore",
+    "find_metadata",
+    "folder_beside",
+    "is_url",
+    "mean_panels",
+    "metadata_version",
+    "read_pages",
+]
+
+_BLOCK_BYTES = 1 << 26  # a block of vectors that is read at once has about so many
+_PANELS = {5: "contextualized_panels", 3: "panel_embeddings"}
+
+
+class Pages(NamedTuple):
+    """Which page each row of a store holds; None for a row that the metadata does not name.
+
+    Attributes:
+        ids: `canonical_id` of each row's page, or its book and name.
+        books: Its book.
+    """
+
+    ids: list[str | None]
+    books: list[str | None]
+
+
+@dataclass(frozen=True)
+class VectorStore:
+    """The panel and strip vectors of a store.
+
+    Attributes:
+        url: Where it was opened from, a local path or an fsspec URL.
+        stage: 5, or 3 where the strip vector of a page is the mean of its panels.
+        panels: Panel vectors (pages, slots, D).
+        strips: Strip vectors (pages, D), None in Stage 3.
+        mask: Which slots hold panels (pages, slots).
+    """
+
+    url: str
+    stage: int
+    panels: zarr.Array
+    strips: zarr.Array | None
+    mask: zarr.Array
+
+    @classmethod
+    def open(cls, url: str | os.PathLike) -> VectorStore:
+        """Opens a store of Zarr format 2 or 3, and checks that its arrays belong together.
+
+        Raises:
+            ComicSeqDataError: It is no such store, is empty, lacks an array, or their shapes disagree.
+        """
+        url = os.fspath(url)
+        try:
+            group = zarr.open_group(url, mode="r")
+        except Exception as error:  # zarr, fsspec and its back ends each have exceptions of their own
+            raise ComicSeqDataError(
+                f"{url} cannot be opened as a Zarr group ({type(error).__name__}: {error}); "
+                "give a store of `comicseq encode` or of Stage 3"
+            ) from error
+        stage = next((stage for stage, name in _PANELS.items() if _get(group, name) is not None), None)
+        if stage is None:
+            raise ComicSeqDataError(
+                f"{url} has neither 'contextualized_panels' (Stage 5) nor 'panel_embeddings' (Stage 3); "
+                "give a store of `comicseq encode` or of Stage 3"
+            )
+        mask = next((array for name in MASK_ARRAYS if (array := _get(group, name)) is not None), None)
+        strips = _get(group, "strip_embeddings") if stage == 5 else None
+        lacking = "panel_masks" if mask is None else "strip_embeddings" if stage == 5 and strips is None else None
+        if lacking or mask is None:
+            raise ComicSeqDataError(f"{url} has no array {lacking!r}; encode the corpus again")
+        store = cls(url, stage, _get(group, _PANELS[stage]), strips, mask)
+        store._check_shapes()
+        return store
+
+    def _check_shapes(self) -> None:
+        shape = self.panels.shape
+        if len(shape) != 3 or 0 in shape:
+            raise ComicSeqDataError(
+                f"{self.url} is empty: {_PANELS[self.stage]} has shape {shape}, which must be (pages, slots, width)"
+            )
+        expected = [(self.mask, shape[:2])] + ([(self.strips, (shape[0], shape[2]))] if self.strips else [])
+        for array, wanted in expected:
+            if array.shape != wanted:
+                raise ComicSeqDataError(
+                    f"{self.url}: {array.basename} has shape {array.shape} but {_PANELS[self.stage]} {shape}; "
+                    f"it must be {wanted}"
+                )
+        for array in filter(None, (self.panels, self.strips)):
+            if array.dtype.kind != "f":
+                raise ComicSeqDataError(
+                    f"{self.url}: {array.basename} has dtype {array.dtype}; store vectors as float16 or float32"
+                )
+
+    @property
+    def pages(self) -> int:
+        """Rows of the store."""
+        return self.panels.shape[0]
+
+    @property
+    def slots(self) -> int:
+        """Panel slots of each row."""
+        return self.panels.shape[1]
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors."""
+        return self.panels.shape[2]
+
+    def blocks(self, level: str) -> Iterator[tuple[int, int]]:
+        """Row ranges to read one after the other, in whole chunks as far as memory allows."""
+        array = self.strips if level == "strip" and self.strips is not None else self.panels
+        row_bytes = 4 * int(np.prod(array.shape[1:]))
+        chunk = array.chunks[0]
+        step = max(chunk, _BLOCK_BYTES // row_bytes // chunk * chunk)
+        for lo in range(0, self.pages, step):
+            yield lo, min(lo + step, self.pages)
+
+    def read_panels(self, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+        """Panel vectors of rows lo to hi `(rows, slots, D)` and which of them are real `(rows, slots)`."""
+        return self._read(self.panels, lo, hi), self.read_mask(lo, hi)
+
+    def read_mask(self, lo: int, hi: int) -> np.ndarray:
+        """Which slots of rows lo to hi hold a panel `(rows, slots)`."""
+        return self._read(self.mask, lo, hi) != 0
+
+    def read_strips(self, lo: int, hi: int) -> np.ndarray:
+        """Strip vectors of rows lo to hi as float32 `(rows, D)`; NaN for a page without panels."""
+        if self.strips is not None:
+            strips = self._read(self.strips, lo, hi).astype(np.float32)
+            strips[~self.read_mask(lo, hi).any(axis=1)] = np.nan
+            return strips
+        return mean_panels(*self.read_panels(lo, hi))
+
+    def _read(self, array: zarr.Array, lo: int, hi: int) -> np.ndarray:
+        try:
+            return np.asarray(array[lo:hi])
+        except Exception as error:
+            raise ComicSeqDataError(
+                f"{self.url}: rows {lo} to {hi - 1} of {array.basename} cannot be read "
+                f"({type(error).__name__}: {error}); encode the corpus again"
+            ) from error
+
+    def fingerprint(self) -> str:
+        """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""
+        arrays = {"panels": self.panels} | ({"strips": self.strips} if self.strips else {})
+        return Stage3Store(self.url, arrays, self.mask, {}).fingerprint()
+
+
+def _get(group: zarr.Group, name: str) -> Any:
+    # Asked by name, not listed: stores behind plain HTTP cannot be listed.
+    try:
+        found = group[name]
+    except KeyError:
+        return None
+    return found if isinstance(found, zarr.Array) else None
+
+
+def mean_panels(panels: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Mean of the real ones of `panels` (rows, slots, D) as float32 `(rows, D)`; NaN where there is none."""
+    sums = np.where(real[..., None], panels, 0).sum(axis=1, dtype=np.float32)
+    counts = real.sum(axis=1)[:, None]
+    return np.where(counts, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is an fsspec URL and no local path."""
+    return "://" in path or "::" in path
+
+
+def find_metadata(store: VectorStore, metadata: str | None) -> str:
+    """The metadata of a store: as given, or the file beside it that `metadata_beside` names.
+
+    Raises:
+        ComicSeqDataError: None was given and none is there.
+    """
+    if metadata is not None:
+        return metadata
+    path = metadata_beside(store.url)
+    system, inside = fsspec.core.url_to_fs(path)
+    if not system.exists(inside):
+        raise ComicSeqDataError(f"{store.url} has no {path} beside it: name its metadata with --metadata")
+    return path
+
+
+def metadata_version(path: str) -> str:
+    """What tells a rewritten metadata file from the old one: its size and time, as its storage states them."""
+    try:
+        system, inside = fsspec.core.url_to_fs(path)
+        info = system.info(inside)
+    except (OSError, ImportError, ValueError) as error:
+        raise ComicSeqDataError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); check the path of the metadata"
+        ) from error
+    keys = ("size", "mtime", "ETag", "etag", "LastModified", "created")
+    return hashlib.sha256(str([(key, str(info[key])) for key in keys if key in info]).encode()).hexdigest()
+
+
+def read_pages(metadata: str, store: VectorStore) -> Pages:
+    """Which page each row of the store holds.
+
+    Args:
+        metadata: Path or URL of the metadata, a JSON list with one object a page.
+        store: The store.
+
+    Raises:
+        ComicSeqDataError: The metadata cannot be read, or names a row twice or one that the store does not have.
+    """
+    ids: list[str | None] = [None] * store.pages
+    books: list[str | None] = [None] * store.pages
+    names: dict[str, str] = {}  # one string a book, not one a page
+    for number, entry in enumerate(iter_entries(metadata)):
+        try:
+            page = parse_entry(entry)
+        except PageProblem as problem:
+            raise ComicSeqDataError(f"{metadata}: entry {number}: {problem}") from None
+        if page.row >= store.pages:
+            raise ComicSeqDataError(
+                f"{metadata}: page {page.canonical_id!r} has sequence_index {page.row} but {store.url} has rows 0 to"
+                f" {store.pages - 1}: name the metadata of this store"
+            )
+        if ids[page.row] is not None:
+            raise ComicSeqDataError(
+                f"{metadata}: sequence_index {page.row} stands twice ({ids[page.row]!r}, {page.canonical_id!r}): give"
+                " each page its own row"
+            )
+        ids[page.row] = page.canonical_id
+        books[page.row] = names.setdefault(page.book_id, page.book_id)
+    return Pages(ids, books)
+
+
+def folder_beside(store: VectorStore, ending: str, option: str) -> Path:
+    """`STORE` without `.zarr` and with `ending`, the default place of what is made from a store.
+
+    Raises:
+        ComicSeqDataError: The store is remote, and `option` must name a local folder.
+    """
+    if is_url(store.url):
+        raise ComicSeqDataError(f"{store.url} is not on this machine: name a local folder with {option}")
+    path = Path(os.path.abspath(store.url))
+    return path.with_name(path.name.removesuffix(".zarr") + ending)

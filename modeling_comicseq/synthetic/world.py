@@ -1,0 +1,444 @@
+"""The synthetic corpus: comics drawn from a linear-Gaussian world, written as a Stage 3 store.
+
+Every vector of a book is a linear map of Gaussian variables, so the exact answer to any question about the corpus can
+be computed (`modeling_comicseq.synthetic.optimum`). docs/synthetic_corpus.md holds the formulas.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import zarr
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import ComicSeqDataError
+
+FORMAT = "comicseq-synthetic-1"
+ATTRIBUTE = "synthetic"
+Channel = Literal["panel", "visual", "text", "caption"]
+CHANNELS: tuple[Channel, ...] = ("panel", "visual", "text", "caption")
+
+
+class Shares(NamedTuple):
+    """How the unit variance of one kind of vector divides over its sources; the four add up to 1."""
+
+    style: float
+    scene: float
+    action: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class SyntheticWorld:
+    """The parameters of the generative model; equal parameters are the same world, whatever the corpus' seed and size.
+
+    Attributes:
+        width: Length of every stored vector (P = V = T = C), at least twice the latent dimension.
+        style_dim: Dimension of a book's latent.
+        scene_dim: Dimension of a page's latent.
+        angles: Degrees by which each two-dimensional block of the action state turns from one panel to the next.
+        damping: Share of the action state that survives a step, in (0, 1).
+        surprise: Share of a panel's action variance that no other panel tells anything about, in [0, 1). Picture, text
+            and caption all show it.
+        visual: Variance shares of the picture-only vectors.
+        text: Variance shares of the text-only vectors.
+        caption: Variance shares of the panel captions.
+        page_lengths: (panels on a page, probability) pairs.
+        pages_per_book: Fewest and most pages of a book; uniform between.
+        maps_seed: Seed of the orthonormal maps into the stored width.
+    """
+
+    width: int = 512
+    style_dim: int = 5
+    scene_dim: int = 2
+    angles: tuple[float, ...] = (40.0, 110.0)
+    damping: float = 0.97
+    surprise: float = 0.15
+    visual: Shares = Shares(style=0.25, scene=0.15, action=0.30, noise=0.30)
+    text: Shares = Shares(style=0.30, scene=0.15, action=0.25, noise=0.30)
+    caption: Shares = Shares(style=0.20, scene=0.25, action=0.25, noise=0.30)
+    page_lengths: tuple[tuple[int, float], ...] = (
+        (2, 0.04),
+        (3, 0.08),
+        (4, 0.16),
+        (5, 0.20),
+        (6, 0.20),
+        (7, 0.16),
+        (8, 0.10),
+        (9, 0.06),
+    )
+    pages_per_book: tuple[int, int] = (8, 20)
+    maps_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses parameters that describe no world."""
+        if self.width < 2 * self.latent_dim:
+            raise ComicSeqDataError(
+                f"width is {self.width}, but picture and text need {2 * self.latent_dim} dimensions: "
+                "use a larger width or fewer latent dimensions."
+            )
+        if not 0 < self.damping < 1:
+            raise ComicSeqDataError(f"damping is {self.damping}, but a stationary action needs a value in (0, 1).")
+        if not 0 <= self.surprise < 1:
+            raise ComicSeqDataError(f"surprise is {self.surprise}, but has to be in [0, 1).")
+        for name in ("visual", "text", "caption"):
+            shares = getattr(self, name)
+            if min(shares) < 0 or shares[3] == 0 or abs(sum(shares) - 1) > 1e-9:
+                raise ComicSeqDataError(
+                    f"{name} is {tuple(shares)}, but variance shares are non-negative, add up to 1 and leave some noise."
+                )
+        if abs(sum(p for _, p in self.page_lengths) - 1) > 1e-9 or min(n for n, _ in self.page_lengths) < 1:
+            raise ComicSeqDataError(f"page_lengths is {self.page_lengths}, but its probabilities have to add up to 1.")
+        if not 1 <= self.pages_per_book[0] <= self.pages_per_book[1]:
+            raise ComicSeqDataError(f"pages_per_book is {self.pages_per_book}, but has to be (fewest, most).")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the parameters: vectors of worlds with one digest can be compared."""
+        return _digest({"format": FORMAT, "world": asdict(self)})
+
+    @property
+    def action_dim(self) -> int:
+        """Dimension of a panel's action state: two for each angle."""
+        return 2 * len(self.angles)
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimension of everything a panel's vectors read: style, scene and action."""
+        return self.style_dim + self.scene_dim + self.action_dim
+
+    @property
+    def max_panels(self) -> int:
+        """Panels on the longest page."""
+        return max(n for n, _ in self.page_lengths)
+
+    @cached_property
+    def _modality_maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Orthonormal columns (P, L) of pictures and of text, orthogonal to each other."""
+        draw = np.random.default_rng(self.maps_seed).standard_normal((self.width, 2 * self.latent_dim))
+        q, r = np.linalg.qr(draw)
+        q *= np.sign(np.diag(r))  # makes the decomposition unique, so that any LAPACK gives these maps
+        return q[:, : self.latent_dim], q[:, self.latent_dim :]
+
+    def map_of(self, channel: Channel) -> np.ndarray:
+        """Orthonormal map (width, observed dimension) of the stored vectors of a kind: stored = map @ observed."""
+        visual, text = self._modality_maps
+        if channel == "panel":
+            return np.concatenate([visual, text], axis=1)
+        return {"visual": visual, "text": text, "caption": (visual + text) / np.sqrt(2)}[channel]
+
+    def observe(self, vectors: np.ndarray, channel: Channel) -> np.ndarray:
+        """Stored vectors (..., width) back to the low-dimensional observation (..., observed dimension), in float64."""
+        return np.asarray(vectors, dtype=np.float64) @ self.map_of(channel)
+
+    def _shares_to_loading(self, shares: Shares) -> np.ndarray:
+        dims = (self.style_dim, self.scene_dim, self.action_dim)
+        return np.concatenate([np.full(d, np.sqrt(s / d)) for d, s in zip(dims, shares[:3], strict=True)])
+
+    def loading(self, channel: Channel) -> np.ndarray:
+        """Matrix (observed dimension, latent_dim) that reads a panel's latent."""
+        if channel == "panel":
+            return np.concatenate([self.loading("visual"), self.loading("text")]) / np.sqrt(2)
+        loading = np.diag(self._shares_to_loading(getattr(self, channel)))
+        if channel == "caption":
+            # Captions tell the action in words of their own: a quarter turn in each block, so that the cosine with
+            # the panel sees style and scene only.
+            turn = np.eye(self.latent_dim)
+            start = self.style_dim + self.scene_dim
+            turn[start:, start:] = np.kron(np.eye(len(self.angles)), [[0.0, -1.0], [1.0, 0.0]])
+            loading = loading @ turn
+        return loading
+
+    def noise(self, channel: Channel) -> np.ndarray:
+        """Noise variances (observed dimension,) of a kind of vector."""
+        if channel == "panel":
+            return np.concatenate([self.noise("visual"), self.noise("text")]) / 2
+        return np.full(self.latent_dim, getattr(self, channel).noise / self.latent_dim)
+
+    def action_step(self) -> np.ndarray:
+        """The damped rotation (action_dim, action_dim) of one panel: E[x_{t+1} | x_t] = step @ x_t."""
+        step = np.zeros((self.action_dim, self.action_dim))
+        for i, angle in enumerate(np.deg2rad(self.angles)):
+            step[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [
+                [np.cos(angle), -np.sin(angle)],
+                [np.sin(angle), np.cos(angle)],
+            ]
+        return self.damping * step
+
+    def action_covariance(self, lag: int) -> np.ndarray:
+        """Covariance (action_dim, action_dim) of the shown action of a panel with that of the panel `lag` before it."""
+        if lag == 0:
+            return np.eye(self.action_dim)
+        power = np.linalg.matrix_power(self.action_step(), abs(lag))
+        return (1 - self.surprise) * (power if lag > 0 else power.T)
+
+
+DEMO_WORLD = SyntheticWorld()
+
+
+@dataclass(frozen=True)
+class SyntheticCorpus:
+    """A world together with the seed and the number of books drawn from it.
+
+    Books depend on (world, seed, book number) only, so a larger corpus begins with the books of a smaller one.
+    """
+
+    world: SyntheticWorld = DEMO_WORLD
+    seed: int = 0
+    num_books: int = 240
+
+    def __post_init__(self) -> None:
+        """Refuses a corpus without books or with a seed that NumPy does not take."""
+        if self.num_books < 1:
+            raise ComicSeqDataError(f"num_books is {self.num_books}, but a corpus has at least one book.")
+        if self.seed < 0:
+            raise ComicSeqDataError(f"seed is {self.seed}, but has to be 0 or more.")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the parameters, the seed and the size: another fingerprint is another corpus."""
+        return _digest({"format": FORMAT, "world": asdict(self.world), "seed": self.seed, "num_books": self.num_books})
+
+    def provenance(self) -> dict[str, Any]:
+        """JSON-ready description that `from_provenance` reads back."""
+        return {
+            "format": FORMAT,
+            "world": json.loads(json.dumps(asdict(self.world))),
+            "seed": self.seed,
+            "num_books": self.num_books,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_provenance(cls, provenance: Mapping[str, Any]) -> SyntheticCorpus:
+        """Rebuilds the corpus from a store's attributes or from a data set's provenance.
+
+        Args:
+            provenance: What `provenance()` returned, or any nesting of mappings that holds it under "synthetic".
+
+        Raises:
+            ComicSeqDataError: If there is no such description in it, or its fingerprint is not that of its content.
+        """
+        found = _find_description(provenance)
+        if found is None:
+            raise ComicSeqDataError(
+                f'the provenance holds no "{ATTRIBUTE}" entry of format {FORMAT}, so the optimum is unknown: '
+                "exact answers exist for data that `comicseq synthesize` wrote."
+            )
+        world = dict(found["world"])
+        for name in ("visual", "text", "caption"):
+            world[name] = Shares(*world[name])
+        world["angles"] = tuple(world["angles"])
+        world["page_lengths"] = tuple((int(n), float(p)) for n, p in world["page_lengths"])
+        world["pages_per_book"] = tuple(world["pages_per_book"])
+        corpus = cls(SyntheticWorld(**world), seed=found["seed"], num_books=found["num_books"])
+        if corpus.fingerprint != found["fingerprint"]:
+            raise ComicSeqDataError(
+                f"the corpus' fingerprint is {corpus.fingerprint[:12]}, but its provenance says "
+                f"{found['fingerprint'][:12]}: the description was changed, synthesize the corpus again."
+            )
+        return corpus
+
+    def book_id(self, book: int) -> str:
+        """The name of a book, distinct between seeds."""
+        return f"synthetic-{self.seed}-{book:06d}"
+
+    def page_sizes(self, book: int) -> np.ndarray:
+        """Panels (pages,) of every page of a book."""
+        return self._sizes(self._generator(book))
+
+    def book_vectors(self, book: int) -> dict[Channel, list[np.ndarray]]:
+        """All vectors of a book.
+
+        Returns:
+            For each kind of vector one float32 array (panels, width) a page.
+        """
+        world, rng = self.world, self._generator(book)
+        sizes = self._sizes(rng)
+        pages, longest = len(sizes), world.max_panels
+        style = rng.standard_normal(world.style_dim)
+        scene = rng.standard_normal((pages, world.scene_dim))
+        shocks = rng.standard_normal((pages, longest, world.action_dim))
+        surprises = rng.standard_normal((pages, longest, world.action_dim))
+        noises = rng.standard_normal((3, pages, longest, world.latent_dim))
+
+        action = np.empty_like(shocks)
+        action[:, 0] = shocks[:, 0]  # the stationary distribution is the standard normal one
+        step, rest = world.action_step().T, np.sqrt(1 - world.damping**2)
+        for t in range(1, longest):
+            action[:, t] = action[:, t - 1] @ step + rest * shocks[:, t]
+        action = np.sqrt(1 - world.surprise) * action + np.sqrt(world.surprise) * surprises
+        latent = np.concatenate(
+            [
+                np.broadcast_to(style, (pages, longest, world.style_dim)),
+                np.broadcast_to(scene[:, None], (pages, longest, world.scene_dim)),
+                action,
+            ],
+            axis=-1,
+        )
+        real = np.arange(longest) < sizes[:, None]
+        latent, noises = latent[real], noises[:, real]
+        channels: tuple[Channel, ...] = ("visual", "text", "caption")
+        stored: dict[Channel, np.ndarray] = {}
+        for channel, noise in zip(channels, noises, strict=True):
+            observed = latent @ world.loading(channel).T + np.sqrt(world.noise(channel)) * noise
+            stored[channel] = observed.astype(np.float32) @ world.map_of(channel).T.astype(np.float32)
+        stored["panel"] = (stored["visual"] + stored["text"]) / np.float32(np.sqrt(2))
+        ends = np.cumsum(sizes)[:-1]
+        return {channel: np.split(vectors, ends) for channel, vectors in stored.items()}
+
+    def _generator(self, book: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, book])
+
+    def _sizes(self, rng: np.random.Generator) -> np.ndarray:
+        fewest, most = self.world.pages_per_book
+        pages = int(rng.integers(fewest, most + 1))
+        lengths, probabilities = zip(*self.world.page_lengths, strict=True)
+        return rng.choice(np.array(lengths), size=pages, p=probabilities)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _find_description(provenance: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if provenance.get("format") == FORMAT:
+        return provenance
+    for value in provenance.values():
+        if isinstance(value, Mapping) and (found := _find_description(value)) is not None:
+            return found
+    return None
+
+
+def synthesize(
+    output: str | os.PathLike[str],
+    *,
+    num_books: int = 240,
+    seed: int = 0,
+    world: SyntheticWorld = DEMO_WORLD,
+    slots: int = 16,
+    dtype: Literal["float16", "float32"] = "float16",
+    rows_per_chunk: int = 256,
+    chunks_per_shard: int = 4,
+    progress: bool = True,
+) -> SyntheticCorpus:
+    """Writes a corpus as a Stage 3 store; memory is that of one shard, whatever the number of books.
+
+    Args:
+        output: Folder to create, with `stage3_embeddings.zarr` (Zarr 3) and `stage3_metadata.json` in it.
+        num_books: Number of books; a book has `world.pages_per_book` pages.
+        seed: Seed of the books.
+        world: The generative model.
+        slots: Panel slots a page; those after a page's last panel hold garbage, as in stores of the field.
+        dtype: Precision of the vectors. float16 is far finer than the world's noise.
+        rows_per_chunk: Pages in a chunk.
+        chunks_per_shard: Chunks in a file.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The corpus, whose `provenance()` also stands in the store's attributes.
+
+    Raises:
+        ComicSeqDataError: If `output` exists, or pages do not fit `slots`.
+    """
+    output = Path(output)
+    corpus = SyntheticCorpus(world, seed=seed, num_books=num_books)
+    if output.exists():
+        raise ComicSeqDataError(f"{output} exists: choose another --output or remove it first.")
+    if slots < world.max_panels:
+        raise ComicSeqDataError(f"slots is {slots}, but pages have up to {world.max_panels} panels: use more slots.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    try:
+        beside.mkdir()
+        _write_store(beside, corpus, slots, np.dtype(dtype), rows_per_chunk, chunks_per_shard, progress)
+        beside.rename(output)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return corpus
+
+
+def _write_store(
+    folder: Path, corpus: SyntheticCorpus, slots: int, dtype: np.dtype, rows: int, per_shard: int, progress: bool
+) -> None:
+    width = corpus.world.width
+    pages = sum(len(corpus.page_sizes(book)) for book in range(corpus.num_books))
+    rows = min(rows, pages)
+    shard = rows * min(per_shard, -(-pages // rows))
+    root = zarr.create_group(
+        folder / "stage3_embeddings.zarr",
+        zarr_format=3,
+        attributes={
+            ATTRIBUTE: corpus.provenance(),
+            "encoders": dict.fromkeys(("visual", "text", "caption"), f"{FORMAT}/{corpus.world.digest[:16]}"),
+            "fusion": "(visual + text) / sqrt(2)",
+            "normalisation": "none",
+        },
+    )
+    arrays = {
+        channel: root.create_array(
+            f"{channel}_embeddings",
+            shape=(pages, slots, width),
+            chunks=(rows, slots, width),
+            shards=(shard, slots, width),
+            dtype=dtype,
+        )
+        for channel in CHANNELS
+    }
+    masks = root.create_array("panel_masks", shape=(pages, slots), chunks=(shard, slots), dtype=bool)
+    # One garbage page serves all padding: readers that do not look at the mask fail loudly on values this large.
+    garbage = (50 * np.random.default_rng([corpus.seed, 2**32 - 1]).standard_normal((slots, width))).astype(dtype)
+    columns = [
+        TextColumn("synthesizing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("pages"),
+        TimeRemainingColumn(),
+    ]
+    with (
+        (folder / "stage3_metadata.json").open("w", encoding="utf-8") as metadata,
+        Progress(*columns, disable=not progress) as bar,
+    ):
+        task = bar.add_task("pages", total=pages)
+        buffers = {channel: np.empty((shard, slots, width), dtype) for channel in CHANNELS}
+        mask = np.empty((shard, slots), bool)
+        start = filled = 0
+        for index, (entry, vectors) in enumerate(_pages(corpus)):
+            panels = entry["num_panels"]
+            for channel, buffer in buffers.items():
+                buffer[filled, :panels] = vectors[channel]
+                buffer[filled, panels:] = garbage[panels:]
+            mask[filled] = np.arange(slots) < panels
+            metadata.write("[\n" if index == 0 else ",\n")
+            metadata.write(json.dumps({"sequence_index": index, **entry}))
+            filled += 1
+            if filled == shard or index == pages - 1:
+                for channel, buffer in buffers.items():
+                    arrays[channel][start : start + filled] = buffer[:filled]
+                masks[start : start + filled] = mask[:filled]
+                start, filled = start + filled, 0
+                bar.update(task, completed=start)
+        metadata.write("\n]\n")
+
+
+def _pages(corpus: SyntheticCorpus) -> Iterator[tuple[dict[str, Any], dict[Channel, np.ndarray]]]:
+    for book in range(corpus.num_books):
+        vectors, book_id = corpus.book_vectors(book), corpus.book_id(book)
+        for page, panels in enumerate(vectors["panel"]):
+            page_name = f"p{page:03d}.png"
+            entry = {
+                "book_id": book_id,
+                "page_name": page_name,
+                "canonical_id": f"{book_id}/{page_name}",
+                "num_panels": len(panels),
+            }
+            yield entry, {channel: pages[page] for channel, pages in vectors.items()}

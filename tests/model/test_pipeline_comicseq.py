@@ -1,0 +1,270 @@
+"""The pipelines beside direct calls of the model: every kind of input, batches, and what they refuse."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch.testing import assert_close
+from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from modeling_comicseq import ComicSeqForPreTraining
+from tests.model_inputs import CLASSES, build, example
+
+TASKS = {
+    "comic-strip-embedding": "encoder",
+    "comic-panel-picking": "panel_picking",
+    "comic-visual-closure": "visual_closure",
+    "comic-text-closure": "text_closure",
+    "comic-text-cloze": "text_cloze",
+    "comic-reading-order": "reading_order",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name in ("pretraining", "panel_picking", "encoder"):
+        build(name).save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipelines(folder):
+    return {task: pipeline(task, model=str(folder / "pretraining")) for task in TASKS}
+
+
+def questions(name: str) -> list[dict[str, np.ndarray]]:
+    """The rows of the example of a class, each with its real panels and candidates only."""
+    inputs = example(name)
+    masks = {"attention_mask": ("panel_embeddings", "text_embeddings"), "candidate_mask": ("candidate_",)}
+    rows = []
+    for row in range(3):
+        question = {}
+        for field, values in inputs.items():
+            if field in ("labels", *masks):
+                continue
+            question[field] = values[row]
+            for mask, fields in masks.items():
+                if mask in inputs and field.startswith(fields):
+                    question[field] = values[row][inputs[mask][row] == 1]
+            question[field] = question[field].numpy() if question[field].ndim else int(question[field])
+        rows.append(question)
+    return rows
+
+
+def direct(name: str, model) -> torch.Tensor:
+    inputs = {field: value for field, value in example(name).items() if field != "labels"}
+    with torch.no_grad():
+        outputs = model(**inputs)
+    return outputs.pooler_output if name == "encoder" else outputs.logits
+
+
+def assert_same_answers(actual, expected) -> None:
+    for each, other in zip(actual, expected, strict=True):
+        if isinstance(each, np.ndarray):
+            np.testing.assert_allclose(each, other, atol=1e-6)
+        elif "order" in each:
+            assert each["order"] == other["order"] and each["score"] == pytest.approx(other["score"], abs=1e-6)
+        else:
+            assert each["index"] == other["index"] and each["score"] == max(each["scores"])
+            assert each["scores"] == pytest.approx(other["scores"], abs=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_answers_are_the_models(task, folder, pipelines):
+    """One by one and in batches that mix lengths and numbers of candidates."""
+    name = TASKS[task]
+    model = CLASSES[name].from_pretrained(folder / "pretraining").eval()
+    logits, asked = direct(name, model), questions(name)
+    for batch_size in (1, 2, 3):
+        answers = pipelines[task](asked, batch_size=batch_size)
+        for answer, row, question in zip(answers, logits, asked, strict=True):
+            if name == "encoder":
+                assert answer.dtype == np.float32
+                np.testing.assert_allclose(answer, row.numpy(), atol=1e-6)
+            elif name == "reading_order":
+                count = len(question["panel_embeddings"])
+                panels = torch.from_numpy(question["panel_embeddings"])[None]
+                order = torch.tensor(answer["order"])
+                assert torch.equal(order, model.predict_order(panels)[0])
+                expected = row[:count, :count].sigmoid()[order[:-1], order[1:]].mean()
+                assert answer["score"] == pytest.approx(float(expected), abs=1e-6)
+            else:
+                count = len(question.get("candidate_embeddings", question.get("candidate_text_embeddings")))
+                scores = torch.tensor(answer["scores"])
+                assert_close(scores, row[:count].softmax(0), atol=1e-6, rtol=0)
+                assert answer["index"] == int(scores.argmax()) and answer["score"] == float(scores.max())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_kind_of_input(task, pipelines):
+    """Nested lists, float64 and float16 arrays, tensors, lists of tensors, rows as a converted data set has them."""
+    asked = questions(TASKS[task])[1]
+    half = {name: value if isinstance(value, int) else value.astype(np.float16) for name, value in asked.items()}
+    expected = [pipelines[task](half)]
+
+    def convert(change):
+        return {name: value if isinstance(value, int) else change(value) for name, value in half.items()}
+
+    for change in (
+        np.ndarray.tolist,
+        lambda value: value.astype(np.float64),
+        lambda value: value.astype(">f4"),
+        torch.from_numpy,
+        lambda value: list(torch.from_numpy(value)) if value.ndim == 2 else torch.from_numpy(value),
+        lambda value: value.reshape(-1).tolist(),
+    ):
+        assert_same_answers([pipelines[task](convert(change))], expected)
+        assert_same_answers(pipelines[task]([convert(change)]), expected)
+    asked = {**half, "panel_embeddings": torch.from_numpy(half["panel_embeddings"]).requires_grad_()}
+    assert_same_answers([pipelines[task](asked)], expected)
+
+
+def test_pages_need_no_dictionary(pipelines):
+    pages = [question["panel_embeddings"] for question in questions("encoder")]
+    embed = pipelines["comic-strip-embedding"]
+    expected = embed([{"panel_embeddings": page} for page in pages])
+    assert_same_answers(embed(pages, batch_size=2), expected)
+    assert_same_answers([embed(pages[0])], expected[:1])
+    assert_same_answers([embed(pages[0].tolist())], expected[:1])
+    assert_same_answers([embed(list(pages[0]))], expected[:1])
+    assert_same_answers(embed([pages[0].tolist(), pages[1]]), expected[:2])
+    assert_same_answers(embed(np.stack([pages[0], pages[0]])), [expected[0], expected[0]])
+    assert_same_answers(list(embed((page for page in pages), batch_size=2)), expected)
+    rows = Dataset.from_dict({"panel_embeddings": [page.reshape(-1).tolist() for page in pages]})
+    assert_same_answers(list(embed(KeyDataset(rows, "panel_embeddings"), batch_size=2)), expected)
+    assert embed([]) == []
+    panels = embed(pages[1], return_panels=True)
+    assert panels["contextualized_panels"].shape == (len(pages[1]), 32)
+    np.testing.assert_allclose(panels["strip_embedding"], expected[1], atol=1e-6)
+
+
+def test_text_cloze_with_and_without_pictures_in_one_batch(pipelines):
+    asked = questions("text_cloze")
+    del asked[1]["visual_embedding"]
+    cloze = pipelines["comic-text-cloze"]
+    assert_same_answers(cloze(asked, batch_size=3), [cloze(each) for each in asked])
+
+
+@pytest.mark.parametrize(("task", "modality", "width"), [("visual", "visual", 16), ("text", "text", 20)])
+def test_closure_on_one_modality(task, modality, width, folder, pipelines):
+    rng = np.random.default_rng(0)
+    pages = [
+        {"panel_embeddings": rng.normal(size=(count, width)), "candidate_embeddings": rng.normal(size=(3, width))}
+        for count in (2, 4)
+    ]
+    answers = pipelines[f"comic-{task}-closure"](pages, batch_size=2, modality=modality)
+    model = CLASSES[f"{task}_closure"].from_pretrained(folder / "pretraining").eval()
+    for page, answer in zip(pages, answers, strict=True):
+        tensors = {name: torch.from_numpy(value).float()[None] for name, value in page.items()}
+        with torch.no_grad():
+            expected = model(**tensors, modality=modality).logits.softmax(-1)[0]
+        assert_close(torch.tensor(answer["scores"]), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("target", ["adjacency", "precedence"])
+def test_confidence_of_an_order(target):
+    """The mean of the probabilities of the order's statements, written out pair by pair."""
+    from modeling_comicseq.model.pipeline_comicseq import order_confidence
+
+    scores, order = torch.randn(5, 5), [3, 0, 4, 1, 2]
+    pairs = [(i, j) for i in range(5) for j in range(i + 1, 5) if target == "precedence" or j == i + 1]
+    expected = np.mean([1 / (1 + np.exp(-float(scores[order[i], order[j]]))) for i, j in pairs])
+    assert order_confidence(scores, torch.tensor(order), target) == pytest.approx(expected, abs=1e-6)
+    assert order_confidence(torch.zeros(1, 1), torch.tensor([0]), target) == 1.0
+    sure = torch.full((5, 5), -50.0)
+    for i, j in pairs:
+        sure[order[i], order[j]] = 50.0
+    assert order_confidence(sure, torch.tensor(order), target) == pytest.approx(1.0)
+    assert order_confidence(sure, torch.tensor(order[::-1]), target) == pytest.approx(0.0)
+
+
+def test_shuffled_pages_get_the_same_order(pipelines):
+    page, shuffle = questions("reading_order")[0]["panel_embeddings"], [4, 2, 0, 1, 3]
+    first, second = pipelines["comic-reading-order"]([page, page[shuffle]], batch_size=2)
+    assert [shuffle[place] for place in second["order"]] == first["order"]
+    assert second["score"] == pytest.approx(first["score"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        (
+            "comic-strip-embedding",
+            {"panel_embeddings": np.ones((13, 24))},
+            "13 panels but `max_position_embeddings` is 12",
+        ),
+        ("comic-visual-closure", {"panel_embeddings": np.ones((12, 24))}, "leaves none of the 12 positions"),
+        ("comic-panel-picking", {"panel_embeddings": np.ones((3, 23))}, r"shape \(3, 23\) but \(any, 24\)"),
+        ("comic-panel-picking", {"panel_embeddings": [[1.0] * 24, [1.0]]}, "must be numbers"),
+        ("comic-panel-picking", {"panel_embeddings": [["a"] * 24]}, "must be numbers"),
+        ("comic-panel-picking", {"panel_embeddings": np.zeros((0, 24))}, r"shape \(0, 24\)"),
+        (
+            "comic-panel-picking",
+            {"candidate_embeddings": np.full((2, 24), np.nan)},
+            "`candidate_embeddings` holds NaN",
+        ),
+        ("comic-panel-picking", {"candidate_embeddings": np.full((2, 24), 1e300)}, "outside float32"),
+        ("comic-panel-picking", {"candidate_embeddings": None}, "`candidate_embeddings` is missing"),
+        ("comic-panel-picking", {"mask_position": -1}, "`mask_position` must be a whole number from 0 to below 5"),
+        ("comic-panel-picking", {"mask_position": True}, "`mask_position` must be"),
+        ("comic-panel-picking", {"mask_position": 1.0}, "`mask_position` must be"),
+        ("comic-panel-picking", {"labels": 1}, "comic-panel-picking does not take `labels`"),
+        ("comic-text-cloze", {"text_embeddings": np.ones((2, 20))}, "2 vectors but the page has 5 panels"),
+        ("comic-text-cloze", {"visual_embedding": np.ones((2, 16))}, "must be one"),
+    ],
+)
+def test_wrong_questions_are_refused_in_one_sentence(task, changes, message, pipelines):
+    with pytest.raises(ValueError, match=message):
+        pipelines[task]({**questions(TASKS[task])[0], **changes})
+
+
+def test_wrong_parameters(pipelines):
+    asked = questions("panel_picking")[0]
+    with pytest.raises(ValueError, match="comic-panel-picking has no parameter `top_k`"):
+        pipelines["comic-panel-picking"](asked, top_k=2)
+    with pytest.raises(ValueError, match="`modality` of comic-visual-closure is 'text'"):
+        pipelines["comic-visual-closure"](asked, modality="text")
+
+
+def test_a_head_that_the_checkpoint_lacks_is_refused(folder):
+    for name, task in (("panel_picking", "comic-text-closure"), ("encoder", "comic-reading-order")):
+        with pytest.raises(ValueError, match=f"{CLASSES[name].__name__}, which has no trained head for {task}"):
+            pipeline(task, model=str(folder / name))
+    for name in ("panel_picking", "encoder"):
+        assert pipeline("comic-strip-embedding", model=str(folder / name))(np.ones((2, 24))).shape == (32,)
+
+
+def test_a_saved_head_answers_as_the_model_in_memory(folder, tmp_path):
+    model = build("panel_picking").train()
+    in_memory = pipeline("comic-panel-picking", model=model)
+    asked = questions("panel_picking")
+    expected = in_memory(asked)
+    assert not model.training
+    assert_same_answers(pipeline("comic-panel-picking", model=str(folder / "panel_picking"))(asked), expected)
+    in_memory.save_pretrained(tmp_path)
+    assert_same_answers(pipeline("comic-panel-picking", model=str(tmp_path))(asked), expected)
+    # The model has been saved, and its pipeline still asks for no trust.
+    assert_same_answers(pipeline("comic-panel-picking", model=model)(asked), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_precision_of_the_model(dtype, folder):
+    asked = questions("encoder")
+    expected = pipeline("comic-strip-embedding", model=str(folder / "pretraining"))(asked)
+    half = pipeline("comic-strip-embedding", model=str(folder / "pretraining"), dtype=dtype, device="cpu")
+    assert half.model.dtype == dtype and half.device.type == "cpu"
+    for vector, other in zip(half(asked, batch_size=3), expected, strict=True):
+        assert vector.dtype == np.float32
+        np.testing.assert_allclose(vector, other, atol=0.1)
+    picking = pipeline("comic-panel-picking", model=str(folder / "pretraining"), dtype=dtype)
+    assert sum(picking(questions("panel_picking")[0])["scores"]) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_pretraining_model_in_memory_serves_every_task():
+    model = build("pretraining")
+    assert type(model) is ComicSeqForPreTraining
+    for task, name in TASKS.items():
+        answers = pipeline(task, model=model)(questions(name), batch_size=2)
+        assert len(answers) == 3
