@@ -11,7 +11,6 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From pairwise scores of panels to the best reading order."""
 
 """The tasks of ComicSeq: what a checkpoint has to know of each. Importing it takes no torch."""
 
