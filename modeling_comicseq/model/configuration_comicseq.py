@@ -20,6 +20,8 @@ from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.utils import auto_docstring
 
+from .tasks_comicseq import TASKS
+
 # What a checkpoint's own code needs. Hosted endpoints install from it; they come with an older transformers.
 REQUIREMENTS = """\
 numpy>=1.26
@@ -29,15 +31,7 @@ transformers>=5.2,<6
 """
 
 # How often each task is drawn in pretraining, among those that a page can serve.
-DEFAULT_TASK_WEIGHTS = {
-    "panel_picking": 1.0,
-    "character_coherence": 0.5,
-    "visual_closure": 0.8,
-    "text_closure": 0.8,
-    "caption_relevance": 0.5,
-    "text_cloze": 1.0,
-    "reading_order": 0.7,
-}
+DEFAULT_TASK_WEIGHTS = {task.name: task.sampling_weight for task in TASKS.values()}
 
 
 @auto_docstring(checkpoint="org/comicseq")
@@ -181,9 +175,10 @@ class ComicSeqConfig(PreTrainedConfig):
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"`hidden_act` is {self.hidden_act!r} but must be one of {', '.join(sorted(ACT2FN))}.")
         for task, weight in self.task_weights.items():
-            if task not in DEFAULT_TASK_WEIGHTS:
+            if task not in TASKS:
                 raise ValueError(
-                    f"`task_weights` names the task {task!r} but tasks are {', '.join(DEFAULT_TASK_WEIGHTS)}."
+                    f"`task_weights` names the task {task!r} but tasks are {', '.join(TASKS)}: import the module that"
+                    " registers it first, if it is defined elsewhere."
                 )
             if not weight >= 0:
                 raise ValueError(f"`task_weights[{task!r}]` is {weight} but must be at least 0.")

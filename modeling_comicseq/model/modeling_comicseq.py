@@ -13,6 +13,7 @@
 # limitations under the License.
 """PyTorch ComicSeq model: a transformer over the panels of a comic page."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,8 +31,15 @@ from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .configuration_comicseq import ComicSeqConfig
-from .contrastive_comicseq import cohesion_loss, gather_rows, info_nce_loss, matching_losses, scale_gradient
+from .checks_comicseq import (
+    check_candidate_position,
+    check_mask,
+    check_mask_position,
+    check_modality,
+    check_positions,
+    check_shape,
+)
+from .configuration_comicseq import DEFAULT_TASK_WEIGHTS, ComicSeqConfig
 from .heads_comicseq import (
     ComicSeqBilinear,
     ComicSeqCaptionRelevanceHead,
@@ -47,8 +55,28 @@ from .heads_comicseq import (
     masked_mean,
     take_slot,
 )
+from .losses_comicseq import (
+    binary_losses,
+    choice_losses,
+    cohesion_loss,
+    gather_rows,
+    info_nce_loss,
+    matching_losses,
+    scale_gradient,
+)
 from .ordering_comicseq import best_orders
 from .packing_comicseq import ComicSeqPacking, ComicSeqView, pad_and_concatenate
+from .tasks_comicseq import (
+    CAPTION_RELEVANCE,
+    CHARACTER_COHERENCE,
+    PANEL_PICKING,
+    READING_ORDER,
+    TASKS,
+    TEXT_CLOSURE,
+    TEXT_CLOZE,
+    VISUAL_CLOSURE,
+    ComicSeqTask,
+)
 
 
 @dataclass
@@ -136,25 +164,6 @@ class ComicSeqForPreTrainingOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-def check_shape(name: str, tensor: torch.Tensor, *shape: int | None) -> None:
-    """Raises a `ValueError` that names the argument unless `tensor` has `shape` (`None`: any size)."""
-    if tensor.dim() != len(shape) or any(
-        want is not None and have != want for have, want in zip(tensor.shape, shape, strict=False)
-    ):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"`{name}` has the shape {tuple(tensor.shape)} but ({wanted}) is expected.")
-
-
-def check_values(valid: torch.Tensor, message: str, values: torch.Tensor) -> None:
-    """
-    Raises a `ValueError` that shows the first row of `values` (B, ...) that is not `valid` (B, ...). Compiled and
-    exported code does not look at values.
-    """
-    if not torch.compiler.is_compiling() and not valid.all():
-        row = int(valid.logical_not().reshape(len(valid), -1).any(1).nonzero()[0])
-        raise ValueError(f"{message}, but row {row} has {values[row].tolist()}.")
 
 
 def sinusoidal_positions(num_positions: int, hidden_size: int, base: float = 10000.0) -> torch.Tensor:
@@ -488,83 +497,36 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         Checks the inputs and embeds panels and candidates. Arguments are those of `forward`; `masked_panels` (B, N) marks
         panels to take out as `mask_position` does, but any number of them.
         """
-        modalities = ("panel", "visual", "text", "caption")
-        for name, value in (("modality", modality), ("candidate_modality", candidate_modality)):
-            if value not in modalities:
-                raise ValueError(f"`{name}` is {value!r} but must be one of {', '.join(modalities)}.")
-        check_shape(
-            "panel_embeddings", panel_embeddings, None, None, getattr(self.config, f"{modality}_embedding_dim")
-        )
-        batch_size, num_panels, _ = panel_embeddings.shape
-        limit = self.config.max_position_embeddings
-        if attention_mask is None:
-            attention_mask = panel_embeddings.new_ones(batch_size, num_panels, dtype=torch.bool)
-        check_shape("attention_mask", attention_mask, batch_size, num_panels)
-        attention_mask = attention_mask.bool()
-        check_values(
-            attention_mask.any(1),
-            "`attention_mask` must mark at least one real panel in every row",
-            attention_mask.int(),
-        )
-        if position_ids is None:
-            if num_panels > limit:
-                raise ValueError(
-                    f"`panel_embeddings` has {num_panels} panels a row but `max_position_embeddings` is {limit}: split"
-                    " longer pages into windows."
-                )
-            position_ids = torch.arange(num_panels, device=panel_embeddings.device).expand(batch_size, -1)
-        check_shape("position_ids", position_ids, batch_size, num_panels)
-        check_values(
-            ((position_ids >= -1) & (position_ids < limit)) | ~attention_mask,
-            f"`position_ids` must be -1 (no position) or from 0 to below `max_position_embeddings`, which is {limit}",
-            position_ids,
-        )
-        position_ids = torch.where(attention_mask, position_ids, -1)
+        config, batch_size = self.config, panel_embeddings.shape[0]
+        check_modality("modality", modality)
+        check_modality("candidate_modality", candidate_modality)
+        check_shape("panel_embeddings", panel_embeddings, None, None, getattr(config, f"{modality}_embedding_dim"))
+        attention_mask = check_mask("attention_mask", "panel", attention_mask, panel_embeddings)
+        position_ids = check_positions(config, position_ids, attention_mask)
         if mask_position is not None:
-            check_shape("mask_position", mask_position, batch_size)
-            masked_panels = torch.arange(num_panels, device=mask_position.device) == mask_position[:, None]
-            check_values(
-                (attention_mask & masked_panels).any(1),
-                f"`mask_position` must be a real panel among the {num_panels} slots",
-                mask_position,
-            )
+            masked_panels = check_mask_position(mask_position, attention_mask)
         if visual_embedding is not None:
             if mask_position is None:
                 raise ValueError(
                     "`visual_embedding` is the picture of the panel at `mask_position`, which is not given."
                 )
-            check_shape("visual_embedding", visual_embedding, batch_size, self.config.visual_embedding_dim)
-
+            check_shape("visual_embedding", visual_embedding, batch_size, config.visual_embedding_dim)
         tokens = self.embeddings(
             panel_embeddings, attention_mask, position_ids, masked_panels, visual_embedding, modality
         )
         if candidate_embeddings is None:
             return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask)
 
-        width = getattr(self.config, f"{candidate_modality}_embedding_dim")
+        width = getattr(config, f"{candidate_modality}_embedding_dim")
         check_shape("candidate_embeddings", candidate_embeddings, batch_size, None, width)
-        if candidate_mask is None:
-            candidate_mask = candidate_embeddings.new_ones(candidate_embeddings.shape[:2], dtype=torch.bool)
-        check_shape("candidate_mask", candidate_mask, *candidate_embeddings.shape[:2])
-        candidate_mask = candidate_mask.bool()
-        check_values(
-            candidate_mask.any(1),
-            "`candidate_mask` must mark at least one real candidate in every row",
-            candidate_mask.int(),
-        )
+        candidate_mask = check_mask("candidate_mask", "candidate", candidate_mask, candidate_embeddings)
         candidates = self.embeddings.project(candidate_embeddings, candidate_mask, candidate_modality)
-        if self.config.candidate_encoding == "independent":
+        if config.candidate_encoding == "independent":
             return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask, candidates)
 
         if candidate_position is None:
             candidate_position = torch.full((batch_size,), -1, device=tokens.device)
-        check_shape("candidate_position", candidate_position, batch_size)
-        check_values(
-            (candidate_position >= -1) & (candidate_position < limit),
-            "`candidate_position` (the one after the last panel by default) must be -1 (no position) or from 0 to below"
-            f" `max_position_embeddings`, which is {limit}",
-            candidate_position,
-        )
+        check_candidate_position(config, candidate_position, batch_size)
         candidates = self.embeddings.add_positions(candidates, candidate_position[:, None].expand_as(candidate_mask))
         visible = attention_mask if candidates_read_context else torch.zeros_like(attention_mask)
         visible = torch.cat((visible, torch.zeros_like(candidate_mask)), dim=1)
@@ -740,39 +702,24 @@ def offsets_from(position: torch.Tensor, panels: torch.Tensor, position_ids: tor
     return torch.where((position_ids >= 0) & (position >= 0), position_ids - position, 0)
 
 
-def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each question `(B,)`: one of the candidates (B, K) is right; label -100 is ignored."""
-    check_shape("labels", labels, logits.shape[0])
-    num_candidates = logits.shape[1]
-    in_range = ((labels >= 0) & (labels < num_candidates)) | (labels == -100)
-    check_values(
-        in_range, f"`labels` must be from 0 to below {num_candidates}, the number of candidates, or -100", labels
-    )
-    # Unequal, not greater: a NaN is no padded candidate.
-    is_real = take_slot(logits, labels.clamp(0, num_candidates - 1)) != torch.finfo(logits.dtype).min
-    check_values(is_real | (labels == -100), "`labels` must not be a padded candidate", labels)
-    return nn.functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-100)
-
-
-def binary_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross-entropy `(B,)` of each row's `logits` (B, ...) where its label is not -100."""
-    check_shape("labels", labels, *logits.shape)
-    check_values((labels == 0) | (labels == 1) | (labels == -100), "`labels` must be 0, 1 or -100", labels)
-    is_real = logits != torch.finfo(logits.dtype).min
-    check_values(is_real | (labels == -100), "`labels` must be -100 at padded candidates", labels)
-    counted = (labels != -100).flatten(1)
-    targets = torch.where(counted, labels.flatten(1), 0).float()
-    scores = torch.where(counted, logits.float().flatten(1), 0.0)
-    losses = nn.functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-    return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp(min=1)
-
-
 class ComicSeqTaskModel(ComicSeqPreTrainedModel):
-    """What the seven task classes share: they ask the encoder (`encoder_inputs`), score (`score`), and take a loss (`losses`)."""
+    """
+    What the task classes share: they ask the encoder (`encoder_inputs`), score (`score`), and take a loss (`losses`). The
+    three are static, since `ComicSeqForPreTraining` calls them for its own encoder and heads.
+    """
 
+    task: ComicSeqTask
+    head_class: type[nn.Module]
     _auto_class = "AutoModelForMultipleChoice"
 
-    def answer(self, head: nn.Module, inputs: dict, labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__(config)
+        self.comicseq = ComicSeqModel(config)
+        self.add_module(self.task.head, self.head_class(config))
+        self.post_init()
+
+    def answer(self, inputs: dict, labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
+        head = getattr(self, self.task.head)
         outputs = self.comicseq(**self.encoder_inputs(**inputs), **kwargs)
         panels, candidates = outputs.last_hidden_state, outputs.candidate_hidden_state
         logits = self.score(self.comicseq.embeddings, head, panels, candidates, **inputs)
@@ -789,7 +736,18 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         )
 
     @staticmethod
-    def losses(head, panels, candidates, logits, labels):
+    def encoder_inputs(**inputs) -> dict:
+        """The arguments of `ComicSeqModel.embed` for the inputs of the class."""
+        return inputs
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, **inputs) -> torch.Tensor:
+        """The logits, from the encoded panels (B, N, D) and candidates (B, K, D) and the inputs of the class."""
+        raise TypeError("A task class says how its head scores.")
+
+    @staticmethod
+    def losses(head, panels, candidates, logits, labels) -> torch.Tensor:
+        """The loss of each question `(B,)`: by default one candidate is right."""
         return choice_losses(logits, labels)
 
 
@@ -806,11 +764,8 @@ def hide_padded(logits: torch.Tensor, candidate_mask: torch.Tensor | None) -> to
     """
 )
 class ComicSeqForPanelPicking(ComicSeqTaskModel):
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
-        self.panel_picking_head = ComicSeqPanelPickingHead(config)
-        self.post_init()
+    task = PANEL_PICKING
+    head_class = ComicSeqPanelPickingHead
 
     @staticmethod
     def encoder_inputs(mask_position, position_ids=None, **inputs):
@@ -866,7 +821,7 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
             "candidate_embeddings": candidate_embeddings,
             "candidate_mask": candidate_mask,
         }
-        return self.answer(self.panel_picking_head, inputs, labels, **kwargs)
+        return self.answer(inputs, labels, **kwargs)
 
 
 @auto_docstring(
@@ -875,11 +830,8 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
     """
 )
 class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
-        self.character_coherence_head = ComicSeqCharacterCoherenceHead(config)
-        self.post_init()
+    task = CHARACTER_COHERENCE
+    head_class = ComicSeqCharacterCoherenceHead
 
     @staticmethod
     def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, candidate_position=None, **inputs):
@@ -953,11 +905,17 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
             "candidate_embeddings": candidate_embeddings,
             "candidate_mask": candidate_mask,
         }
-        return self.answer(self.character_coherence_head, inputs, labels, **kwargs)
+        return self.answer(inputs, labels, **kwargs)
 
 
-class ComicSeqClosureModel(ComicSeqTaskModel):
-    """What visual and text closure share: they differ in the vectors they are given and in their weights."""
+@auto_docstring(
+    custom_intro="""
+    Visual closure: which candidate's picture comes next after the given panels?
+    """
+)
+class ComicSeqForVisualClosure(ComicSeqTaskModel):
+    task = VISUAL_CLOSURE
+    head_class = ComicSeqClosureHead
 
     @staticmethod
     def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, modality="panel", **inputs):
@@ -976,19 +934,6 @@ class ComicSeqClosureModel(ComicSeqTaskModel):
         panel_mask = None if attention_mask is None else attention_mask.bool()
         return hide_padded(head(panels, candidates, panel_mask), candidate_mask)
 
-
-@auto_docstring(
-    custom_intro="""
-    Visual closure: which candidate's picture comes next after the given panels?
-    """
-)
-class ComicSeqForVisualClosure(ComicSeqClosureModel):
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
-        self.visual_closure_head = ComicSeqClosureHead(config)
-        self.post_init()
-
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -1010,7 +955,7 @@ class ComicSeqForVisualClosure(ComicSeqClosureModel):
         candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a real candidate, 0 for padding.
         modality (`str`, *optional*, defaults to `"panel"`):
-            `"visual"` where panels and candidates are picture-only vectors, `"panel"` where they are fused ones.
+            What panels and candidates are: `"visual"` or `"text"` (vectors of that modality alone) or `"panel"` (fused ones).
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
         """
@@ -1022,55 +967,17 @@ class ComicSeqForVisualClosure(ComicSeqClosureModel):
             "candidate_embeddings": candidate_embeddings,
             "candidate_mask": candidate_mask,
         }
-        return self.answer(self.visual_closure_head, inputs, labels, **kwargs)
+        return self.answer(inputs, labels, **kwargs)
 
 
 @auto_docstring(
     custom_intro="""
-    Text closure: which candidate's text comes next after the given panels?
+    Text closure: which candidate's text comes next after the given panels? Inputs and outputs are those of
+    [`ComicSeqForVisualClosure`], the weights are its own.
     """
 )
-class ComicSeqForTextClosure(ComicSeqClosureModel):
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
-        self.text_closure_head = ComicSeqClosureHead(config)
-        self.post_init()
-
-    @can_return_tuple
-    @auto_docstring
-    def forward(
-        self,
-        panel_embeddings: torch.FloatTensor,
-        candidate_embeddings: torch.FloatTensor,
-        attention_mask: torch.Tensor | None = None,
-        candidate_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        modality: str = "panel",
-        labels: torch.LongTensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> ComicSeqTaskOutput:
-        r"""
-        panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
-            Vectors of the panels before the gap, in reading order.
-        candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`):
-            The candidates' vectors, of the same modality.
-        candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
-            1 for a real candidate, 0 for padding.
-        modality (`str`, *optional*, defaults to `"panel"`):
-            `"text"` where panels and candidates are text-only vectors, `"panel"` where they are fused ones.
-        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            The right candidate.
-        """
-        inputs = {
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "modality": modality,
-            "candidate_embeddings": candidate_embeddings,
-            "candidate_mask": candidate_mask,
-        }
-        return self.answer(self.text_closure_head, inputs, labels, **kwargs)
+class ComicSeqForTextClosure(ComicSeqForVisualClosure):
+    task = TEXT_CLOSURE
 
 
 @auto_docstring(
@@ -1080,13 +987,9 @@ class ComicSeqForTextClosure(ComicSeqClosureModel):
     """
 )
 class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
+    task = CAPTION_RELEVANCE
+    head_class = ComicSeqCaptionRelevanceHead
     main_input_name = "caption_embeddings"
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
-        self.caption_relevance_head = ComicSeqCaptionRelevanceHead(config)
-        self.post_init()
 
     @staticmethod
     def encoder_inputs(caption_embeddings, **inputs):
@@ -1152,7 +1055,7 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
             "candidate_embeddings": candidate_embeddings,
             "candidate_mask": candidate_mask,
         }
-        return self.answer(self.caption_relevance_head, inputs, labels, **kwargs)
+        return self.answer(inputs, labels, **kwargs)
 
 
 @auto_docstring(
@@ -1161,11 +1064,8 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
     """
 )
 class ComicSeqForTextCloze(ComicSeqTaskModel):
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
-        self.text_cloze_head = ComicSeqTextClozeHead(config)
-        self.post_init()
+    task = TEXT_CLOZE
+    head_class = ComicSeqTextClozeHead
 
     @staticmethod
     def encoder_inputs(candidate_text_embeddings, mask_position, position_ids=None, text_embeddings=None, **inputs):
@@ -1237,7 +1137,7 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
             "candidate_text_embeddings": candidate_text_embeddings,
             "candidate_mask": candidate_mask,
         }
-        return self.answer(self.text_cloze_head, inputs, labels, **kwargs)
+        return self.answer(inputs, labels, **kwargs)
 
 
 @auto_docstring(
@@ -1246,13 +1146,9 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
     """
 )
 class ComicSeqForReadingOrder(ComicSeqTaskModel):
+    task = READING_ORDER
+    head_class = ComicSeqReadingOrderHead
     _auto_class = "ComicSeqForReadingOrder"  # no Auto class fits (B, N, N) scores: the folder names it by its own
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
-        self.reading_order_head = ComicSeqReadingOrderHead(config)
-        self.post_init()
 
     @staticmethod
     def encoder_inputs(panel_embeddings, attention_mask=None):
@@ -1284,7 +1180,7 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
             after it (`"precedence"`), else 0; -100 is ignored (padding and the diagonal).
         """
         inputs = {"panel_embeddings": panel_embeddings, "attention_mask": attention_mask}
-        return self.answer(self.reading_order_head, inputs, labels, **kwargs)
+        return self.answer(inputs, labels, **kwargs)
 
     @torch.no_grad()
     def predict_order(
@@ -1300,21 +1196,54 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
         return best_orders(logits, attention_mask, self.config.reading_order_target)
 
 
-TASK_CLASSES: dict[str, type[ComicSeqTaskModel]] = {
-    "panel_picking": ComicSeqForPanelPicking,
-    "character_coherence": ComicSeqForCharacterCoherence,
-    "visual_closure": ComicSeqForVisualClosure,
-    "text_closure": ComicSeqForTextClosure,
-    "caption_relevance": ComicSeqForCaptionRelevance,
-    "text_cloze": ComicSeqForTextCloze,
-    "reading_order": ComicSeqForReadingOrder,
-}
+# The class of each task by name. `register_task` adds to it.
+TASK_CLASSES: dict[str, type[ComicSeqTaskModel]] = {}
+_TASK_INPUTS: dict[str, frozenset[str]] = {}
+
+
+def register_task(model_class: type[ComicSeqTaskModel]) -> None:
+    """
+    Makes the task of `model_class` known to configurations and to [`ComicSeqForPreTraining`], which has a head for it where
+    `task_weights` names it. The seven of this file are known; one from another file is registered before a
+    configuration that names it is made or loaded.
+    """
+    task = model_class.task
+    if TASK_CLASSES.get(task.name, model_class).__qualname__ != model_class.__qualname__:
+        raise ValueError(f"There is a task {task.name!r} already, of {TASK_CLASSES[task.name].__name__}.")
+    TASKS[task.name] = task
+    TASK_CLASSES[task.name] = model_class
+    encoder_inputs = inspect.signature(ComicSeqModel.embed).parameters  # a question may mask more than its class does
+    names = {*inspect.signature(model_class.forward).parameters, *encoder_inputs}
+    _TASK_INPUTS[task.name] = frozenset(names - {"self", "kwargs"})
+
+
+for _model_class in (
+    ComicSeqForPanelPicking,
+    ComicSeqForCharacterCoherence,
+    ComicSeqForVisualClosure,
+    ComicSeqForTextClosure,
+    ComicSeqForCaptionRelevance,
+    ComicSeqForTextCloze,
+    ComicSeqForReadingOrder,
+):
+    register_task(_model_class)
+
+
+def check_inputs(tasks: dict[str, dict[str, torch.Tensor]]) -> None:
+    """Raises a `ValueError` that names a task, or an input of a task, that does not exist."""
+    for name, inputs in tasks.items():
+        if name not in TASK_CLASSES:
+            raise ValueError(f"There is no input or task `{name}`; tasks are {', '.join(TASK_CLASSES)}.")
+        for field in inputs:
+            if field not in _TASK_INPUTS[name]:
+                raise ValueError(f"`{name}` has no input `{field}`; it takes those of {TASK_CLASSES[name].__name__}.")
 
 
 @auto_docstring(
     custom_intro="""
-    The encoder with all seven heads and the contrastive objective, as it is pretrained. Every task takes a dictionary
-    with the inputs and labels of its own class; all of them are encoded in one pass.
+    The encoder with the heads of all tasks and the contrastive objective, as it is pretrained. Every task takes a
+    dictionary with the inputs and labels of its own class, as the argument of its name (`panel_picking={...}`); all of
+    them are encoded in one pass.
     """
 )
 class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
@@ -1323,13 +1252,8 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
     def __init__(self, config: ComicSeqConfig):
         super().__init__(config)
         self.comicseq = ComicSeqModel(config)
-        self.panel_picking_head = ComicSeqPanelPickingHead(config)
-        self.character_coherence_head = ComicSeqCharacterCoherenceHead(config)
-        self.visual_closure_head = ComicSeqClosureHead(config)
-        self.text_closure_head = ComicSeqClosureHead(config)
-        self.caption_relevance_head = ComicSeqCaptionRelevanceHead(config)
-        self.text_cloze_head = ComicSeqTextClozeHead(config)
-        self.reading_order_head = ComicSeqReadingOrderHead(config)
+        for name in {**DEFAULT_TASK_WEIGHTS, **config.task_weights}:
+            self.add_module(TASKS[name].head, TASK_CLASSES[name].head_class(config))
         if config.masked_panel_weight > 0:
             self.masked_panel_head = ComicSeqMaskedPanelHead(config)
         self.post_init()
@@ -1344,13 +1268,6 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         position_ids: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
         book_ids: torch.LongTensor | None = None,
-        panel_picking: dict[str, torch.Tensor] | None = None,
-        character_coherence: dict[str, torch.Tensor] | None = None,
-        visual_closure: dict[str, torch.Tensor] | None = None,
-        text_closure: dict[str, torch.Tensor] | None = None,
-        caption_relevance: dict[str, torch.Tensor] | None = None,
-        text_cloze: dict[str, torch.Tensor] | None = None,
-        reading_order: dict[str, torch.Tensor] | None = None,
         masked_panels: dict[str, torch.Tensor] | None = None,
         num_examples: torch.Tensor | int | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -1363,20 +1280,6 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             The page of each row of `panel_embeddings`: rows with the same number are views of one page.
         book_ids (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The book of each row: other pages of the same book are not taken as negatives.
-        panel_picking (`dict[str, torch.Tensor]`, *optional*):
-            Inputs and labels of [`ComicSeqForPanelPicking`].
-        character_coherence (`dict[str, torch.Tensor]`, *optional*):
-            Inputs and labels of [`ComicSeqForCharacterCoherence`].
-        visual_closure (`dict[str, torch.Tensor]`, *optional*):
-            Inputs and labels of [`ComicSeqForVisualClosure`].
-        text_closure (`dict[str, torch.Tensor]`, *optional*):
-            Inputs and labels of [`ComicSeqForTextClosure`].
-        caption_relevance (`dict[str, torch.Tensor]`, *optional*):
-            Inputs and labels of [`ComicSeqForCaptionRelevance`].
-        text_cloze (`dict[str, torch.Tensor]`, *optional*):
-            Inputs and labels of [`ComicSeqForTextCloze`].
-        reading_order (`dict[str, torch.Tensor]`, *optional*):
-            Inputs and labels of [`ComicSeqForReadingOrder`].
         masked_panels (`dict[str, torch.Tensor]`, *optional*):
             Pages for masked panel modelling, where `masked_panel_weight` is above 0: `panel_embeddings` and
             `attention_mask`, `masked_panels` `(batch_size, num_panels)`, true for the slots taken out, and in their order
@@ -1385,19 +1288,12 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             What the summed task losses are divided by: the examples of the whole optimiser step. Defaults to those of
             this call.
         """
-        tasks = {
-            "panel_picking": panel_picking,
-            "character_coherence": character_coherence,
-            "visual_closure": visual_closure,
-            "text_closure": text_closure,
-            "caption_relevance": caption_relevance,
-            "text_cloze": text_cloze,
-            "reading_order": reading_order,
-        }
+        own_names = (*TransformersKwargs.__annotations__, "use_cache")  # the library's, for any model
+        settings = {name: kwargs.pop(name) for name in own_names if name in kwargs}
+        check_inputs({name: inputs or {} for name, inputs in kwargs.items()})
+        tasks = {name: kwargs[name] for name in TASK_CLASSES if kwargs.get(name) is not None}
         questions = {
-            task: {name: value for name, value in inputs.items() if name != "labels"}
-            for task, inputs in tasks.items()
-            if inputs is not None
+            task: {name: value for name, value in inputs.items() if name != "labels"} for task, inputs in tasks.items()
         }
         views = {
             task: self.comicseq.embed(**TASK_CLASSES[task].encoder_inputs(**question))
@@ -1412,12 +1308,12 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             views["masked_panels"] = self.comicseq.embed(**pages)
         if not views:
             raise ValueError("Neither `panel_embeddings` nor the inputs of any task were given.")
-        encoded, padding_share = self.encode_views(list(views.values()), **kwargs)
+        encoded, padding_share = self.encode_views(list(views.values()), **settings)
         states = dict(zip(views, encoded, strict=True))
 
         task_logits, task_losses = {}, {}
         for task, question in questions.items():
-            head = getattr(self, f"{task}_head")
+            head = getattr(self, TASKS[task].head)
             panels, candidates = views[task].split(states[task])
             logits = TASK_CLASSES[task].score(self.comicseq.embeddings, head, panels, candidates, **question)
             task_logits[task] = logits
@@ -1493,7 +1389,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         """Mean over all examples of their weighted losses, plus the weighted losses of the other objectives."""
         terms = []
         if task_losses:
-            weights = {"reading_order": self.config.reading_order_weight}
+            weights = {READING_ORDER.name: self.config.reading_order_weight}
             total = sum(weights.get(task, 1.0) * losses.sum() for task, losses in task_losses.items())
             if num_examples is None:
                 num_examples = max(sum(len(losses) for losses in task_losses.values()), 1)
@@ -1516,4 +1412,7 @@ __all__ = [
     "ComicSeqForVisualClosure",
     "ComicSeqModel",
     "ComicSeqPreTrainedModel",
+    "ComicSeqTaskModel",
+    "TASK_CLASSES",
+    "register_task",
 ]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from modeling_comicseq.model.contrastive_comicseq import cohesion_loss, info_nce_loss, matching_losses
+from modeling_comicseq.model.losses_comicseq import cohesion_loss, info_nce_loss, matching_losses
 from modeling_comicseq.model.ordering_comicseq import beam_order, best_orders
 from modeling_comicseq.model.packing_comicseq import first_fit
 from tests.model_inputs import TASKS, build, example, tiny_config

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoModelForPreTraining
 from transformers.testing_utils import CaptureLogger
 
-import modeling_comicseq
+import modeling_comicseq.model
 from modeling_comicseq import ComicSeqConfig, ComicSeqModel
 from tests.model_inputs import CLASSES, TASKS, build, example, tiny_config
 
@@ -159,7 +159,7 @@ def test_one_pretraining_checkpoint_serves_every_class_without_the_package(tmp_p
 def test_saved_folder(name, tmp_path):
     build(name).save_pretrained(tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
-    code = {path.name for path in Path(modeling_comicseq.__file__).parent.glob("*_comicseq.py")}
+    code = {path.name for path in Path(modeling_comicseq.model.__file__).parent.glob("*_comicseq.py")}
     assert code >= {"modeling_comicseq.py", "configuration_comicseq.py", "pipeline_comicseq.py"}
     assert files == {"config.json", "model.safetensors", "handler.py", "requirements.txt"} | code
     config = json.loads((tmp_path / "config.json").read_text())

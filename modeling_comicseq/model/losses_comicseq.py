@@ -11,11 +11,41 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The contrastive losses of pretraining, the same in one process as in many."""
+"""Losses: of the questions, and the contrastive ones of pretraining, the same in one process as in many."""
 
 import torch
 import torch.distributed
 from torch import nn
+
+from .checks_comicseq import check_shape, check_values
+from .heads_comicseq import take_slot
+
+
+def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each question `(B,)`: one of the candidates (B, K) is right; label -100 is ignored."""
+    check_shape("labels", labels, logits.shape[0])
+    num_candidates = logits.shape[1]
+    in_range = ((labels >= 0) & (labels < num_candidates)) | (labels == -100)
+    check_values(
+        in_range, f"`labels` must be from 0 to below {num_candidates}, the number of candidates, or -100", labels
+    )
+    # Unequal, not greater: a NaN is no padded candidate.
+    is_real = take_slot(logits, labels.clamp(0, num_candidates - 1)) != torch.finfo(logits.dtype).min
+    check_values(is_real | (labels == -100), "`labels` must not be a padded candidate", labels)
+    return nn.functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-100)
+
+
+def binary_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy `(B,)` of each row's `logits` (B, ...) where its label is not -100."""
+    check_shape("labels", labels, *logits.shape)
+    check_values((labels == 0) | (labels == 1) | (labels == -100), "`labels` must be 0, 1 or -100", labels)
+    is_real = logits != torch.finfo(logits.dtype).min
+    check_values(is_real | (labels == -100), "`labels` must be -100 at padded candidates", labels)
+    counted = (labels != -100).flatten(1)
+    targets = torch.where(counted, labels.flatten(1), 0).float()
+    scores = torch.where(counted, logits.float().flatten(1), 0.0)
+    losses = nn.functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
+    return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp(min=1)
 
 
 def gather_rows(rows: torch.Tensor) -> tuple[torch.Tensor, slice]:
@@ -95,4 +125,12 @@ def matching_losses(
     return nn.functional.cross_entropy(scores, own, reduction="none")
 
 
-__all__ = ["cohesion_loss", "gather_rows", "info_nce_loss", "matching_losses", "scale_gradient"]
+__all__ = [
+    "binary_losses",
+    "choice_losses",
+    "cohesion_loss",
+    "gather_rows",
+    "info_nce_loss",
+    "matching_losses",
+    "scale_gradient",
+]

@@ -1,0 +1,114 @@
+# Copyright 2026 The ComicSeq authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Checks of the encoder's inputs: shapes always, values outside of compiled code."""
+
+import torch
+
+from .configuration_comicseq import ComicSeqConfig
+
+MODALITIES = ("panel", "visual", "text", "caption")
+
+
+def check_shape(name: str, tensor: torch.Tensor, *shape: int | None) -> None:
+    """Raises a `ValueError` that names the argument unless `tensor` has `shape` (`None`: any size)."""
+    if tensor.dim() != len(shape) or any(
+        want is not None and have != want for have, want in zip(tensor.shape, shape, strict=False)
+    ):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"`{name}` has the shape {tuple(tensor.shape)} but ({wanted}) is expected.")
+
+
+def check_values(valid: torch.Tensor, message: str, values: torch.Tensor) -> None:
+    """
+    Raises a `ValueError` that shows the first row of `values` (B, ...) that is not `valid` (B, ...). Compiled and
+    exported code does not look at values.
+    """
+    if not torch.compiler.is_compiling() and not valid.all():
+        row = int(valid.logical_not().reshape(len(valid), -1).any(1).nonzero()[0])
+        raise ValueError(f"{message}, but row {row} has {values[row].tolist()}.")
+
+
+def check_mask(name: str, what: str, mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
+    """The mask (B, N) of `vectors` (B, N, P) as booleans, all true where none is given; no row may be empty."""
+    if mask is None:
+        mask = vectors.new_ones(vectors.shape[:2], dtype=torch.bool)
+    check_shape(name, mask, *vectors.shape[:2])
+    mask = mask.bool()
+    check_values(mask.any(1), f"`{name}` must mark at least one real {what} in every row", mask.int())
+    return mask
+
+
+def check_modality(name: str, modality: str) -> None:
+    """Raises a `ValueError` unless `modality` is one that vectors can be of."""
+    if modality not in MODALITIES:
+        raise ValueError(f"`{name}` is {modality!r} but must be one of {', '.join(MODALITIES)}.")
+
+
+def check_positions(
+    config: ComicSeqConfig, position_ids: torch.Tensor | None, attention_mask: torch.Tensor
+) -> torch.Tensor:
+    """Positions (B, N) of the panels, -1 for padding; by default they count from 0."""
+    batch_size, num_panels = attention_mask.shape
+    limit = config.max_position_embeddings
+    if position_ids is None:
+        if num_panels > limit:
+            raise ValueError(
+                f"`panel_embeddings` has {num_panels} panels a row but `max_position_embeddings` is {limit}: split"
+                " longer pages into windows."
+            )
+        position_ids = torch.arange(num_panels, device=attention_mask.device).expand(batch_size, -1)
+    check_shape("position_ids", position_ids, batch_size, num_panels)
+    check_values(
+        ((position_ids >= -1) & (position_ids < limit)) | ~attention_mask,
+        f"`position_ids` must be -1 (no position) or from 0 to below `max_position_embeddings`, which is {limit}",
+        position_ids,
+    )
+    return torch.where(attention_mask, position_ids, -1)
+
+
+def check_mask_position(mask_position: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """The slot (B,) that was taken out, as a mask (B, N)."""
+    batch_size, num_panels = attention_mask.shape
+    check_shape("mask_position", mask_position, batch_size)
+    masked_panels = torch.arange(num_panels, device=mask_position.device) == mask_position[:, None]
+    check_values(
+        (attention_mask & masked_panels).any(1),
+        f"`mask_position` must be a real panel among the {num_panels} slots",
+        mask_position,
+    )
+    return masked_panels
+
+
+def check_candidate_position(config: ComicSeqConfig, candidate_position: torch.Tensor, batch_size: int) -> None:
+    """The position (B,) that candidates are asked for must exist, or be -1 for none."""
+    limit = config.max_position_embeddings
+    check_shape("candidate_position", candidate_position, batch_size)
+    check_values(
+        (candidate_position >= -1) & (candidate_position < limit),
+        "`candidate_position` (the one after the last panel by default) must be -1 (no position) or from 0 to below"
+        f" `max_position_embeddings`, which is {limit}",
+        candidate_position,
+    )
+
+
+__all__ = [
+    "MODALITIES",
+    "check_candidate_position",
+    "check_mask",
+    "check_mask_position",
+    "check_modality",
+    "check_positions",
+    "check_shape",
+    "check_values",
+]
