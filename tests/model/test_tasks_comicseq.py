@@ -45,7 +45,9 @@ def test_a_task_from_outside_trains_and_is_saved(task, tmp_path):
 
 
 def test_a_model_without_the_task_has_no_head_for_it(task):
-    assert not hasattr(ComicSeqForPreTraining(tiny_config(task_weights=dict.fromkeys(DEFAULT_TASK_WEIGHTS, 1.0))), task.head)
+    assert not hasattr(
+        ComicSeqForPreTraining(tiny_config(task_weights=dict.fromkeys(DEFAULT_TASK_WEIGHTS, 1.0))), task.head
+    )
 
 
 def test_a_name_is_given_once(task):
