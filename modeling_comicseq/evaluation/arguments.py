@@ -1,0 +1,103 @@
+"""All arguments of an evaluation. Importing them takes no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from ..checks import check_at_least, check_protocols, parse_into
+from ..errors import ComicSeqArgumentError
+from ..model.tasks_comicseq import TASKS
+
+FROZEN = {
+    "split": "test",
+    "num_candidates": 5,
+    "repeats": 3,
+    "seed": 0,
+}  # fixed by frozen questions; else the defaults
+
+
+@dataclass
+class EvaluationArguments:
+    """Arguments of an evaluation."""
+
+    model: list[str] = field(
+        metadata={"help": "Checkpoint folder or name of a model on the Hub; of several, each two are compared."}
+    )
+    dataset: str = field(metadata={"help": "Folder of the Arrow data set that `comicseq convert` wrote."})
+    questions: str | None = field(
+        default=None,
+        metadata={"help": "Folder of frozen questions that `comicseq questions` wrote; drawn anew without."},
+    )
+    tasks: list[str] = field(
+        default_factory=lambda: ["all"],
+        metadata={
+            "help": "Tasks to ask, or `all` that a model was trained on and the data can serve, and retrieval by strip vectors: "
+            f"{', '.join(TASKS)}."
+        },
+    )
+    protocol: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky). "
+            "(default: same_book cross_book, or those of --questions)"
+        },
+    )
+    split: str | None = field(
+        default=None, metadata={"help": "Split to ask questions from: test, validation or train. (default: test)"}
+    )
+    num_candidates: int | None = field(
+        default=None, metadata={"help": "Candidates of a question, the right one included. (default: 5)"}
+    )
+    repeats: int | None = field(
+        default=None,
+        metadata={"help": "Questions that each page asks in each task; in reading order, its shuffles. (default: 3)"},
+    )
+    seed: int | None = field(default=None, metadata={"help": "Seed of the questions. (default: 0)"})
+    batch_size: int = field(default=256, metadata={"help": "Questions in a batch."})
+    other_origin: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to ask about vectors of other encoders than a model was trained on; it is an error otherwise."
+        },
+    )
+    output_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of results.json, report.md and the plots; local models and their cards are then left as they are. "
+            "(default: the folder of a single local model, else `evaluation`)"
+        },
+    )
+
+    def __post_init__(self):
+        check_protocols(self.protocol or [])
+        check_at_least("batch_size", self.batch_size, 1)
+        for name, least in (("num_candidates", 2), ("repeats", 1), ("seed", 0)):
+            if getattr(self, name) is not None:
+                check_at_least(name, getattr(self, name), least)
+        for name in FROZEN:
+            if self.questions is not None and getattr(self, name) is not None:
+                raise ComicSeqArgumentError(
+                    f"`{name}` is fixed by the frozen questions in {self.questions}: leave it out."
+                )
+        if self.output_dir is not None and Path(self.output_dir).is_file():
+            raise ComicSeqArgumentError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
+
+
+def parse_arguments(argv: Sequence[str] | None = None, prog: str = "run_eval.py") -> EvaluationArguments:
+    """Parses a command line, that of the process by default; options may be spelled with dashes or underscores.
+
+    Raises:
+        ComicSeqArgumentError: If there is no such option, or its value is not possible.
+    """
+    parser = HfArgumentParser(
+        EvaluationArguments,  # type: ignore[arg-type]
+        prog=prog,
+        description="Asks pretrained ComicSeq models the questions of a data set, beside chance, cosine and what the"
+        " models know without context.",
+        allow_abbrev=False,
+    )
+    return parse_into(parser, argv)
