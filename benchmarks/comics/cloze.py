@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForTextCloze
 
 from .texts import Choices, PageQuestions
+from .training import build_config, fit, shown
 
 
 @dataclass
@@ -53,18 +53,8 @@ class ClozeTraining:
 def build_cloze_model(settings: ClozeTraining, text_width: int, seed: int) -> ComicSeqForTextCloze:
     """A new model for texts of `text_width`; `seed` draws its weights."""
     torch.manual_seed(seed)
-    return ComicSeqForTextCloze(
-        ComicSeqConfig(
-            hidden_size=settings.hidden_size,
-            num_hidden_layers=settings.num_layers,
-            num_attention_heads=4,
-            intermediate_size=settings.hidden_size,
-            hidden_dropout_prob=settings.dropout,
-            attention_probs_dropout_prob=settings.dropout,
-            panel_embedding_dim=text_width,
-            candidate_encoding=settings.candidate_encoding,
-        )
-    )
+    config = build_config(settings, text_width, settings.hidden_size, candidate_encoding=settings.candidate_encoding)
+    return ComicSeqForTextCloze(config)
 
 
 def cloze_logits(
@@ -80,10 +70,10 @@ def cloze_logits(
     """
     slot = np.full((len(contexts), 1), -1)
     panels = vectors[np.concatenate((contexts, slot), axis=1)]
-    shown = np.concatenate((contexts >= 0, slot < 0), axis=1)
+    is_panel = np.concatenate((contexts >= 0, slot < 0), axis=1)
     return model(
         panel_embeddings=panels,
-        attention_mask=torch.from_numpy(shown),
+        attention_mask=torch.from_numpy(is_panel),
         mask_position=torch.full((len(contexts),), contexts.shape[1]),
         text_embeddings=panels,
         candidate_text_embeddings=vectors[candidates],
@@ -114,8 +104,10 @@ def pretrain_cloze(
     def draw_nearby(rng: np.random.Generator) -> np.ndarray:
         return np.stack([_draw(near, settings.nearby, rng) for near in pages.nearby])
 
-    material = Material(pages.contexts, pages.right, draw_nearby, pages.right)
-    _fit(model, settings, vectors, material, settings.pretraining_epochs, settings.pretraining_rate, seed, on_step)
+    stage = TrainingStage(
+        pages.contexts, pages.right, draw_nearby, pages.right, settings.pretraining_epochs, settings.pretraining_rate
+    )
+    _train(model, settings, vectors, stage, seed, on_step)
     return model.eval()
 
 
@@ -135,26 +127,32 @@ def tune_cloze(
     first = questions[0]
     wrong = np.concatenate([each.wrong for each in questions], axis=1)
     pool = np.concatenate([first.right, wrong[wrong >= 0]])
-    material = Material(first.contexts, first.right, lambda _: wrong, pool)
-    _fit(model, settings, vectors, material, settings.tuning_epochs, settings.tuning_rate, seed, on_step)
+    stage = TrainingStage(
+        first.contexts, first.right, lambda _: wrong, pool, settings.tuning_epochs, settings.tuning_rate
+    )
+    _train(model, settings, vectors, stage, seed, on_step)
     return model.eval()
 
 
 @dataclass
-class Material:
-    """What one stage of training learns from, in rows of a `TextBank`.
+class TrainingStage:
+    """One stage of training, in rows of a `TextBank`.
 
     Attributes:
         contexts: The texts before the asked one `(Q, 3)`.
         right: The right text `(Q,)`.
         draw_wrong: Draws the wrong texts of an epoch `(Q, W)`; -1 for none.
         pool: Where further wrong texts come from `(n,)`.
+        epochs: Passes over the questions.
+        rate: Peak learning rate.
     """
 
     contexts: np.ndarray
     right: np.ndarray
     draw_wrong: Callable[[np.random.Generator], np.ndarray]
     pool: np.ndarray
+    epochs: int
+    rate: float
 
 
 def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -163,62 +161,28 @@ def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate((chosen, np.full(count - len(chosen), -1)))
 
 
-def _fit(
+def _train(
     model: ComicSeqForTextCloze,
     settings: ClozeTraining,
     vectors: torch.Tensor,
-    material: Material,
-    epochs: int,
-    rate: float,
+    stage: TrainingStage,
     seed: int,
     on_step: Callable[[], None],
 ) -> None:
-    """Cross-entropy of the right text (candidate 0) against the wrong ones, AdamW, one cycle of the learning rate."""
-    if not epochs:
-        return
+    """Cross-entropy of the right text (candidate 0) against the wrong ones."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)  # of the dropout
-    count, size = len(material.right), min(settings.batch_size, len(material.right))
-    steps = count // size
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * steps + 1, pct_start=0.1)
-    model.train()
-    for _ in range(epochs):
-        order, wrong = rng.permutation(count), material.draw_wrong(rng)
-        for step in range(steps):
-            rows = order[step * size : (step + 1) * size]
-            anywhere = rng.choice(material.pool, (size, settings.random))
-            candidates = np.concatenate((material.right[rows, None], wrong[rows], anywhere), axis=1)
+
+    def start_epoch() -> Callable[[np.ndarray], torch.Tensor]:
+        wrong = stage.draw_wrong(rng)
+
+        def loss(rows: np.ndarray) -> torch.Tensor:
+            anywhere = rng.choice(stage.pool, (len(rows), settings.random))
+            candidates = np.concatenate((stage.right[rows, None], wrong[rows], anywhere), axis=1)
             candidates[:, 1:][candidates[:, 1:] == candidates[:, :1]] = -1  # the right text once more is not wrong
-            contexts = _shown(material.contexts[rows], settings.with_context)
-            logits = cloze_logits(model, vectors, contexts, candidates)
-            loss = nn.functional.cross_entropy(logits, torch.zeros(size, dtype=torch.long))
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            on_step()
+            logits = cloze_logits(model, vectors, shown(stage.contexts[rows], settings.with_context), candidates)
+            return nn.functional.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
 
+        return loss
 
-def _shown(contexts: np.ndarray, with_context: bool) -> np.ndarray:
-    return contexts if with_context else np.full_like(contexts, -1)
-
-
-def training_steps(settings: ClozeTraining, num_pages: int, num_questions: int) -> int:
-    """Steps of pretraining and tuning together, for a progress bar."""
-    epochs = ((settings.pretraining_epochs, num_pages), (settings.tuning_epochs, num_questions))
-    return sum(count * (size // min(settings.batch_size, size)) for count, size in epochs if count)
-
-
-@torch.inference_mode()
-def ask_cloze(
-    model: ComicSeqForTextCloze, vectors: torch.Tensor, choices: Choices, with_context: bool = True
-) -> np.ndarray:
-    """Log-probability of each candidate `(Q, K)`, so that several models' answers can be averaged."""
-    model.eval()
-    parts = []
-    for start in range(0, len(choices), 256):
-        contexts = _shown(choices.contexts[start : start + 256], with_context)
-        parts.append(cloze_logits(model, vectors, contexts, choices.candidates[start : start + 256]).log_softmax(-1))
-    return torch.cat(parts).numpy()
+    fit(model, start_epoch, len(stage.right), stage.epochs, settings.batch_size, stage.rate, 0.05, rng, on_step)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForCharacterCoherence
 
 from .questions import ComicsQuestions
 from .texts import Choices, TextBank
+from .training import build_config, fit, shown
 
 
 @dataclass
@@ -103,7 +103,7 @@ def made_pairs(questions: list[ComicsQuestions], bank: TextBank) -> PairQuestion
     for each in questions:
         for book, panels in zip(each.book_ids, each.contexts, strict=True):
             for slot, boxes in enumerate(panels):
-                before = [_ends(shown, bank) for shown in panels[:slot]]
+                before = [_ends(panel, bank) for panel in panels[:slot]]
                 context = [[-1, -1]] * (3 - slot) + before
                 for first, second in zip(boxes, boxes[1:], strict=False):
                     pair = (str(book), bank.rows[first], bank.rows[second])
@@ -132,11 +132,11 @@ def pair_logits(
     model: ComicSeqForCharacterCoherence, vectors: torch.Tensor, contexts: np.ndarray, candidates: np.ndarray
 ) -> torch.Tensor:
     """Logits `(Q, 2)` of the pairs `candidates` (Q, 2, 2) after the panels `contexts` (Q, 3, 2)."""
-    shown: np.ndarray = np.any(contexts >= 0, axis=-1)
-    shown[~shown.any(1), -1] = True  # the model wants a panel: one without text, which is zeros
+    is_panel: np.ndarray = np.any(contexts >= 0, axis=-1)
+    is_panel[~is_panel.any(1), -1] = True  # the model wants a panel: one without text, which is zeros
     return model(
         panel_embeddings=vectors[contexts].flatten(2),
-        attention_mask=torch.from_numpy(shown),
+        attention_mask=torch.from_numpy(is_panel),
         candidate_embeddings=vectors[candidates].flatten(2),
     ).logits
 
@@ -163,72 +163,14 @@ def train_coherence(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = ComicSeqForCharacterCoherence(
-        ComicSeqConfig(
-            hidden_size=settings.hidden_size,
-            num_hidden_layers=settings.num_layers,
-            num_attention_heads=4,
-            intermediate_size=2 * settings.hidden_size,
-            hidden_dropout_prob=settings.dropout,
-            attention_probs_dropout_prob=settings.dropout,
-            panel_embedding_dim=2 * vectors.shape[1],
-        )
-    )
-    for each, epochs in ((made, settings.page_epochs), (questions, settings.tuning_epochs)):
-        _fit(model, settings, vectors, each, epochs, rng, on_step)
-        yield model.eval()
+    model = ComicSeqForCharacterCoherence(build_config(settings, 2 * vectors.shape[1], 2 * settings.hidden_size))
+    for stage, epochs in ((made, settings.page_epochs), (questions, settings.tuning_epochs)):
 
-
-def _fit(model, settings: CoherenceTraining, vectors, questions: PairQuestions, epochs: int, rng, on_step) -> None:
-    size = min(settings.batch_size, len(questions))
-    steps = len(questions) // size
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.rate, total_steps=epochs * steps + 1, pct_start=0.1
-    )
-    model.train()
-    for _ in range(epochs):
-        order = rng.permutation(len(questions))
-        for step in range(steps):
-            rows = order[step * size : (step + 1) * size]
-            contexts = _hide(questions.contexts[rows], settings.with_context)
-            logits = pair_logits(model, vectors, contexts, questions.candidates[rows])
+        def loss(rows: np.ndarray, stage: PairQuestions = stage) -> torch.Tensor:
+            contexts = shown(stage.contexts[rows], settings.with_context)
+            logits = pair_logits(model, vectors, contexts, stage.candidates[rows])
             # One of the two orders is right, so the pair is judged as a choice: the logits' difference is what counts.
-            loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(questions.answers[rows]))
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            on_step()
+            return torch.nn.functional.cross_entropy(logits, torch.from_numpy(stage.answers[rows]))
 
-
-def _hide(contexts: np.ndarray, with_context: bool) -> np.ndarray:
-    return contexts if with_context else np.full_like(contexts, -1)
-
-
-def coherence_steps(settings: CoherenceTraining, num_made: int, num_questions: int) -> int:
-    """Steps of `train_coherence`, for a progress bar."""
-    epochs = ((settings.page_epochs, num_made), (settings.tuning_epochs, num_questions))
-    return sum(count * (size // min(settings.batch_size, size)) for count, size in epochs if count)
-
-
-@torch.inference_mode()
-def ask_coherence(
-    model: ComicSeqForCharacterCoherence,
-    vectors: torch.Tensor,
-    questions: PairQuestions,
-    with_context: bool = True,
-) -> np.ndarray:
-    """Log-probability of each pair `(Q, 2)`."""
-    model.eval()
-    parts = [
-        pair_logits(
-            model,
-            vectors,
-            _hide(questions.contexts[start : start + 256], with_context),
-            questions.candidates[start : start + 256],
-        ).log_softmax(-1)
-        for start in range(0, len(questions), 256)
-    ]
-    return torch.cat(parts).numpy()
+        fit(model, lambda: loss, len(stage), epochs, settings.batch_size, settings.rate, 0.01, rng, on_step)
+        yield model.eval()

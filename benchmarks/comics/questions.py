@@ -19,9 +19,9 @@ from modeling_comicseq.stores.splits import hash_place
 
 BOOK_PREFIX = "comics-"  # a number alone would be the id of some other corpus' book, too
 NUM_CONTEXT, NUM_BOXES = 3, 3
-PUT_AWAY = -1
+HELD_OUT = -1
 NUM_FOLDS = 5
-PUT_AWAY_SHARE = 0.1
+HELD_OUT_SHARE = 0.1
 
 IDS = ("book_id", "page_id", "answer_panel_id")
 CONTEXT = tuple(f"context_text_{panel}_{box}" for panel in range(NUM_CONTEXT) for box in range(NUM_BOXES))
@@ -182,14 +182,14 @@ def read_text_pages(path: str | Path) -> TextPages:
 
 
 def comics_fold(book_id: str) -> int:
-    """Which part of the evaluation a book belongs to: a development fold from 0 to 4, or `PUT_AWAY`.
+    """Which part of the evaluation a book belongs to: a development fold from 0 to 4, or `HELD_OUT`.
 
-    The place of a book's hash in [0, 1) decides, as for the splits of a data set: the last tenth is put away, which is the
+    The place of a book's hash in [0, 1) decides, as for the splits of a data set: the last tenth is held out, which is the
     test split of the default fractions, and the rest is cut into five equal pieces.
     """
     place = hash_place(book_id)
-    development = 1 - PUT_AWAY_SHARE
-    return min(int(place / development * NUM_FOLDS), NUM_FOLDS - 1) if place < development else PUT_AWAY
+    development = 1 - HELD_OUT_SHARE
+    return min(int(place / development * NUM_FOLDS), NUM_FOLDS - 1) if place < development else HELD_OUT
 
 
 def comics_folds(book_ids: Sequence[str] | np.ndarray) -> np.ndarray:

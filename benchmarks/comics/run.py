@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,25 +16,20 @@ from rich.progress import Progress
 from rich.table import Table
 
 from modeling_comicseq.evaluation.metrics import bootstrap_mean, top1_accuracy
+from modeling_comicseq.files import written_file
 
 from .baselines import context_cosine, longest, rank, with_zeros, word_overlap
-from .cloze import ClozeTraining, ask_cloze, pretrain_cloze, training_steps, tune_cloze
-from .coherence import (
-    CoherenceTraining,
-    ask_coherence,
-    coherence_steps,
-    first_boxes,
-    made_pairs,
-    pair_questions,
-    train_coherence,
-)
-from .questions import NUM_FOLDS, PUT_AWAY, ComicsQuestions, TextPages, comics_folds
+from .cloze import ClozeTraining, cloze_logits, pretrain_cloze, tune_cloze
+from .coherence import CoherenceTraining, first_boxes, made_pairs, pair_logits, pair_questions, train_coherence
+from .questions import HELD_OUT, NUM_FOLDS, ComicsQuestions, TextPages, comics_folds
 from .texts import Choices, TextBank, page_questions
+from .training import ask, count_steps
 
 COSINE = "frozen cosine to the context mean"
 RANKER = "ranker on words and cosines"
 COMICSEQ = "ComicSeq, pretrained and tuned"
 MANY = "ComicSeq, mean of {} models"
+WITHOUT_CONTEXT = "ComicSeq without context"
 BOTH = "that and the ranker together"
 COHERENCE = "coherence"
 
@@ -64,8 +58,8 @@ class ComicsData:
 
 
 @dataclass
-class Side:
-    """Which books are learned from and which are asked.
+class Fold:
+    """One split by book.
 
     Attributes:
         train: Books to learn from.
@@ -76,25 +70,19 @@ class Side:
     test: set[str]
 
 
-def sides(data: ComicsData, put_away: bool) -> list[Side]:
-    """The five folds of the development books; or, for `put_away`, one side: those books against the tenth put away."""
+def make_folds(data: ComicsData, held_out: bool) -> list[Fold]:
+    """The five folds of the development books; or, for `held_out`, one: all of those against the held-out split."""
     books = np.unique(
         np.concatenate([data.pages.book_ids, data.coherence.book_ids, *(each.book_ids for each in data.choices)])
     )
     fold = comics_folds(books)
-    if put_away:
-        return [Side(set(books[fold != PUT_AWAY].tolist()), set(books[fold == PUT_AWAY].tolist()))]
-    return [
-        Side(
-            set(books[(fold != PUT_AWAY) & (fold != number)].tolist()),
-            set(books[fold == number].tolist()),
-        )
-        for number in range(NUM_FOLDS)
-    ]
+    development = fold != HELD_OUT
+    asked = [~development] if held_out else [fold == number for number in range(NUM_FOLDS)]
+    return [Fold(set(books[development & ~test].tolist()), set(books[test].tolist())) for test in asked]
 
 
-class Lesson:
-    """What may be learned on one side: its training questions, pages and texts, and nothing else.
+class ClozeData:
+    """What may be learned from in one fold: its training questions, pages and texts, and nothing else.
 
     The wrong texts of an easy question come from any book, as the files have them. Those that are known to stand in a
     book that is asked, and in no training book, are taken out.
@@ -106,22 +94,20 @@ class Lesson:
         texts: Rows of the training texts `(n,)`.
     """
 
-    def __init__(self, data: ComicsData, side: Side):
-        self.test = [each.select(np.isin(each.book_ids, sorted(side.test))) for each in data.choices]
-        withheld = np.setdiff1d(texts_of_books(data, side.test), texts_of_books(data, side.train))
+    def __init__(self, data: ComicsData, fold: Fold):
+        self.test = [of_books(each, fold.test) for each in data.choices]
+        withheld = np.setdiff1d(book_texts(data, fold.test), book_texts(data, fold.train))
         self.train = []
-        for each in data.choices:
-            train = each.select(np.isin(each.book_ids, sorted(side.train)))
-            self.train.append(
-                replace(train, candidates=np.where(np.isin(train.candidates, withheld), -1, train.candidates))
-            )
-        self.pages = page_questions(data.pages, side.train, data.bank)
+        for train in (of_books(each, fold.train) for each in data.choices):
+            allowed = np.where(np.isin(train.candidates, withheld), -1, train.candidates)
+            self.train.append(replace(train, candidates=allowed))
+        self.pages = page_questions(data.pages, fold.train, data.bank)
         rows = [part.ravel() for each in self.train for part in (each.contexts, each.candidates)]
         texts = np.unique(np.concatenate([*rows, self.pages.contexts.ravel(), self.pages.right]))
         self.texts = texts[texts >= 0]
 
 
-class PairsLesson:
+class CoherenceData:
     """The same for character coherence.
 
     Attributes:
@@ -130,20 +116,22 @@ class PairsLesson:
         test: Questions to answer.
     """
 
-    def __init__(self, data: ComicsData, side: Side):
-        pairs, books = pair_questions(data.coherence, data.bank), sorted(side.train)
-        self.train = pairs.select(np.isin(pairs.book_ids, books))
-        self.test = pairs.select(np.isin(pairs.book_ids, sorted(side.test)))
-        shown = [each.select(np.isin(each.book_ids, books)) for each in (data.coherence, data.cloze[0])]
-        self.made = made_pairs(shown, data.bank)
+    def __init__(self, data: ComicsData, fold: Fold):
+        pairs = pair_questions(data.coherence, data.bank)
+        self.train, self.test = of_books(pairs, fold.train), of_books(pairs, fold.test)
+        self.made = made_pairs([of_books(each, fold.train) for each in (data.coherence, data.cloze[0])], data.bank)
 
 
-def texts_of_books(data: ComicsData, books: set[str]) -> np.ndarray:
+def of_books(questions: Any, books: set[str]) -> Any:
+    """Those of `questions` that are about `books`."""
+    return questions.select(np.isin(questions.book_ids, sorted(books)))
+
+
+def book_texts(data: ComicsData, books: set[str]) -> np.ndarray:
     """Rows of all texts known to stand in `books`: on their pages, and as contexts and right texts of their questions."""
     pages = np.flatnonzero(np.isin(data.pages.book_ids, sorted(books)))
     rows = [np.asarray([data.bank.rows[text] for text in data.pages.texts[page]], dtype=int) for page in pages]
-    for each in data.choices:
-        own = each.select(np.isin(each.book_ids, sorted(books)))
+    for own in (of_books(each, books) for each in data.choices):
         rows += [own.contexts.ravel(), own.right]
     return np.setdiff1d(np.concatenate(rows), [-1])
 
@@ -165,44 +153,77 @@ def baseline_rows(train: list[Choices], test: list[Choices], bank: TextBank, tex
     return rows
 
 
-def run_cloze_side(
-    data: ComicsData, side: Side, settings: ClozeTraining, num_models: int, cache: Path, progress: bool = True
+def run_cloze_fold(
+    data: ComicsData, fold: Fold, settings: ClozeTraining, num_models: int, cache: Path, progress: bool = True
 ) -> tuple[list[Choices], dict[str, Scores]]:
-    """The questions of `side.test`, file by file, and the scores of every row for them.
+    """The questions of `fold.test`, file by file, and the scores of every row for them.
 
     Every ComicSeq row is one model; the best is trained `num_models` times, from other seeds, and their answers averaged.
     Finished models' answers are kept in `cache` and not made again.
     """
-    lesson = Lesson(data, side)
-    rows: dict[str, Scores] = {}
-    vectors: list[torch.Tensor] = []  # made when the first row needs them
+    learned = ClozeData(data, fold)
+
+    @functools.cache
+    def vectors() -> torch.Tensor:
+        return torch.from_numpy(data.bank.vectors(learned.texts, settings.text_width))
 
     def answer(settings: ClozeTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
         """The answers after pretraining, and after tuning."""
-        if not vectors:
-            vectors.append(torch.from_numpy(data.bank.vectors(lesson.texts, settings.text_width)))
-        model = pretrain_cloze(settings, vectors[0], lesson.pages, seed, on_step)
-        pretrained = [ask_cloze(model, vectors[0], each, settings.with_context) for each in lesson.test]
-        model = tune_cloze(model, settings, vectors[0], lesson.train, seed, on_step)
-        return [pretrained, [ask_cloze(model, vectors[0], each, settings.with_context) for each in lesson.test]]
+
+        def asked() -> Scores:
+            return [ask(model, cloze_logits, vectors(), each, settings.with_context) for each in learned.test]
+
+        model = pretrain_cloze(settings, vectors(), learned.pages, seed, on_step)
+        pretrained = asked()
+        tune_cloze(model, settings, vectors(), learned.train, seed, on_step)
+        return [pretrained, asked()]
+
+    def steps(settings: ClozeTraining) -> int:
+        stages = (
+            (settings.pretraining_epochs, len(learned.pages.right)),
+            (settings.tuning_epochs, len(learned.train[0])),
+        )
+        return count_steps(settings.batch_size, *stages)
 
     # What each part of the training adds: twice the tuning instead of pretraining, and both without the context.
+    only_tuned = replace(settings, pretraining_epochs=0, tuning_epochs=2 * settings.tuning_epochs)
+    without_context = replace(settings, with_context=False)
     variants = {
-        COMICSEQ: settings,
-        "ComicSeq, tuned, not pretrained": replace(
-            settings, pretraining_epochs=0, tuning_epochs=2 * settings.tuning_epochs
-        ),
-        "ComicSeq without context": replace(settings, with_context=False),
+        COMICSEQ: (settings, 1),
+        MANY.format(num_models): (settings, num_models),
+        "ComicSeq, tuned, not pretrained": (only_tuned, 1),
+        WITHOUT_CONTEXT: (without_context, 1),
     }
-    for name, variant in variants.items():
-        steps = training_steps(variant, len(lesson.pages.right), len(lesson.train[0]))
-        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, [0], cache, steps, progress)
-        if name == COMICSEQ:
-            rows["ComicSeq, pretrained, not tuned"] = pretrained
-            many = MANY.format(num_models)
-            _, rows[many] = _mean_of_seeds(many, answer, variant, side, range(num_models), cache, steps, progress)
-    rows = baseline_rows(lesson.train, lesson.test, data.bank, lesson.texts) | rows
-    return lesson.test, _in_order(rows, [COMICSEQ, many])
+    rows = baseline_rows(learned.train, learned.test, data.bank, learned.texts)
+    rows |= _comicseq_rows(variants, answer, steps, fold, cache, progress)
+    return learned.test, _in_order(rows, [COMICSEQ, MANY.format(num_models)])
+
+
+def run_coherence_fold(
+    data: ComicsData, fold: Fold, settings: CoherenceTraining, cache: Path, progress: bool = True
+) -> tuple[list[Choices], dict[str, Scores]]:
+    """The coherence questions of `fold.test`, as one file, and the scores of every row for them."""
+    texts, pairs = ClozeData(data, fold).texts, CoherenceData(data, fold)
+
+    @functools.cache
+    def vectors() -> torch.Tensor:
+        return torch.from_numpy(data.bank.vectors(texts, settings.text_width))
+
+    def answer(settings: CoherenceTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
+        """The answers after the questions made from pages, and after those of the file."""
+        stages = train_coherence(settings, vectors(), pairs.made, pairs.train, seed, on_step)
+        return [[ask(model, pair_logits, vectors(), pairs.test, settings.with_context)] for model in stages]
+
+    def steps(settings: CoherenceTraining) -> int:
+        stages = (settings.page_epochs, len(pairs.made)), (settings.tuning_epochs, len(pairs.train))
+        return count_steps(settings.batch_size, *stages)
+
+    variants = {COMICSEQ: (settings, 1), WITHOUT_CONTEXT: (replace(settings, with_context=False), 1)}
+    choices = first_boxes(data.coherence, data.bank)
+    learned, asked = [of_books(choices, fold.train)], [of_books(choices, fold.test)]
+    rows = baseline_rows(learned, asked, data.bank, texts)
+    rows |= _comicseq_rows(variants, answer, steps, fold, cache, progress)
+    return asked, _in_order(rows, [COMICSEQ])
 
 
 def _in_order(rows: dict[str, Scores], last: Sequence[str]) -> dict[str, Scores]:
@@ -212,65 +233,47 @@ def _in_order(rows: dict[str, Scores], last: Sequence[str]) -> dict[str, Scores]
     return ordered
 
 
-def run_coherence_side(
-    data: ComicsData, side: Side, settings: CoherenceTraining, cache: Path, progress: bool = True
-) -> tuple[list[Choices], dict[str, Scores]]:
-    """The coherence questions of `side.test`, as one file, and the scores of every row for them."""
-    lesson, pairs = Lesson(data, side), PairsLesson(data, side)
-    choices = first_boxes(data.coherence, data.bank)
-    rows: dict[str, Scores] = {}
-    vectors: list[torch.Tensor] = []
-
-    def answer(settings: CoherenceTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
-        """The answers after the questions made from pages, and after those of the file."""
-        if not vectors:
-            vectors.append(torch.from_numpy(data.bank.vectors(lesson.texts, settings.text_width)))
-        answers = []
-        for model in train_coherence(settings, vectors[0], pairs.made, pairs.train, seed, on_step):
-            answers.append([ask_coherence(model, vectors[0], pairs.test, settings.with_context)])
-        return answers
-
-    variants = {COMICSEQ: settings, "ComicSeq without context": replace(settings, with_context=False)}
-    for name, variant in variants.items():
-        steps = coherence_steps(variant, len(pairs.made), len(pairs.train))
-        pretrained, rows[name] = _mean_of_seeds(name, answer, variant, side, [0], cache, steps, progress)
-        if name == COMICSEQ:
-            rows["ComicSeq, pretrained, not tuned"] = pretrained
-    learned, asked = ([choices.select(np.isin(choices.book_ids, sorted(books)))] for books in (side.train, side.test))
-    rows = baseline_rows(learned, asked, data.bank, lesson.texts) | rows
-    return asked, _in_order(rows, [COMICSEQ])
-
-
-def _mean_of_seeds(
-    name: str,
+def _comicseq_rows(
+    variants: dict[str, tuple[Any, int]],
     answer: Callable[[Any, int, Callable[[], None]], list[Scores]],
-    settings: Any,
-    side: Side,
-    seeds: Sequence[int],
+    steps: Callable[[Any], int],
+    fold: Fold,
     cache: Path,
-    steps: int,
     progress: bool,
-) -> list[Scores]:
-    """Mean over `seeds` of what `answer` returns; each seed's answers are kept in `cache` and not made again."""
-    kept: list[list[Scores]] = []
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task(name, total=len(seeds) * steps)
-        for number, seed in enumerate(seeds):
-            key = f"{type(settings).__name__} {asdict(settings)} {seed} {sorted(side.train)} {sorted(side.test)}"
-            file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-            if not file.is_file():
-                _keep(file, answer(settings, seed, lambda: bar.advance(task)))
-            bar.update(task, completed=(number + 1) * steps)
-            kept.append(_kept(file))
-    return [[np.mean(part, axis=0) for part in zip(*stages, strict=True)] for stages in zip(*kept, strict=True)]
+) -> dict[str, Scores]:
+    """Scores of every row of ComicSeq: the mean over models of several seeds of what `answer` returns last.
+
+    Args:
+        variants: The settings of each row and its number of models.
+        answer: Trains and asks one model of these settings and this seed; its answers after each stage of training.
+        steps: Steps of one such training.
+        fold: The books.
+        cache: Folder where each model's answers are kept; those that are there are not made again.
+        progress: Whether to show progress bars on stderr.
+    """
+    rows: dict[str, Scores] = {}
+    for name, (settings, num_models) in variants.items():
+        kept: list[list[Scores]] = []
+        with Progress(console=Console(stderr=True), disable=not progress) as bar:
+            task = bar.add_task(name, total=num_models * steps(settings))
+            for seed in range(num_models):
+                key = f"{type(settings).__name__} {asdict(settings)} {seed} {sorted(fold.train)} {sorted(fold.test)}"
+                file = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+                if not file.is_file():
+                    _keep(file, answer(settings, seed, functools.partial(bar.advance, task)))
+                bar.update(task, completed=(seed + 1) * steps(settings))
+                kept.append(_kept(file))
+        stages = [[np.mean(part, axis=0) for part in zip(*each, strict=True)] for each in zip(*kept, strict=True)]
+        rows[name] = stages[-1]
+        if name == COMICSEQ:
+            rows["ComicSeq, pretrained, not tuned"] = stages[0]
+    return rows
 
 
 def _keep(file: Path, stages: list[Scores]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{stage}-{number}": scores for stage, each in enumerate(stages) for number, scores in enumerate(each)}
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+    with written_file(file) as beside, beside.open("wb") as part:
         np.savez(part, **arrays)  # type: ignore[arg-type]
-    os.replace(part.name, file)
 
 
 def _kept(file: Path) -> list[Scores]:
@@ -293,15 +296,16 @@ def run_table(
     coherence: CoherenceTraining,
     num_models: int,
     cache: Path,
-    put_away: bool = False,
+    held_out: bool = False,
     progress: bool = True,
 ) -> dict[str, list[dict]]:
     """Rows of both tasks. Each question is answered by models that saw nothing of its book."""
-    made_cloze = [run_cloze_side(data, side, cloze, num_models, cache, progress) for side in sides(data, put_away)]
-    made_pairs = [run_coherence_side(data, side, coherence, cache, progress) for side in sides(data, put_away)]
+    folds = make_folds(data, held_out)
+    cloze_parts = [run_cloze_fold(data, fold, cloze, num_models, cache, progress) for fold in folds]
+    pair_parts = [run_coherence_fold(data, fold, coherence, cache, progress) for fold in folds]
     return {
-        "text_cloze": summarise(made_cloze, data.names),
-        "character_coherence": summarise(made_pairs, [COHERENCE]),
+        "text_cloze": summarise(cloze_parts, data.names),
+        "character_coherence": summarise(pair_parts, [COHERENCE]),
     }
 
 
@@ -309,7 +313,7 @@ def summarise(parts: Sequence[tuple[list[Choices], dict[str, Scores]]], names: S
     """Accuracy of every row and its paired difference to the frozen cosine, with intervals by bootstrap over books.
 
     Args:
-        parts: Questions and scores, side by side.
+        parts: Questions and scores, fold by fold.
         names: A name for each file of questions.
     """
     results = []

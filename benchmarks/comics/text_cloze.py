@@ -1,8 +1,8 @@
 """COMICS text-cloze and character coherence by text alone: five folds by book, every row with its interval.
 
-python benchmarks/comics_text_cloze.py --questions DIR --metadata stage3_metadata.json --output DIR
-python benchmarks/comics_text_cloze.py … --fold 0      # one fold, as many side by side as there are cores
-python benchmarks/comics_text_cloze.py … --put-away    # once, at the end: the books that no choice was made on
+python -m benchmarks.comics.text_cloze --questions DIR --metadata stage3_metadata.json --output DIR
+python -m benchmarks.comics.text_cloze … --fold 0      # one fold, as many side by side as there are cores
+python -m benchmarks.comics.text_cloze … --held-out    # once, at the end: the books that no choice was made on
 
 DIR holds text_cloze_easy.csv, text_cloze_hard.csv and char_coherence.csv; the metadata is that of a Stage 3 store of the
 same books, with `texts`. Finished rows are kept in the output folder: after an interrupt, the same command goes on.
@@ -11,8 +11,6 @@ same books, with `texts`. Finished rows are kept in the output folder: after an 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 
@@ -20,24 +18,13 @@ from rich.console import Console
 
 from modeling_comicseq.checks import check_at_least
 from modeling_comicseq.encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqError
+from modeling_comicseq.files import write_json
 
 from .cloze import ClozeTraining
 from .coherence import CoherenceTraining
-from .questions import (
-    NUM_FOLDS,
-    read_character_coherence,
-    read_text_cloze,
-    read_text_pages,
-)
-from .run import (
-    ComicsData,
-    results_table,
-    run_cloze_side,
-    run_coherence_side,
-    run_table,
-    sides,
-)
+from .questions import NUM_FOLDS, read_character_coherence, read_text_cloze, read_text_pages
+from .run import ComicsData, make_folds, results_table, run_cloze_fold, run_coherence_fold, run_table
 from .texts import TextBank, cloze_choices
 
 
@@ -58,7 +45,9 @@ def read_layers(text: str) -> list[int]:
     try:
         return [int(layer) for layer in text.split(",")]
     except ValueError:
-        raise ComicSeqDataError(f"--layers is {text!r} but must be numbers with commas between, as in 3,-1.") from None
+        raise ComicSeqArgumentError(
+            f"--layers is {text!r} but must be numbers with commas between, as in 3,-1."
+        ) from None
 
 
 def main() -> None:
@@ -73,7 +62,9 @@ def main() -> None:
     )
     parser.add_argument("--models", type=int, default=2, help="models whose answers are averaged in the best row")
     parser.add_argument("--fold", type=int, choices=range(NUM_FOLDS), help="make the rows of this fold and stop")
-    parser.add_argument("--put-away", action="store_true", help="ask the books put away, not the five folds")
+    parser.add_argument(
+        "--held-out", "--put-away", action="store_true", help="ask the held-out books, not the five folds"
+    )
     arguments = parser.parse_args()
     check_at_least("--models", arguments.models, 1)
     console, output = Console(width=150), Path(arguments.output)
@@ -81,23 +72,20 @@ def main() -> None:
     cache = output / "rows"
     cloze, coherence = ClozeTraining(), CoherenceTraining()
     if arguments.fold is not None:
-        side = sides(data, put_away=False)[arguments.fold]
-        run_cloze_side(data, side, cloze, arguments.models, cache)
-        run_coherence_side(data, side, coherence, cache)
+        fold = make_folds(data, held_out=False)[arguments.fold]
+        run_cloze_fold(data, fold, cloze, arguments.models, cache)
+        run_coherence_fold(data, fold, coherence, cache)
         console.print(f"Fold {arguments.fold} is done: without --fold, the same command makes the table of all.")
         return
-    results = run_table(data, cloze, coherence, arguments.models, cache, put_away=arguments.put_away)
-    which = "books put away" if arguments.put_away else "development books, five folds by book"
+    results = run_table(data, cloze, coherence, arguments.models, cache, held_out=arguments.held_out)
+    which = "held-out books" if arguments.held_out else "development books, five folds by book"
     for task, names in (("text_cloze", data.names), ("character_coherence", ["coherence"])):
         console.print(results_table(results[task], names, f"COMICS {task.replace('_', ' ')}, text only: {which}"))
-    file = output / ("results_put_away.json" if arguments.put_away else "results.json")
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    os.replace(part, file)
+    write_json(output / ("results_held_out.json" if arguments.held_out else "results.json"), results)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except ComicSeqDataError as error:
-        sys.exit(f"comics_text_cloze.py: {error}")
+    except ComicSeqError as error:
+        sys.exit(f"Error: {error}")

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from benchmarks.comics.baselines import context_cosine, longest, with_zeros, word_overlap
-from benchmarks.comics.cloze import ClozeTraining, ask_cloze, build_cloze_model, cloze_logits
+from benchmarks.comics.cloze import ClozeTraining, build_cloze_model, cloze_logits
 from benchmarks.comics.coherence import CoherenceTraining, made_pairs
 from benchmarks.comics.questions import (
     CLOZE_CANDIDATES,
     COHERENCE_CANDIDATES,
     CONTEXT,
+    HELD_OUT,
     IDS,
     NUM_FOLDS,
-    PUT_AWAY,
     comics_fold,
     comics_folds,
     read_character_coherence,
@@ -30,17 +30,18 @@ from benchmarks.comics.run import (
     BOTH,
     COMICSEQ,
     COSINE,
+    ClozeData,
+    CoherenceData,
     ComicsData,
-    Lesson,
-    PairsLesson,
+    book_texts,
+    make_folds,
     results_table,
-    run_cloze_side,
+    run_cloze_fold,
     run_table,
-    sides,
     summarise,
-    texts_of_books,
 )
 from benchmarks.comics.texts import TextBank, cloze_choices
+from benchmarks.comics.training import ask
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.stores.splits import split_of
 
@@ -207,7 +208,7 @@ def test_folds_are_a_stable_cut_of_the_books():
     ids = [f"comics-{number}" for number in range(5000)]
     folds = comics_folds(ids)
     assert comics_fold("comics-2946") == comics_folds(["comics-2946"])[0] == 2  # never to change
-    np.testing.assert_array_equal(folds == PUT_AWAY, [split_of(each) == "test" for each in ids])
+    np.testing.assert_array_equal(folds == HELD_OUT, [split_of(each) == "test" for each in ids])
     shares = np.bincount(folds + 1, minlength=NUM_FOLDS + 1) / len(ids)
     assert np.abs(shares - [0.1, *[0.18] * NUM_FOLDS]).max() < 0.02
 
@@ -215,31 +216,31 @@ def test_folds_are_a_stable_cut_of_the_books():
 def check_apart(data):
     """Nothing that is learned from names a book or a page that is asked; returns how many questions are asked."""
     asked = 0
-    put_away = {book for book in map(str, np.unique(data.pages.book_ids)) if comics_fold(book) == PUT_AWAY}
-    for away in (False, True):
+    held_out = {book for book in map(str, np.unique(data.pages.book_ids)) if comics_fold(book) == HELD_OUT}
+    for is_held_out in (False, True):
         seen: list[str] = []
-        for side in sides(data, away):
-            assert side.train and side.test and not side.train & side.test
-            assert side.test == put_away if away else not put_away & (side.train | side.test)
-            lesson = Lesson(data, side)
-            learned = {*zip(lesson.pages.book_ids.tolist(), lesson.pages.pages.tolist(), strict=True)}
+        for fold in make_folds(data, is_held_out):
+            assert fold.train and fold.test and not fold.train & fold.test
+            assert fold.test == held_out if is_held_out else not held_out & (fold.train | fold.test)
+            part = ClozeData(data, fold)
+            learned = {*zip(part.pages.book_ids.tolist(), part.pages.pages.tolist(), strict=True)}
             tested: set[tuple[str, int]] = set()
-            for train, test in zip(lesson.train, lesson.test, strict=True):
+            for train, test in zip(part.train, part.test, strict=True):
                 learned |= {*zip(train.book_ids.tolist(), train.pages.tolist(), strict=True)}
                 tested |= {*zip(test.book_ids.tolist(), test.pages.tolist(), strict=True)}
                 asked += len(test)
             assert learned and tested and not learned & tested
             assert not {book for book, _ in learned} & {book for book, _ in tested}
-            assert {book for book, _ in learned} <= side.train
-            pairs = PairsLesson(data, side)
-            assert set(pairs.train.book_ids) | set(pairs.made.book_ids) <= side.train
-            assert len(pairs.test) and set(pairs.test.book_ids) <= side.test
+            assert {book for book, _ in learned} <= fold.train
+            pairs = CoherenceData(data, fold)
+            assert set(pairs.train.book_ids) | set(pairs.made.book_ids) <= fold.train
+            assert len(pairs.test) and set(pairs.test.book_ids) <= fold.test
             # Nor does a text that is known to stand in a book that is asked, and in no other, whatever it was for.
-            asked_only = set(texts_of_books(data, side.test)) - set(texts_of_books(data, side.train))
-            shown = [each for train in lesson.train for each in (train.contexts, train.candidates)]
-            made = [lesson.pages.contexts, lesson.pages.right, *lesson.pages.nearby, lesson.texts]
+            asked_only = set(book_texts(data, fold.test)) - set(book_texts(data, fold.train))
+            shown = [each for train in part.train for each in (train.contexts, train.candidates)]
+            made = [part.pages.contexts, part.pages.right, *part.pages.nearby, part.texts]
             assert asked_only and not asked_only & set(np.concatenate([each.ravel() for each in (*shown, *made)]))
-            seen += sorted(side.test)
+            seen += sorted(fold.test)
         assert len(seen) == len(set(seen))  # every book is asked once
     return asked
 
@@ -305,8 +306,8 @@ def test_asked_text_and_padding_are_not_read():
 
 def test_learns_what_follows_what(world, tmp_path, monkeypatch):
     """The next topic is never like the last, so that cosine is no help, but always the same."""
-    side = sides(world, put_away=False)[1]
-    asked, rows = run_cloze_side(world, side, SMALL, 1, tmp_path, progress=False)
+    fold = make_folds(world, held_out=False)[1]
+    asked, rows = run_cloze_fold(world, fold, SMALL, 1, tmp_path, progress=False)
     accuracy = {row["row"]: row["easy"]["accuracy"] for row in summarise([(asked, rows)], ["easy"])}
     assert accuracy["chance"] == pytest.approx(1 / 3)
     assert accuracy[COMICSEQ] > 0.8 > 0.55 > accuracy[COSINE]
@@ -317,17 +318,17 @@ def test_learns_what_follows_what(world, tmp_path, monkeypatch):
         raise AssertionError("trained again")
 
     monkeypatch.setattr("benchmarks.comics.run.pretrain_cloze", never)
-    _, again = run_cloze_side(world, side, SMALL, 1, tmp_path, progress=False)
+    _, again = run_cloze_fold(world, fold, SMALL, 1, tmp_path, progress=False)
     for name in rows:  # what was finished is read, not made again
         np.testing.assert_allclose(again[name], rows[name], atol=1e-6)
     with pytest.raises(AssertionError, match="trained again"):
-        run_cloze_side(world, side, SMALL, 2, tmp_path, progress=False)
+        run_cloze_fold(world, fold, SMALL, 2, tmp_path, progress=False)
 
 
 def test_table_asks_every_development_question_once(world, tmp_path):
     quick, quick_pairs = replace(SMALL, tuning_epochs=1), replace(SMALL_PAIRS, page_epochs=1, tuning_epochs=6)
     results = run_table(world, quick, quick_pairs, 1, tmp_path, progress=False)
-    num_asked = sum(comics_fold(book) != PUT_AWAY for book in world.choices[0].book_ids)
+    num_asked = sum(comics_fold(book) != HELD_OUT for book in world.choices[0].book_ids)
     rows = {row["row"]: row["easy"] for row in results["text_cloze"]}
     assert {row["questions"] for row in rows.values()} == {num_asked}
     for row in rows.values():
@@ -342,8 +343,8 @@ def test_table_asks_every_development_question_once(world, tmp_path):
 def test_noise_teaches_nothing(tmp_path):
     """Panels about any topic: no row can be better than chance, whatever the sampler does."""
     data = made_world(tmp_path, any_topic)
-    side = sides(data, put_away=False)[1]
-    asked, rows = run_cloze_side(data, side, SMALL, 1, tmp_path / "rows", progress=False)
+    fold = make_folds(data, held_out=False)[1]
+    asked, rows = run_cloze_fold(data, fold, SMALL, 1, tmp_path / "rows", progress=False)
     right = rows[COMICSEQ][0].argmax(1) == asked[0].answers
     # The right topic may be any, the wrong ones never the right one: elimination gives nothing either.
     assert abs(right.mean() - 1 / 3) < 4 * np.sqrt(2 / 9 / len(right))
@@ -363,7 +364,7 @@ def test_made_pairs_are_neighbouring_boxes_of_training_panels(world):
 def test_ask_does_not_depend_on_the_batch(world):
     vectors = torch.from_numpy(world.bank.vectors(np.arange(len(world.bank.texts)), 16))
     model = build_cloze_model(SMALL, 16, 0)
-    whole = ask_cloze(model, vectors, world.choices[0])
-    one = ask_cloze(model, vectors, world.choices[0].select(np.asarray([7])))
+    whole = ask(model, cloze_logits, vectors, world.choices[0])
+    one = ask(model, cloze_logits, vectors, world.choices[0].select(np.asarray([7])))
     np.testing.assert_allclose(one[0], whole[7], atol=1e-5)
     np.testing.assert_allclose(np.exp(whole).sum(1), 1, atol=1e-5)
