@@ -9,7 +9,7 @@ each with a `box` [x0, y0, x1, y1] and `text`, a list of strings. Questions of t
 
 Books go to `train` or `val` by a list. `context_texts`, `option_texts` and `book_id` are written beside the schema's columns.
 
-    python benchmarks/comics_pap_files.py --comic FOLDER --val BOOK BOOK --output DIR
+    python -m benchmarks.comics_pap_files --comic FOLDER --val BOOK BOOK --output DIR
     comicseq comics-pap --model CHECKPOINT --data DIR --output REPORT
 """
 

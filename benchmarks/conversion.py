@@ -4,8 +4,8 @@ Writes a Stage 3 store of the given size, then measures in fresh processes, with
 (cold) and in it (warm): reading all its rows in order with zarr, and converting it. Prints uncompressed source bytes a
 second, their ratio, and the peak memory of the conversion with all its processes.
 
-    python benchmarks/conversion.py --folder FOLDER --gigabytes 4
-    python benchmarks/conversion.py --folder FOLDER --gigabytes 16 --num-proc 2
+    python -m benchmarks.conversion --folder FOLDER --gigabytes 4
+    python -m benchmarks.conversion --folder FOLDER --gigabytes 16 --num-proc 2
 """
 
 from __future__ import annotations

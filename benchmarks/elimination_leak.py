@@ -3,7 +3,7 @@
 Two equal runs on panel picking, one with distractors from the page itself (`in_page`), one with distractors from other
 pages of the book (`same_book`), each asked its own kind of questions on held-out books. Chance is 20 %.
 
-    python benchmarks/elimination_leak.py
+    python -m benchmarks.elimination_leak
 """
 
 from __future__ import annotations

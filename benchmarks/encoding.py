@@ -15,8 +15,8 @@ All take turns. Of the seconds the medians count, of the processor time the leas
 little. Then the command runs in fresh processes on this store and on one four times as large, and the peak memory of each
 is shown. A GPU is used where there is one.
 
-    python benchmarks/encoding.py
-    python benchmarks/encoding.py --rounds 5 --pages 16192
+    python -m benchmarks.encoding
+    python -m benchmarks.encoding --rounds 5 --pages 16192
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Every page is drawn anew from a normal distribution, panel by panel, so that its panels have nothing in common and no page
 comes twice. An objective that gets better on such pages rewards the encoder for stamping a page's mark on its panels.
 
-    python benchmarks/noise_control.py
+    python -m benchmarks.noise_control
 
 Prints, for each objective, the loss before and after training, its lowest possible value, how much of the way it went,
 the cosine of panels of one page after the encoder, and how often half a page finds its other half among 256.

@@ -10,7 +10,7 @@ its training data; pretraining on the texts of other comics is one line:
     comicseq convert --embeddings COMICS/stage3_embeddings.zarr --metadata COMICS/stage3_metadata.json --output COMICS/arrow
     python run_pretraining.py configuration/pretraining/text_only.yaml --dataset COMICS/arrow \\
         --output_dir outputs/text
-    python benchmarks/pepper_carrot.py --store PEPPER/stage3_embeddings.zarr --metadata PEPPER/stage3_metadata.json \\
+    python -m benchmarks.pepper_carrot --store PEPPER/stage3_embeddings.zarr --metadata PEPPER/stage3_metadata.json \\
         --model outputs/text
 """
 

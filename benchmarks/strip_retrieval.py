@@ -5,12 +5,12 @@ The pages are those of held-out books of a converted data set; of a long page, t
 over books; the gain is paired, model minus mean on the same pages. Half pages: the first half of a page's panels must find
 its second half among those of all pages, the halves encoded apart.
 
-    python benchmarks/strip_retrieval.py --model outputs/comics_text/model --dataset outputs/comics_text/dataset
+    python -m benchmarks.strip_retrieval --model outputs/comics_text/model --dataset outputs/comics_text/dataset
 
 With --stage3 and --stage5 the strips are read from stores instead, of the books of the data set's split, or of all without
 one:
 
-    python benchmarks/strip_retrieval.py --stage3 stage3_embeddings.zarr --stage5 stage5_embeddings.zarr --dataset dataset
+    python -m benchmarks.strip_retrieval --stage3 stage3_embeddings.zarr --stage5 stage5_embeddings.zarr --dataset dataset
 """
 
 from __future__ import annotations

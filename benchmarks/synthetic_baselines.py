@@ -1,7 +1,7 @@
 """What can be known about a synthetic corpus: chance, cosine, and the two exact optima, task by task.
 
-python benchmarks/synthetic_baselines.py                      # the demo corpus
-python benchmarks/synthetic_baselines.py --protocol in_page --books 60
+python -m benchmarks.synthetic_baselines                      # the demo corpus
+python -m benchmarks.synthetic_baselines --protocol in_page --books 60
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How much of what the synthetic corpus gives away a trained model has learned, task by task, on held-out books.
 
-    python benchmarks/synthetic_learning.py --dataset DIR/dataset --model DIR/model
-    python benchmarks/synthetic_learning.py --dataset DIR/dataset --model DIR/model --plain DIR/plain --plot learning.png
+    python -m benchmarks.synthetic_learning --dataset DIR/dataset --model DIR/model
+    python -m benchmarks.synthetic_learning --dataset DIR/dataset --model DIR/model --plain DIR/plain --plot learning.png
 
 Beside the model: the cosine to the mean of the context, a linear probe (a logistic ranker on cosines, fitted to questions
 of the training books), and, with `--plain`, a plain transformer with the concatenation heads. To train that one as long as

@@ -4,8 +4,8 @@ The peer is the same model with the same heads, losses, views, optimiser and num
 PyTorch's own, over padded rows with a mask. It runs all views in one padded pass, or each view in a pass of its own,
 whichever is faster, and both sides at their own best batch size. They take turns; medians count.
 
-    python benchmarks/training.py --dataset DIR
-    python benchmarks/training.py --dataset DIR --growth
+    python -m benchmarks.training --dataset DIR
+    python -m benchmarks.training --dataset DIR --growth
 
 `--dataset` is a folder that `comicseq convert` wrote. On a GPU, both run in bfloat16 autocast, and the memory, the share
 of a step that waits for data, and the time of 30 epochs over 100,000 pages are printed, too.

@@ -8,8 +8,8 @@ item of raw bytes, and in the usual way, from an array of numbers, which NumPy r
 batch that the others have not just read into the processor's cache, and keep their last four results, as a data loader
 does; the medians count.
 
-    python benchmarks/views.py
-    COMICSEQ_DATA=/path/to/data python benchmarks/views.py --profile
+    python -m benchmarks.views
+    COMICSEQ_DATA=/path/to/data python -m benchmarks.views --profile
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pretraining on real comics: the default against cosine and a logistic ranker, and against itself with one thing changed.
 
-python benchmarks/comics_ablations.py --dataset DIR --output DIR [--runs default "no contrastive loss" ...]
+python -m benchmarks.comics.ablations --dataset DIR --output DIR [--runs default "no contrastive loss" ...]
     [--default_seeds 42 43 44] [--seeds 42 ...]
 
 Every run has the same configuration, steps and questions but for what its name says. A run that is there is not trained
