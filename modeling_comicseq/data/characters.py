@@ -59,13 +59,13 @@ class CharacterLabels:
         found = np.append(self._repeated, 0)[choice] - self._first_panels[rows]
         return np.where(self.counts[rows] > 0, found, 0)
 
-    def are_strangers(self, panels: np.ndarray, pages: np.ndarray) -> np.ndarray:
+    def show_none_of(self, panels: np.ndarray, pages: np.ndarray) -> np.ndarray:
         """Whether `panels` (n,) show none of the characters of `pages` (n,) of their book; false where nobody knows."""
         count = self._starts[panels + 1] - self._starts[panels]
         owner = np.repeat(np.arange(len(panels)), count)
         place = np.arange(len(owner)) + np.repeat(self._starts[panels] - np.cumsum(count) + count, count)
         key = pages[owner] * self._num_ids + self._codes[place]
         is_on_page = np.append(self._on_page, -1)[np.searchsorted(self._on_page, key)] == key
-        strangers = self.is_labelled[panels]
-        strangers[owner[is_on_page]] = False
-        return strangers
+        shows_none = self.is_labelled[panels]
+        shows_none[owner[is_on_page]] = False
+        return shows_none

@@ -13,7 +13,7 @@ from .draws import Draws
 from .panels import PanelPool, PanelSubset, PanelTable
 
 PROTOCOLS = ("same_book", "cross_book", "in_page", "later_panels")
-REACH = 32  # pages before and after in which `strangers_of_book` looks
+REACH = 32  # pages before and after in which `same_book_without_characters` looks
 
 
 def draw_distractors(
@@ -23,12 +23,12 @@ def draw_distractors(
     answer_slots: np.ndarray,
     num_distractors: int,
     draws: Draws,
-    strangers: bool = False,
+    without_characters: bool = False,
     among: PanelSubset | None = None,
 ) -> np.ndarray:
     """Draws distractors for questions about `answer_slots` (B,) of `rows` (B,) under one of `PROTOCOLS`.
 
-    Given several protocols, every question draws one of them. With `strangers`, distractors from the same book show none
+    Given several protocols, every question draws one of them. With `without_characters`, distractors from the same book show none
     of the page's characters; those of other books never do. With `among`, all are panels of that subset.
     """
     if not len(rows):
@@ -39,12 +39,12 @@ def draw_distractors(
         for number, each in enumerate(protocol):
             some = np.flatnonzero(choice == number)
             distractors[some] = draw_distractors(
-                table, each, rows[some], answer_slots[some], num_distractors, draws[some], strangers, among
+                table, each, rows[some], answer_slots[some], num_distractors, draws[some], without_characters, among
             )
         return distractors
     pool = table.pool if among is None else among.pool
-    if protocol == "same_book" and strangers:
-        return strangers_of_book(table, rows, num_distractors, draws)
+    if protocol == "same_book" and without_characters:
+        return same_book_without_characters(table, rows, num_distractors, draws)
     if protocol == "same_book":
         return same_book(table, pool, rows, num_distractors, draws)
     if protocol == "cross_book":
@@ -80,7 +80,7 @@ def same_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distract
     return _panels(pool, places)
 
 
-def strangers_of_book(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
+def same_book_without_characters(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
     """As `same_book`, but of the panels that show none of the page's characters, which may stand many pages away."""
     assert table.characters is not None
     page, book = table.pages[rows], table.books[rows]
@@ -91,7 +91,7 @@ def strangers_of_book(table: PanelTable, rows: np.ndarray, num_distractors: int,
     other = np.searchsorted(table.pool.page_starts, start[question] + place, side="right") - 1
     panel = table.pool.panels[start[question] + place]
     luck = draws.uniform("strangers.panel", size.max(initial=1))[question, place]
-    fit = (other != page[question]) & table.characters.are_strangers(panel, page[question])
+    fit = (other != page[question]) & table.characters.show_none_of(panel, page[question])
     question, other, panel, luck = question[fit], other[fit], panel[fit], luck[fit]
 
     order = np.lexsort((luck, other, question))

@@ -1,15 +1,12 @@
-"""Random access to the panels of one split of the Arrow data set, by (row, slot), straight from the mapped file."""
+"""Random access to the panels of one split of the Arrow data set, straight from the mapped file."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from numpy.lib.stride_tricks import as_strided
 
 from ..errors import ComicSeqDataError
 from .characters import CharacterLabels
@@ -30,7 +27,7 @@ class PanelTable:
         pool: Every panel, page by page. A panel's number is that of its row's first panel plus its slot.
         with_text: Those that have a text, where some have none; else None.
         with_caption: Those that have a caption, likewise.
-        columns: The vector columns that are present.
+        columns: The vectors of each column that is present, as pieces `(panels, width)` of the mapped file.
         widths: Width of each.
         characters: Who is seen in which panel, None where the data set does not tell.
     """
@@ -50,13 +47,8 @@ class PanelTable:
         self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
         self._number_pages(table["page_index"].to_numpy(), table["window_start"].to_numpy())
 
-        self.columns: dict[str, VectorColumn] = {}
-        self._pieces: dict[bytes, np.ndarray] = {}
-        self.widths: dict[str, int] = {}
-        for name in VECTOR_COLUMNS:
-            if name in table.column_names:
-                self.columns[name] = self._open(name, table[name])
-                self.widths[name] = self.columns[name].width
+        self.columns = {name: self._open(name, table[name]) for name in VECTOR_COLUMNS if name in table.column_names}
+        self.widths = {name: pieces[0].shape[1] for name, pieces in self.columns.items()}
         self.with_text, self.with_caption = (
             self._subset(table[name]) if name in table.column_names else None for name in ("has_text", "has_caption")
         )
@@ -99,23 +91,14 @@ class PanelTable:
             np.searchsorted(members, np.arange(self.offsets[-1] + 1)),
         )
 
-    def _open(self, name: str, column: pa.ChunkedArray) -> VectorColumn:
+    def _open(self, name: str, column: pa.ChunkedArray) -> list[np.ndarray]:
         chunks = [chunk for chunk in column.chunks if len(chunk)]
-        panel_starts = self.offsets[np.cumsum([0, *map(len, chunks)])]
+        sizes = np.diff(self.offsets[np.cumsum([0, *map(len, chunks)])])
         values = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in chunks]
         width, rest = divmod(sum(map(len, values)), self.offsets[-1])
-        sizes = np.diff(panel_starts)
         if rest or any(len(v) != n * width for v, n in zip(values, sizes, strict=True)):
             raise ComicSeqDataError(f"Column `{name}` does not hold one vector per panel: convert the store again.")
-        return VectorColumn(values, panel_starts[:-1], int(width), self._pieces_of(panel_starts))
-
-    def _pieces_of(self, panel_starts: np.ndarray) -> np.ndarray:
-        """The piece of each panel, and -1 for panel -1; columns that lie in equal pieces share it."""
-        key = panel_starts.tobytes()
-        if key not in self._pieces:
-            pieces = np.arange(len(panel_starts) - 1, dtype=np.int32)
-            self._pieces[key] = np.append(np.repeat(pieces, np.diff(panel_starts)), np.int32(-1))
-        return self._pieces[key]
+        return [v.reshape(n, width) for v, n in zip(values, sizes.tolist(), strict=True)]
 
     def __len__(self) -> int:
         return len(self.num_panels)
@@ -129,47 +112,16 @@ class PanelTable:
 
     def gather(self, column: str, panels: np.ndarray) -> np.ndarray:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
-        return self.columns[column].read(panels.ravel()).reshape(*panels.shape, self.widths[column])
-
-
-class DeferredTable(PanelTable):
-    """The same table, which only takes note of the vectors that are asked for, to read those of many views at once.
-
-    A training batch asks some twenty times for a few hundred vectors, and each reading has a price of its own.
-    """
-
-    def __init__(self, table: PanelTable):
-        vars(self).update(vars(table))
-        self.asked: dict[str, list[np.ndarray]] = {column: [] for column in table.columns}
-        self.counts = dict.fromkeys(table.columns, 0)
-
-    def gather(self, column: str, panels: np.ndarray) -> DeferredVectors:  # type: ignore[override]
-        """What `read` replaces by the vectors `(..., width)` of `column` for panel numbers `(...)`."""
-        self.asked[column].append(panels.ravel())
-        start = self.counts[column]
-        self.counts[column] += panels.size
-        return DeferredVectors(column, start, panels.shape)
-
-    def read(self, batch: dict) -> None:
-        """Puts the vectors in the place of all that `gather` returned, in `batch` and in batches within it."""
-        asked = {column: np.concatenate(panels) for column, panels in self.asked.items() if panels}
-        self._fill(batch, {column: PanelTable.gather(self, column, panels) for column, panels in asked.items()})
-
-    def _fill(self, batch: dict, vectors: dict[str, np.ndarray]) -> None:
-        for name, value in batch.items():
-            if isinstance(value, DeferredVectors):
-                some = vectors[value.column][value.start : value.start + math.prod(value.shape)]
-                batch[name] = some.reshape(*value.shape, some.shape[-1])
-            elif isinstance(value, dict):
-                self._fill(value, vectors)
-
-
-class DeferredVectors(NamedTuple):
-    """Vectors that a `DeferredTable` has yet to read: their column, the first of them among all that is asked of it, and shape."""
-
-    column: str
-    start: int
-    shape: tuple[int, ...]
+        pieces, numbers = self.columns[column], panels.ravel()
+        vectors = np.zeros((len(numbers), self.widths[column]), pieces[0].dtype)
+        order = np.argsort(numbers, kind="stable")  # the panels of a piece then lie together
+        ends = np.cumsum([0, *map(len, pieces)])
+        bounds = np.searchsorted(numbers[order], ends)
+        for piece, start, first, last in zip(pieces, ends, bounds, bounds[1:], strict=False):
+            if first < last:
+                places = order[first:last]
+                vectors[places] = piece[numbers[places] - start]
+        return vectors.reshape(*panels.shape, self.widths[column])
 
 
 @dataclass
@@ -208,34 +160,3 @@ class PanelSubset:
         count = self.count(first, end)
         choice = self.ranks[first] + (uniform * count).astype(np.int64)
         return np.where(count > 0, np.append(self.members, 0)[choice], first)
-
-
-class VectorColumn:
-    """The vectors of one column, which lie in several pieces of memory: a data set has hundreds, a loop would be slow.
-
-    `runs` is one array of all runs of `width` numbers from the first piece in memory to the last, whatever lies between
-    them, so that one indexing operation reads from all pieces. Only the starts of vectors may be asked for. One more piece
-    is a vector of zeros, for padding. Each run is a single item of raw bytes, which NumPy copies faster than `width`
-    numbers.
-    """
-
-    def __init__(self, pieces: list[np.ndarray], first_panels: np.ndarray, width: int, piece_of: np.ndarray):
-        self.width, self.dtype = width, pieces[0].dtype
-        self.piece_of = piece_of  # 4 bytes a panel, shared by the columns; cheaper than a search each time
-        self.pieces = [*pieces, np.zeros(width, dtype=self.dtype)]  # holding them keeps them mapped
-        addresses = np.asarray([piece.ctypes.data for piece in self.pieces])
-        itemsize, lowest = self.dtype.itemsize, int(np.argmin(addresses))
-        places = (addresses - addresses[lowest]) // itemsize
-        length = int((places + [len(piece) for piece in self.pieces]).max()) - width + 1
-        first_run = self.pieces[lowest][:width].view(np.dtype((np.void, width * itemsize)))
-        self.runs = as_strided(first_run, (length,), (itemsize,), writeable=False)
-        # Panel number -1 is found in piece -1, the zeros.
-        self.shifts = places - np.append(first_panels, -1) * width
-
-    def places(self, panels: np.ndarray) -> np.ndarray:
-        """Places in `runs` of the vectors of panel numbers `(n,)`, -1 for zeros."""
-        return self.shifts[self.piece_of[panels]] + panels * self.width
-
-    def read(self, panels: np.ndarray) -> np.ndarray:
-        """Vectors `(n, width)` of panel numbers `(n,)`, zeros for -1."""
-        return self.runs[self.places(panels)].view(self.dtype).reshape(len(panels), self.width)

@@ -1,0 +1,117 @@
+"""Reading order: the panels of a page come in any order; how are they read?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ..data.draws import Draws
+from ..data.panels import PanelTable
+from ..data.task import Answer, Drawn, Optimum, Task, Values
+from ..data.views import Batch, Vectors, page_panels
+from ..errors import ComicSeqDataError
+from ..evaluation.baselines import nearest_neighbour_chain
+from ..evaluation.metrics import kendall_tau, pairwise_accuracy, perfect_match
+from ..evaluation.ordering import pair_logits, predicted_orders, true_order
+from ..evaluation.scoring import model_logits
+from ..model.tasks_comicseq import READING_ORDER
+from ..synthetic.order_optimum import MAX_PANELS, order_posterior
+
+
+class ReadingOrder(Task):
+    """The panels of a page are shuffled, without positions; labels say which follows which."""
+
+    spec = READING_ORDER
+    metrics = ("pairwise accuracy", "perfect match", "Kendall's tau")
+    training_metric = "successor_accuracy"  # finding each panel's successor stands for the whole order, a search
+
+    def servable(self, table: PanelTable, rows: np.ndarray) -> np.ndarray:
+        return table.num_panels[rows] >= 2
+
+    def check_servable(self, table: PanelTable, protocol: str | Sequence[str]) -> None:
+        if not self.servable(table, np.arange(len(table))).any():
+            raise ComicSeqDataError(
+                f"The task {self.name} cannot be asked: no page of the data set has two panels. Leave the task out (weight 0"
+                " in training), or convert a store that has."
+            )
+
+    def draw(self, table, rows, draws: Draws, num_candidates=5, protocol="same_book") -> Drawn:
+        mask = page_panels(table, rows)[1]
+        order = np.argsort(np.where(mask, draws.uniform("order", mask.shape[1]), 2.0), axis=1)
+        none = np.full(len(rows), -1)
+        return Drawn(none, np.zeros((len(rows), 0), dtype=np.int64), none, np.where(mask, order, -1))
+
+    def is_question(self, drawn: Drawn) -> np.ndarray:
+        return np.ones(len(drawn.shuffles), dtype=bool)
+
+    def view(self, table, rows, drawn, reading_order_target="adjacency") -> Batch:
+        panels, mask = page_panels(table, rows)
+        order = drawn.shuffles[:, : mask.shape[1]]
+        step = order[:, None, :] - order[:, :, None]
+        follows = step == 1 if reading_order_target == "adjacency" else step > 0
+        counted = mask[:, :, None] & mask[:, None, :] & (step != 0)
+        shown = np.where(mask, np.take_along_axis(panels, order, 1), -1)
+        return {
+            "panel_embeddings": Vectors("panel_embeddings", shown),
+            "attention_mask": mask.astype(np.int64),
+            "labels": np.where(counted, follows, -100),
+        }
+
+    def judge(self, batch, logits, reading_order_target="adjacency") -> Values:
+        return self._judge_orders(batch, predicted_orders(logits, batch["attention_mask"], reading_order_target))
+
+    def _judge_orders(self, batch: Batch, orders: list[np.ndarray]) -> Values:
+        truth = true_orders(batch)
+        values = (metric(orders, truth) for metric in (pairwise_accuracy, perfect_match, kendall_tau))
+        return dict(zip(self.metrics, values, strict=True))
+
+    def chance(self, batch: Batch) -> Values:
+        lengths = batch["attention_mask"].sum(1)
+        factorials = np.asarray([1 / np.prod(np.arange(1.0, n + 1)) for n in range(lengths.max() + 1)])
+        values = (np.full(len(lengths), 0.5), factorials[lengths], np.zeros(len(lengths)))
+        return dict(zip(self.metrics, values, strict=True))
+
+    def baselines(self, table: PanelTable, note: Callable[[str], None]) -> Mapping[str, Answer]:
+        return {
+            "nearest-neighbour chain": lambda batch: self._judge_orders(batch, nearest_neighbour_chain(batch)),
+        }
+
+    def ask(self, model, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
+        target = model.config.reading_order_target
+        logits = {"": model_logits(model, self.name, batch), "without context": pair_logits(model, batch)}
+        return {name: self.judge(batch, each, target) for name, each in logits.items()}
+
+    def optima(self, questions, table: PanelTable, world, note: Callable[[str], None]) -> list[Optimum]:
+        short = table.num_panels[questions.rows] <= MAX_PANELS
+        if not short.any():
+            note(f"No optimum for {self.name}: every page has more than {MAX_PANELS} panels.")
+            return []
+        return [Optimum(f"optimum (up to {MAX_PANELS} panels)", lambda batch: self._best(batch, world), short)]
+
+    def _best(self, batch: Batch, world) -> Values:
+        """The metrics of the best orders: most expected pairs, or most probable as a whole; NaN for pages too long to try."""
+        sizes = batch["attention_mask"].sum(1)
+        short = sizes <= MAX_PANELS
+        values = {metric: np.full(len(sizes), np.nan) for metric in self.metrics}
+        if short.any():
+            posterior = order_posterior(batch["panel_embeddings"][short], batch["attention_mask"][short], world)
+            truth = [order for order, is_short in zip(true_orders(batch), short, strict=True) if is_short]
+            pairs, whole = (
+                [order[:size] for order, size in zip(orders, sizes[short], strict=True)]
+                for orders in (posterior.by_precedence, posterior.best_order)
+            )
+            judged = (pairwise_accuracy(pairs, truth), perfect_match(whole, truth), kendall_tau(pairs, truth))
+            for metric, value in zip(self.metrics, judged, strict=True):
+                values[metric][short] = value
+        return values
+
+    def is_right(self, logits, labels):
+        best = logits.masked_fill(labels == -100, -float("inf")).argmax(-1)
+        return (labels.gather(-1, best[..., None])[..., 0] == 1)[(labels == 1).any(-1)]
+
+
+def true_orders(batch: Batch) -> list[np.ndarray]:
+    """The reading order `(N,)` of the real panels of each page, which adjacency labels tell."""
+    sizes = batch["attention_mask"].sum(1)
+    return [true_order(labels[:size, :size]) for labels, size in zip(batch["labels"], sizes, strict=True)]
