@@ -15,8 +15,10 @@ def main(argv: list[str] | None = None) -> None:
     """Parses the command line and evaluates."""
     arguments = parse_arguments(argv)
     from modeling_comicseq.evaluation.run import evaluate  # so that `--help` takes no torch
+    from modeling_comicseq.tasks import TASKS, get_tasks
 
-    evaluate(arguments)
+    get_tasks(arguments.tasks)  # which exist
+    evaluate(arguments, TASKS)
 
 
 if __name__ == "__main__":

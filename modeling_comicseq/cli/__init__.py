@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,11 +26,11 @@ def main() -> None:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the command with the error's message and exit code 1, without a traceback, where the input is at fault."""
-    from modeling_comicseq.errors import ComicSeqDataError
+    from modeling_comicseq.errors import ComicSeqError
 
     try:
         yield
-    except (ComicSeqDataError, OSError) as error:
+    except (ComicSeqError, OSError) as error:
         typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
@@ -372,7 +373,7 @@ def order(
     from rich.table import Table
 
     with one_line_errors():
-        from modeling_comicseq.errors import ComicSeqDataError
+        from modeling_comicseq.errors import ComicSeqError
         from modeling_comicseq.library.order import order_json, order_store
 
         if pages is not None and embeddings is None and metadata is None:
@@ -505,22 +506,22 @@ def questions(
     with one_line_errors():
         from modeling_comicseq.checks import check_protocols
         from modeling_comicseq.data.opening import open_split
-        from modeling_comicseq.evaluation.question_sets import check_tasks, freeze
+        from modeling_comicseq.evaluation.question_sets import freeze
         from modeling_comicseq.evaluation.results import LEAKY
+        from modeling_comicseq.tasks import get_tasks
 
         names, protocols = ([name for item in items for name in item.split(",")] for items in (tasks, protocol))
-        check_tasks(names)
         check_protocols(protocols)
         about = freeze(
             open_split(str(dataset), split),
             output,
             split=split,
-            tasks=names,
+            tasks=get_tasks(names),
             protocols=protocols,
             num_candidates=num_candidates,
             repeats=repeats,
             seed=seed,
-            left_out=lambda sentence: typer.echo(sentence, err=True),
+            left_out=partial(typer.echo, err=True) if "all" in names else None,
         )
     table = Table("task", "protocol", "questions", "books", "fingerprint", title=str(output))
     for each in about["sets"]:

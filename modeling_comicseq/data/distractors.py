@@ -80,7 +80,9 @@ def same_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distract
     return _panels(pool, places)
 
 
-def same_book_without_characters(table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
+def same_book_without_characters(
+    table: PanelTable, rows: np.ndarray, num_distractors: int, draws: Draws
+) -> np.ndarray:
     """As `same_book`, but of the panels that show none of the page's characters, which may stand many pages away."""
     assert table.characters is not None
     page, book = table.pages[rows], table.books[rows]

@@ -136,6 +136,18 @@ class PanelPool:
     panels: np.ndarray
     page_starts: np.ndarray
 
+    @property
+    def page_sizes(self) -> np.ndarray:
+        """Panels of each page `(pages,)`."""
+        return np.diff(self.page_starts)
+
+    def of_pages(self, pages: np.ndarray) -> np.ndarray:
+        """Panel numbers `(B, N)` of whole `pages` (B,), -1 for padding."""
+        count = self.page_sizes[pages][:, None]
+        slots = np.arange(count.max(initial=1))
+        places = np.where(slots < count, self.page_starts[pages][:, None] + slots, -1)
+        return np.where(places < 0, -1, self.panels[places])
+
 
 @dataclass
 class PanelSubset:

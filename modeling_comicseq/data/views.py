@@ -62,21 +62,29 @@ def page_panels(
     return panels, mask
 
 
-def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
-    """Two strips per page, which share out its panels at random and keep their order. Pages of one panel are left out."""
-    keep = table.num_panels[rows] >= 2
-    rows = rows[keep]
-    panels, mask = page_panels(table, rows)
-    keys = np.where(mask, draws[keep].uniform("half", mask.shape[1]), 2.0)
+def half_pages(panels: np.ndarray, draws: Draws) -> np.ndarray:
+    """Two strips `(2 B, M)` per page of `panels` (B, N), which share out its panels at random and keep their order.
+
+    The first halves of all pages stand before the second ones. Numbers of -1 are padding; every page has two panels.
+    """
+    mask = panels >= 0
+    keys = np.where(mask, draws.uniform("half", mask.shape[1]), 2.0)
     # The panels with the smaller keys are the first half, those from the middle key on are the second.
-    count = table.num_panels[rows]
-    middle = np.sort(keys, axis=1)[np.arange(len(rows)), count // 2]
+    count = mask.sum(1)
+    middle = np.sort(keys, axis=1)[np.arange(len(panels)), count // 2]
     is_first = keys < middle[:, None]
     is_second = mask & ~is_first
     sizes = np.concatenate((count // 2, count - count // 2))
-    strips = np.full((2 * len(rows), (mask.shape[1] + 1) // 2), -1)
+    strips = np.full((2 * len(panels), (mask.shape[1] + 1) // 2), -1)
     strips[np.arange(strips.shape[1]) < sizes[:, None]] = np.concatenate((panels[is_first], panels[is_second]))
-    return _strips(table, strips, np.concatenate((rows, rows)))
+    return strips
+
+
+def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
+    """The `half_pages` of rows as strips. Pages of one panel are left out."""
+    keep = table.num_panels[rows] >= 2
+    panels, _ = page_panels(table, rows[keep])
+    return _strips(table, half_pages(panels, draws[keep]), np.tile(rows[keep], 2))
 
 
 def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15) -> Batch:
@@ -111,11 +119,14 @@ def whole_pages(table: PanelTable, rows: np.ndarray) -> Batch:
 
 
 def _strips(table: PanelTable, panels: np.ndarray, rows: np.ndarray) -> Batch:
+    return strip_inputs(panels) | {"labels": table.pages[rows], "book_ids": table.books[rows]}
+
+
+def strip_inputs(panels: np.ndarray) -> Batch:
+    """Strips of `panels` (B, N), -1 for padding, as the encoder takes them."""
     return {
         "panel_embeddings": Vectors("panel_embeddings", panels),
         "attention_mask": (panels >= 0).astype(np.int64),
-        "labels": table.pages[rows],
-        "book_ids": table.books[rows],
     }
 
 

@@ -1,7 +1,8 @@
 """Questions with something taken away, to see what a model's answer rests on.
 
-Each function takes the task, a batch of `build_questions` and the questions' numbers in their set (B,), from which alone
-it draws; it returns inputs that the task's class can be asked. No two of a task's variants are the same by construction.
+Each function takes a batch of questions and their numbers in their set (B,), from which alone it draws; it returns inputs
+that the task's class can be asked. What a question has tells its kind: a slot that was taken out (`mask_position`),
+candidates that stand in a place of their own (`candidate_position`), or a caption as all its context.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ import numpy as np
 from ..data.draws import Draws
 from ..data.views import Batch
 
-_HAS_GAP_IN_CONTEXT = ("panel_picking", "text_cloze")  # the asked slot is one of the sequence's
+Ablation = Callable[[Batch, np.ndarray], Batch]
 
 
-def without_context(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
+def without_context(batch: Batch, numbers: np.ndarray) -> Batch:
     """Every panel of the context is masked out.
 
-    What stays is one slot that holds the mask embedding: in picking and text-cloze the asked one, with its position (and
+    What stays is one slot that holds the mask embedding: the asked one where it is in the sequence, with its position (and
     in text-cloze its picture); in closure the one before the gap, with its position; in coherence, where the candidates
     keep theirs, the first. In caption relevance it stands for the caption.
     """
-    if task == "caption_relevance":
+    if "caption_embeddings" in batch:
         return batch | {"mask_position": np.zeros(len(batch["candidate_mask"]), dtype=np.int64)}
     mask = batch["attention_mask"]
-    if task in _HAS_GAP_IN_CONTEXT:
+    if "mask_position" in batch:
         slot = batch["mask_position"]
-    elif task == "character_coherence":
+    elif "candidate_position" in batch:
         slot = np.zeros(len(mask), dtype=np.int64)
     else:
         slot = mask.shape[1] - 1 - np.argmax(mask[:, ::-1], axis=1)
@@ -36,11 +37,11 @@ def without_context(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
     return batch | {"mask_position": slot, "attention_mask": only}
 
 
-def shuffled_context(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
+def shuffled_context(batch: Batch, numbers: np.ndarray) -> Batch:
     """The panels of the context, and their texts, in random order among their own slots; the asked slot stays."""
     shown = batch["attention_mask"].astype(bool)
     slots = np.arange(shown.shape[1])
-    if task in _HAS_GAP_IN_CONTEXT:
+    if "mask_position" in batch:
         shown = shown & (slots != batch["mask_position"][:, None])
     keys = Draws(0, 0, numbers).uniform("context", shown.shape[1])
     # The k-th of the shown slots gets the panel of the shown slot with the k-th smallest key.
@@ -57,9 +58,9 @@ def shuffled_context(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
     return batch | moved
 
 
-def candidates_only(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
+def candidates_only(batch: Batch, numbers: np.ndarray) -> Batch:
     """Nothing of the question is left: as `without_context`, and neither position nor picture of the asked slot."""
-    bare = without_context(task, batch, numbers)
+    bare = without_context(batch, numbers)
     bare = bare | {"position_ids": np.full(bare["attention_mask"].shape, -1, dtype=np.int64)}
     if "candidate_position" in bare:
         bare["candidate_position"] = np.full_like(bare["candidate_position"], -1)
@@ -67,37 +68,9 @@ def candidates_only(task: str, batch: Batch, numbers: np.ndarray) -> Batch:
     return bare
 
 
-Ablation = Callable[[str, Batch, np.ndarray], Batch]
-_OF_SEQUENCES: dict[str, Ablation] = {
+# No two variants of a question are the same by construction.
+OF_SEQUENCES: dict[str, Ablation] = {
     "without context": without_context,
     "shuffled context": shuffled_context,
     "candidates only": candidates_only,
 }
-# A caption is all the context.
-ABLATIONS: dict[str, dict[str, Ablation]] = {
-    "panel_picking": _OF_SEQUENCES,
-    "character_coherence": _OF_SEQUENCES,
-    "visual_closure": _OF_SEQUENCES,
-    "text_closure": _OF_SEQUENCES,
-    "caption_relevance": {"caption removed": without_context},
-    "text_cloze": _OF_SEQUENCES,
-}
-
-
-def pairs_alone(batch: Batch) -> tuple[Batch, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Every pair of panels of each page of a reading-order batch as a page of its own.
-
-    Returns:
-        Pages of two panels (M, 2, P), and the page, the first and the second slot of each pair `(M,)`.
-    """
-    real = batch["attention_mask"].astype(bool)
-    width = real.shape[1]
-    upper = np.triu(np.ones((width, width), dtype=bool), k=1)
-    page, first, second = np.nonzero(real[:, :, None] & real[:, None] & upper)
-    panels = batch["panel_embeddings"]
-    pairs = np.stack((panels[page, first], panels[page, second]), axis=1)
-    return {"panel_embeddings": pairs, "attention_mask": np.ones(pairs.shape[:2], dtype=np.int64)}, (
-        page,
-        first,
-        second,
-    )

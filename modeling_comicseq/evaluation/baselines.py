@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..data.views import Batch
@@ -49,14 +47,11 @@ def nearest_neighbour_chain(batch: Batch) -> list[np.ndarray]:
     return orders
 
 
-BASELINES = {"last-panel cosine": last_panel_cosine, "context-mean cosine": context_mean_cosine}
-
-
-def choice_baselines(task: str) -> dict[str, Callable[[Batch], np.ndarray]]:
-    """The baselines of a multiple-choice task by name. A caption is a context of one: its last panel is its mean."""
-    if task == "caption_relevance":
-        return {"caption cosine": context_mean_cosine, "farthest from the caption": farthest_from_context}
-    return BASELINES | {"farthest from the context": farthest_from_context}
+OF_SEQUENCES = {
+    "last-panel cosine": last_panel_cosine,
+    "context-mean cosine": context_mean_cosine,
+    "farthest from the context": farthest_from_context,
+}
 
 
 def _context(batch: Batch) -> tuple[np.ndarray, np.ndarray]:

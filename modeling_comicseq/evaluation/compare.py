@@ -8,31 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..data.panels import PanelTable
-from ..data.views import Batch
-from ..errors import ComicSeqDataError
 from ..model.modeling_comicseq import ComicSeqForPreTraining
-from ..synthetic.optimum import candidate_log_ratio, joint_log_posterior
-from ..synthetic.order_optimum import MAX_PANELS, order_posterior
 from ..synthetic.world import SyntheticWorld
-from .ablations import ABLATIONS
-from .baselines import choice_baselines, nearest_neighbour_chain
-from .metrics import (
-    BookBootstrap,
-    chance_level,
-    chance_reciprocal_rank,
-    kendall_tau,
-    pairwise_accuracy,
-    perfect_match,
-    reciprocal_rank,
-    top1_accuracy,
-)
-from .questions import QuestionSet, right_candidates
-from .results import Difference, Group, Result, Score, heading
-from .scoring import model_logits, pair_logits, predicted_orders
-
-CHOICE_METRICS = ("top-1 accuracy", "mean reciprocal rank")
-ORDER_METRICS = ("pairwise accuracy", "perfect match", "Kendall's tau")
-MOST_CANDIDATES = 8  # of which the optimum knows all hypotheses about where wrong ones stand in good time
+from .metrics import BookBootstrap
+from .questions import QuestionSet
+from .results import Difference, Group, Result, Score
 
 
 @dataclass
@@ -79,152 +59,40 @@ def compare(
         questions: One task's questions under one protocol.
         batch_size: Questions in a batch.
         world: The generative model of a synthetic corpus: the best answers that can be given then stand beside it.
-            `optimum` sees all candidates, `optimum, one candidate` judges each without the others.
         note: Is told, in one sentence, why rows are left out.
 
     Returns:
         One result an answerer, models last; the paired differences of each model with every baseline, with its own
         variants and with the models after it.
     """
-    ask = _ask_order if questions.task == "reading_order" else _ask_choices
-    answerers = ask(models, table, questions, batch_size, world, note)
-    return summarise(answerers, table, questions)
-
-
-def _ask_choices(
-    models: Mapping[str, ComicSeqForPreTraining],
-    table: PanelTable,
-    questions: QuestionSet,
-    batch_size: int,
-    world: SyntheticWorld | None,
-    note: Callable[[str], None],
-) -> list[Answerer]:
     task = questions.task
-    baselines = _baselines(task, table, note)
-    answerers = {name: Answerer(name, "baseline") for name in ("chance", *baselines)}
-    if world is not None and not _has_optimum(questions, table, world, note):
-        world = None
-    if world is not None:
-        answerers |= {name: Answerer(name, "optimum") for name in ("optimum, one candidate", "optimum")}
-    for name in models:
-        for ablation in ABLATIONS[task]:
-            answerers[f"{name}, {ablation}"] = Answerer(f"{name}, {ablation}", "ablation", name)
-    answerers |= {name: Answerer(name, "model", name) for name in models}
-
+    baselines = {"chance": task.chance, **task.baselines(table, note)}
+    optima = [] if world is None else task.optima(questions, table, world, note)
+    first = {name: Answerer(name, "baseline") for name in baselines}
+    first |= {optimum.name: Answerer(optimum.name, "optimum", chosen=optimum.chosen) for optimum in optima}
+    of_models: dict[tuple[str, str], Answerer] = {}
     for chosen, batch in questions.batches(table, batch_size):
-        right, numbers = right_candidates(batch), np.arange(chosen.start, chosen.stop)
-        scores = {name: baseline(batch) for name, baseline in baselines.items()}
-        if world is not None:
-            scores["optimum, one candidate"] = candidate_log_ratio(task, batch, world, questions.protocol)
-            scores["optimum"] = joint_log_posterior(task, batch, world, questions.protocol)
-        variants = {name: ablate(task, batch, numbers) for name, ablate in ABLATIONS[task].items()}
-        for name, model in models.items():
-            scores[name] = model_logits(model, task, batch)
-            for ablation, variant in variants.items():
-                scores[f"{name}, {ablation}"] = model_logits(model, task, variant)
-        mask = batch["candidate_mask"]
-        chance = (chance_level(mask), chance_reciprocal_rank(mask))
-        answerers["chance"].record(dict(zip(CHOICE_METRICS, chance, strict=True)))
-        for name, values in scores.items():
-            judged = (top1_accuracy(values, right), reciprocal_rank(values, right))
-            answerers[name].record(dict(zip(CHOICE_METRICS, judged, strict=True)))
-    return list(answerers.values())
-
-
-def _baselines(
-    task: str, table: PanelTable, note: Callable[[str], None]
-) -> Mapping[str, Callable[[Batch], np.ndarray]]:
-    """The cosine baselines of a task, none where captions and panels are vectors of different widths."""
-    caption, panel = table.widths.get("caption_embeddings"), table.widths["panel_embeddings"]
-    if task != "caption_relevance" or caption == panel:
-        return choice_baselines(task)
-    note(f"No cosine for {task}: captions are {caption} wide and panels {panel}.")
-    return {}
-
-
-def _has_optimum(
-    questions: QuestionSet, table: PanelTable, world: SyntheticWorld, note: Callable[[str], None]
-) -> bool:
-    """Whether the exact answers of these questions are known and can be computed; if not, says why."""
-    num_candidates = questions.candidates.shape[1]
-    reason = f"it tries all places of at most {MOST_CANDIDATES} candidates on a page, these have {num_candidates}"
-    if questions.protocol not in ("in_page", "later_panels") or num_candidates <= MOST_CANDIDATES:
-        fullest = int((questions.candidates >= 0).sum(1).argmax())  # what holds for most candidates holds for fewer
-        batch = questions.batch(table, slice(fullest, fullest + 1))
-        try:
-            joint_log_posterior(questions.task, batch, world, questions.protocol)
-            return True
-        except ComicSeqDataError as error:
-            reason = str(error).rstrip(".")
-    note(f"No optimum for {heading(questions.task, questions.protocol)}: {reason}.")
-    return False
-
-
-def _ask_order(
-    models: Mapping[str, ComicSeqForPreTraining],
-    table: PanelTable,
-    questions: QuestionSet,
-    batch_size: int,
-    world: SyntheticWorld | None,
-    note: Callable[[str], None],
-) -> list[Answerer]:
-    lengths = table.num_panels[questions.rows]
-    guess = Answerer("chance", "baseline")
-    factorials = np.asarray([1 / np.prod(np.arange(1.0, n + 1)) for n in range(lengths.max() + 1)])
-    chance = (np.full(len(lengths), 0.5), factorials[lengths], np.zeros(len(lengths)))
-    guess.record(dict(zip(ORDER_METRICS, chance, strict=True)))
-    chain = Answerer("nearest-neighbour chain", "baseline")
-    short = lengths <= MAX_PANELS
-    optimum = Answerer(f"optimum (up to {MAX_PANELS} panels)", "optimum", chosen=short)
-    if world is not None and not short.any():
-        note(f"No optimum for reading_order: every page has more than {MAX_PANELS} panels.")
-    alone = {name: Answerer(f"{name}, without context", "ablation", name) for name in models}
-    whole = {name: Answerer(name, "model", name) for name in models}
-
-    for chosen, batch in questions.batches(table, batch_size):
-        mask = batch["attention_mask"]
-        true_orders = [np.argsort(s[s >= 0]) for s in questions.shuffles[chosen]]
-        chain.record(_order_metrics(nearest_neighbour_chain(batch), true_orders))
-        if world is not None:
-            optimum.record(_best_orders_known(batch, world, true_orders))
-        for name, model in models.items():
-            target = model.config.reading_order_target
-            logits = model_logits(model, "reading_order", batch)
-            whole[name].record(_order_metrics(predicted_orders(logits, mask, target), true_orders))
-            orders = predicted_orders(pair_logits(model, batch), mask, target)
-            alone[name].record(_order_metrics(orders, true_orders))
-
-    answerers = [guess, chain]
-    if world is not None and short.any():
-        answerers.append(optimum)
-        if not short.all():  # else the row would be the model's own
-            for name, each in whole.items():
-                same = Answerer(f"{name} (up to {MAX_PANELS} panels)", "subset", name, short, each.parts)
-                answerers.append(same)
-    return [*answerers, *alone.values(), *whole.values()]
-
-
-def _order_metrics(orders: list[np.ndarray], true_orders: list[np.ndarray]) -> dict[str, np.ndarray]:
-    metrics = (pairwise_accuracy, perfect_match, kendall_tau)
-    return {name: metric(orders, true_orders) for name, metric in zip(ORDER_METRICS, metrics, strict=True)}
-
-
-def _best_orders_known(batch: Batch, world: SyntheticWorld, true_orders: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """The metrics of the best orders: most expected pairs, or most probable as a whole; NaN for pages too long to try."""
-    sizes = batch["attention_mask"].sum(1)
-    short = sizes <= MAX_PANELS
-    values = {metric: np.full(len(sizes), np.nan) for metric in ORDER_METRICS}
-    if short.any():
-        posterior = order_posterior(batch["panel_embeddings"][short], batch["attention_mask"][short], world)
-        truth = [order for order, is_short in zip(true_orders, short, strict=True) if is_short]
-        pairs, whole = (
-            [order[:size] for order, size in zip(orders, sizes[short], strict=True)]
-            for orders in (posterior.by_precedence, posterior.best_order)
+        for name, answer in [*baselines.items(), *((optimum.name, optimum.answer) for optimum in optima)]:
+            first[name].record(answer(batch))
+        for model_name, model in models.items():
+            for variant, values in task.ask(model, batch, np.arange(chosen.start, chosen.stop)).items():
+                label, role = (f"{model_name}, {variant}", "ablation") if variant else (model_name, "model")
+                of_models.setdefault((model_name, variant), Answerer(label, role, model_name)).record(values)
+    whole = [answerer for answerer in of_models.values() if answerer.role == "model"]
+    ablations = [answerer for answerer in of_models.values() if answerer.role == "ablation"]
+    subsets = [  # the models on the questions of an optimum that is known for some only
+        Answerer(
+            f"{answerer.name} {optimum.name.partition(' ')[2]}",
+            "subset",
+            answerer.model,
+            optimum.chosen,
+            answerer.parts,
         )
-        judged = (pairwise_accuracy(pairs, truth), perfect_match(whole, truth), kendall_tau(pairs, truth))
-        for metric, value in zip(ORDER_METRICS, judged, strict=True):
-            values[metric][short] = value
-    return values
+        for optimum in optima
+        if optimum.chosen is not None and not optimum.chosen.all()  # else the row would be the model's own
+        for answerer in whole
+    ]
+    return summarise([*first.values(), *subsets, *ablations, *whole], table, questions)
 
 
 def summarise(
@@ -255,7 +123,7 @@ def summarise(
         ]
         results.append(
             Result(
-                task=questions.task,
+                task=questions.task.name,
                 protocol=questions.protocol,
                 answerer=answerer.name,
                 role=answerer.role,
@@ -273,7 +141,7 @@ def summarise(
         for metric in mine.parts:
             difference = score_later(mine.values(metric) - other.values(metric), both)
             differences.append(
-                Difference(questions.task, questions.protocol, mine.name, other.name, metric, difference)
+                Difference(questions.task.name, questions.protocol, mine.name, other.name, metric, difference)
             )
     for score, interval in zip(scores, bootstrap.intervals(), strict=True):
         score.mean, score.low, score.high = interval

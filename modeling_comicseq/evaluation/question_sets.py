@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import xxhash
 from datasets import Dataset, Features, List, Value, load_from_disk
 
 from ..data.panels import PanelTable
-from ..data.views import check_servable
-from ..errors import ComicSeqDataError
-from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..data.task import Drawn, Task
+from ..errors import ComicSeqDataError, ComicSeqError
+from ..files import write_json, written_folder
 from .questions import QuestionSet, draw_question_set, split_fingerprint
 from .results import LEAKY, heading
 
@@ -72,7 +71,7 @@ class Questions:
             "repeats": self.repeats,
             "sets": [
                 {
-                    "task": questions.task,
+                    "task": questions.task.name,
                     "protocol": questions.protocol,
                     "leaky": questions.protocol in LEAKY,
                     "questions": len(questions),
@@ -85,43 +84,36 @@ class Questions:
 
 
 def askable(
-    table: PanelTable, task: str, protocols: Sequence[str], left_out: Callable[[str], None] | None = None
-) -> list[tuple[str, str]]:
+    table: PanelTable, task: Task, protocols: Sequence[str], left_out: Callable[[str], None] | None = None
+) -> list[tuple[Task, str]]:
     """The task with each of `protocols` under which the data can be asked.
 
     Args:
         table: The panels.
-        task: The task. Reading order has no protocol and is asked once.
+        task: The task. One without wrong candidates has no protocol and is asked once.
         protocols: Where wrong candidates come from.
         left_out: Is told, in one sentence, what cannot be asked; without it, that is an error.
 
     Raises:
-        ComicSeqDataError: If something cannot be asked and nobody is to be told.
+        ComicSeqError: If something cannot be asked and nobody is to be told.
     """
     sets = []
-    for protocol in dict.fromkeys(protocols) if task != "reading_order" else [""]:
+    for protocol in dict.fromkeys(protocols) if task.protocols else [""]:
         try:
-            check_servable(table, task, protocol)
-        except ComicSeqDataError as error:
+            task.check_servable(table, protocol)
+        except ComicSeqError as error:
             if left_out is None:
                 raise
-            left_out(f"Left out {heading(task, protocol)}: {error}")
+            left_out(f"Left out {heading(task.name, protocol)}: {error}")
         else:
             sets.append((task, protocol))
     return sets
 
 
-def check_tasks(tasks: Sequence[str]) -> None:
-    """Raises a `ComicSeqDataError` if one of `tasks` is neither a task nor `all`."""
-    for task in tasks:
-        if task not in DEFAULT_TASK_WEIGHTS and task != "all":
-            raise ComicSeqDataError(f"`tasks` names {task!r} but tasks are all, {', '.join(DEFAULT_TASK_WEIGHTS)}.")
-
-
 def draw_questions(
     table: PanelTable,
     split: str,
-    sets: Sequence[tuple[str, str]],
+    sets: Sequence[tuple[Task, str]],
     *,
     num_candidates: int = 5,
     seed: int = 0,
@@ -137,12 +129,12 @@ def freeze(
     folder: str | os.PathLike[str],
     *,
     split: str,
-    tasks: Sequence[str] = ("all",),
+    tasks: Sequence[Task],
     protocols: Sequence[str] = ("same_book", "cross_book"),
     num_candidates: int = 5,
     repeats: int = 3,
     seed: int = 0,
-    left_out: Callable[[str], None] = lambda sentence: None,
+    left_out: Callable[[str], None] | None = None,
 ) -> dict:
     """Draws questions and saves them; returns their description.
 
@@ -150,21 +142,18 @@ def freeze(
         table: The panels of the split.
         folder: Folder to create.
         split: Name of the split.
-        tasks: Tasks that are asked, or `all` among them for those that the data can serve.
+        tasks: Tasks that are asked.
         protocols: Where wrong candidates come from.
         num_candidates: Candidates of a question, the right one included.
         repeats: Questions a page and task.
         seed: Seed of the draws.
-        left_out: Is told, in one sentence, what `all` leaves out.
+        left_out: Is told, in one sentence, what cannot be asked and is left out; without it, that is an error.
 
     Raises:
-        ComicSeqDataError: If `folder` exists, a named task cannot be asked, or none can.
+        ComicSeqError: If `folder` exists, or a task, or none, can be asked.
     """
     _check_new(folder)
-    names = DEFAULT_TASK_WEIGHTS if "all" in tasks else dict.fromkeys(tasks)
-    sets = []
-    for task in names:
-        sets += askable(table, task, protocols, left_out if "all" in tasks else None)
+    sets = [each for task in tasks for each in askable(table, task, protocols, left_out)]
     if not sets:
         raise ComicSeqDataError(f"The split {split!r} can be asked no question: choose other tasks or protocols.")
     questions = draw_questions(table, split, sets, num_candidates=num_candidates, seed=seed, repeats=repeats)
@@ -184,29 +173,20 @@ def save_questions(questions: Questions, table: PanelTable, folder: str | os.Pat
         ComicSeqDataError: If `folder` exists: a frozen set is never changed.
     """
     _check_new(folder)
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with written_folder(Path(folder), overwrite=False) as beside:
         Dataset.from_dict(_columns(questions, table), features=FEATURES).save_to_disk(beside)
-        about = json.dumps(questions.about(table), indent=2) + "\n"
-        (beside / ABOUT).write_text(about, encoding="utf-8")
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        write_json(beside / ABOUT, questions.about(table))
 
 
 def _columns(questions: Questions, table: PanelTable) -> dict[str, list]:
     columns: dict[str, list] = {name: [] for name in FEATURES}
     for part in questions.sets:
-        columns["task"] += [part.task] * len(part)
+        columns["task"] += [part.task.name] * len(part)
         columns["protocol"] += [part.protocol] * len(part)
         columns["book_id"] += table.book_ids[table.books[part.rows]].tolist()
         columns["row"] += part.rows.tolist()
-        columns["slot"] += part.slots.tolist()
-        columns["candidates"] += part.candidates.tolist()
-        columns["answer"] += part.answers.tolist()
-        columns["shuffle"] += part.shuffles.tolist()
+        for name, array in zip(("slot", "candidates", "answer", "shuffle"), part.drawn, strict=True):
+            columns[name] += array.tolist()
     return columns
 
 
@@ -226,16 +206,20 @@ def read_about(folder: str | os.PathLike[str]) -> dict:
     raise ComicSeqDataError(f"{folder} is no question set: name the folder that `comicseq questions --output` wrote.")
 
 
-def load_questions(folder: str | os.PathLike[str], table: PanelTable, dataset: str) -> Questions:
+def load_questions(
+    folder: str | os.PathLike[str], table: PanelTable, dataset: str, tasks: Mapping[str, Task]
+) -> Questions:
     """Opens a frozen set for the split that it is about.
 
     Args:
         folder: What `comicseq questions --output` wrote.
         table: The split named in the set's description.
         dataset: The data set's folder, for the message.
+        tasks: All tasks by name.
 
     Raises:
-        ComicSeqDataError: If `folder` holds no frozen set, the set is about other data, or it was changed.
+        ComicSeqDataError: If `folder` holds no frozen set, the set is about other data or an unknown task, or it was
+            changed.
     """
     about = read_about(folder)
     data = split_fingerprint(table)
@@ -249,21 +233,24 @@ def load_questions(folder: str | os.PathLike[str], table: PanelTable, dataset: s
         columns = load_from_disk(str(folder)).with_format("numpy")
         sets, start = [], 0
         for each in about["sets"]:
+            if each["task"] not in tasks:
+                raise ComicSeqDataError(
+                    f"{folder} asks {each['task']}, which is no task: tasks are {', '.join(tasks)}. Import the module that"
+                    " registers it first, or draw anew."
+                )
             part = columns[start : start + each["questions"]]
             count = len(part["row"])
-            sets.append(
-                QuestionSet(
-                    each["task"],
-                    each["protocol"],
-                    data,
-                    np.asarray(part["row"], dtype=np.int64),
-                    np.asarray(part["slot"], dtype=np.int64),
-                    _matrix(part["candidates"], count),
-                    np.asarray(part["answer"], dtype=np.int64),
-                    _matrix(part["shuffle"], count),
-                )
+            drawn = Drawn(
+                np.asarray(part["slot"], dtype=np.int64),
+                _matrix(part["candidates"], count),
+                np.asarray(part["answer"], dtype=np.int64),
+                _matrix(part["shuffle"], count),
             )
+            rows = np.asarray(part["row"], dtype=np.int64)
+            sets.append(QuestionSet(tasks[each["task"]], each["protocol"], data, rows, drawn))
             start += count
+    except ComicSeqDataError:
+        raise
     except (OSError, KeyError, ValueError) as error:
         raise ComicSeqDataError(f"{folder} cannot be read ({' '.join(str(error).split())}): draw it anew.") from None
     for questions, each in zip(sets, about["sets"], strict=True):
@@ -272,8 +259,8 @@ def load_questions(folder: str | os.PathLike[str], table: PanelTable, dataset: s
                 f"{folder} was changed: its questions of {each['task']} have the fingerprint {questions.fingerprint}, its"
                 f" description says {each['fingerprint']}. Draw it anew with `comicseq questions`."
             )
-    drawn = (about[name] for name in ("split", "num_candidates", "seed", "repeats"))
-    return Questions(tuple(sets), *drawn)
+    settings = (about[name] for name in ("split", "num_candidates", "seed", "repeats"))
+    return Questions(tuple(sets), *settings)
 
 
 def _matrix(lists: np.ndarray, count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from ..checkpoints.opening import check_fits, load_checkpoint, other_origin, rea
 from ..data.distractors import PROTOCOLS
 from ..data.opening import open_split
 from ..data.panels import PanelTable
+from ..data.task import Task
 from ..errors import ComicSeqDataError
-from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS, ComicSeqConfig
+from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld
@@ -23,9 +24,9 @@ from .arguments import FROZEN, EvaluationArguments
 from .card import put_on_card
 from .compare import compare
 from .plots import plot_results
-from .question_sets import Questions, askable, check_tasks, draw_questions, load_questions, read_about
+from .question_sets import Questions, askable, draw_questions, load_questions, read_about
 from .report import print_results, report_markdown
-from .results import Difference, Result, heading, results_json, write_results, write_text
+from .results import Difference, Result, results_json, write_results, write_text
 from .strips import retrieve
 
 CARD_TEMPLATE = Path(__file__).parents[2] / "model_card.md"
@@ -57,13 +58,16 @@ class EvaluatedModel:
         return None
 
 
-def evaluate(arguments: EvaluationArguments) -> None:
+def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     """Asks the models the questions, prints the results and writes `results.json`, `report.md`, plots and cards.
+
+    Args:
+        arguments: What to evaluate.
+        tasks: All tasks by name.
 
     Raises:
         ComicSeqError: In one sentence, what cannot be evaluated and why.
     """
-    check_tasks(arguments.tasks)
     if arguments.questions is not None:
         about = read_about(arguments.questions)
         settings = {name: about[name] for name in FROZEN}
@@ -80,12 +84,14 @@ def evaluate(arguments: EvaluationArguments) -> None:
             console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
     check_origins(arguments, table, note)
-    frozen = None if arguments.questions is None else load_questions(arguments.questions, table, arguments.dataset)
-    asked = models_by_task(arguments, models, frozen, note)
+    frozen = (
+        None if arguments.questions is None else load_questions(arguments.questions, table, arguments.dataset, tasks)
+    )
+    asked = models_by_task(arguments, models, frozen, list(tasks), note)
     if frozen is not None:
         questions = choose(frozen, arguments, list(asked))
     else:
-        questions = draw(arguments, settings, table, list(asked), note)
+        questions = draw(arguments, settings, table, [tasks[name] for name in asked], note)
     results, differences = ask_all(arguments, models, asked, table, questions, note)
     print_results(results, differences, console)
     write_everything(arguments, models, table, questions, results, differences, notes, console)
@@ -122,12 +128,16 @@ def check_origins(arguments: EvaluationArguments, table: PanelTable, note: Note)
 
 
 def models_by_task(
-    arguments: EvaluationArguments, models: dict[str, EvaluatedModel], frozen: Questions | None, note: Note
+    arguments: EvaluationArguments,
+    models: dict[str, EvaluatedModel],
+    frozen: Questions | None,
+    names: list[str],
+    note: Note,
 ) -> dict[str, list[str]]:
     """The tasks and who is asked each: every model where the task is named, else those that were trained on it."""
     tasks = arguments.tasks
     if "all" in tasks:
-        tasks = list(DEFAULT_TASK_WEIGHTS) if frozen is None else [questions.task for questions in frozen.sets]
+        tasks = names if frozen is None else [questions.task.name for questions in frozen.sets]
     asked: dict[str, list[str]] = {}
     for task in dict.fromkeys(tasks):
         for name, model in models.items():
@@ -141,7 +151,9 @@ def models_by_task(
     return asked
 
 
-def draw(arguments: EvaluationArguments, settings: dict, table: PanelTable, tasks: list[str], note: Note) -> Questions:
+def draw(
+    arguments: EvaluationArguments, settings: dict, table: PanelTable, tasks: list[Task], note: Note
+) -> Questions:
     """New questions of `tasks`, of each as far as the data can serve it."""
     sets = []
     for task in tasks:
@@ -155,12 +167,12 @@ def draw(arguments: EvaluationArguments, settings: dict, table: PanelTable, task
 def choose(frozen: Questions, arguments: EvaluationArguments, tasks: list[str]) -> Questions:
     """The frozen questions of `tasks`, under the protocols that are named."""
     protocols = ("", *(arguments.protocol or PROTOCOLS))
-    sets = tuple(each for each in frozen.sets if each.task in tasks and each.protocol in protocols)
-    missing = [task for task in tasks if all(each.task != task for each in sets)]
+    sets = tuple(each for each in frozen.sets if each.task.name in tasks and each.protocol in protocols)
+    missing = [task for task in tasks if all(each.task.name != task for each in sets)]
     if missing or not sets:
         raise ComicSeqDataError(
             f"{arguments.questions} holds no such questions of {missing[0] if missing else 'any task'}: it has"
-            f" {'; '.join(heading(each.task, each.protocol) for each in frozen.sets)}."
+            f" {'; '.join(each.heading for each in frozen.sets)}."
         )
     return replace(frozen, sets=sets)
 
@@ -178,7 +190,7 @@ def ask_all(
     results: list[Result] = []
     differences: list[Difference] = []
     for each in track(questions.sets, "Asking", console=Console(stderr=True)):
-        answering = {name: models[name].model for name in asked[each.task]}
+        answering = {name: models[name].model for name in asked[each.task.name]}
         found = compare(answering, table, each, batch_size=arguments.batch_size, world=world, note=note)
         results += found[0]
         differences += found[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ import xxhash
 
 from ..data.draws import Draws
 from ..data.panels import PanelTable
-from ..data.views import Batch, half_page_views, whole_pages
+from ..data.views import Batch, half_pages, materialise, strip_inputs
 from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
 from ..stores.windows import expand_windows
 from .metrics import BookBootstrap
@@ -64,21 +63,6 @@ def _long_strip(encoder: ComicSeqModel, panels: torch.Tensor) -> torch.Tensor:
     return encoder.pooler(merged[None], torch.ones(1, len(panels), dtype=torch.bool, device=panels.device))[0][0]
 
 
-class _Pages:
-    """A `PanelTable` as the views read it, with a row for each page: a long one is whole, not cut into windows."""
-
-    def __init__(self, table: PanelTable):
-        self.num_panels = np.diff(table.pool.page_starts)
-        self.pages = np.arange(len(self.num_panels))
-        self.books = np.repeat(np.arange(len(table.book_ids)), np.diff(table.book_pages))
-        self.gather = table.gather
-        self._pool = table.pool
-
-    def panel(self, pages: np.ndarray, slots: np.ndarray) -> np.ndarray:
-        places = self._pool.page_starts[pages] + slots
-        return self._pool.panels[np.minimum(places, len(self._pool.panels) - 1)]  # slots of padding are not read
-
-
 def retrieve(
     models: Mapping[str, ComicSeqForPreTraining], table: PanelTable, *, seed: int = 0, batch_size: int = 256
 ) -> tuple[list[Result], list[Difference]]:
@@ -99,28 +83,28 @@ def retrieve(
         None for a task that the pages cannot serve.
     """
     rows = _first_rows(table, seed)
-    pages: Any = _Pages(table)
+    pool = table.pool
     encoders = {MEAN_POOL: mean_pool} | {name: strip_vectors(model) for name, model in models.items()}
     books = table.books[rows]
     results: list[Result] = []
     differences: list[Difference] = []
     has_mates = np.bincount(books)[books] > 1
     if has_mates.any() and len(np.unique(books)) > 1:
-        whole = _encode(encoders, rows, lambda chunk: [whole_pages(pages, table.pages[chunk])], batch_size)
+        whole = _encode(
+            encoders, table, rows, lambda chunk: [strip_inputs(pool.of_pages(table.pages[chunk]))], batch_size
+        )
         found = {name: same_book_retrieval(vectors[0], books) for name, vectors in whole.items()}
         hits = {name: {"precision at 1": each.hits[has_mates]} for name, each in found.items()}
         chance = {"precision at 1": next(iter(found.values())).chance}
         _report("same_book_retrieval", hits, chance, table, rows[has_mates], seed, models, results, differences)
-    rows = rows[pages.num_panels[table.pages[rows]] >= 2]
+    rows = rows[pool.page_sizes[table.pages[rows]] >= 2]
     if len(rows) > 1:
 
         def halves(chunk: np.ndarray) -> list[Batch]:
-            both = half_page_views(pages, table.pages[chunk], Draws(seed, 0, chunk))
-            return [
-                {name: value[part] for name, value in both.items()} for part in np.split(np.arange(2 * len(chunk)), 2)
-            ]
+            strips = half_pages(pool.of_pages(table.pages[chunk]), Draws(seed, 0, chunk))
+            return [strip_inputs(half) for half in np.split(strips, 2)]
 
-        parts = _encode(encoders, rows, halves, batch_size)
+        parts = _encode(encoders, table, rows, halves, batch_size)
         values = {}
         for name, (first, second) in parts.items():
             hits_, ranks = half_page_retrieval(first, second)
@@ -142,12 +126,16 @@ def _first_rows(table: PanelTable, seed: int) -> np.ndarray:
 
 
 def _encode(
-    encoders: Mapping[str, Encoder], rows: np.ndarray, strips: Callable[[np.ndarray], list[Batch]], batch_size: int
+    encoders: Mapping[str, Encoder],
+    table: PanelTable,
+    rows: np.ndarray,
+    strips: Callable[[np.ndarray], list[Batch]],
+    batch_size: int,
 ) -> dict[str, list[np.ndarray]]:
     """Each encoder's vectors of all rows, one array for each batch that `strips` makes of a chunk of rows."""
     parts: dict[str, list[list[np.ndarray]]] = {name: [] for name in encoders}
     for start in range(0, len(rows), batch_size):
-        batches = strips(rows[start : start + batch_size])
+        batches = [materialise(batch, table) for batch in strips(rows[start : start + batch_size])]
         for name, encode in encoders.items():
             parts[name].append([encode(batch) for batch in batches])
     return {name: [np.concatenate(part) for part in zip(*chunks, strict=True)] for name, chunks in parts.items()}

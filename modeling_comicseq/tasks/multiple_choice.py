@@ -40,7 +40,7 @@ class MultipleChoiceTask(Task):
         ablations: What is taken away from a question to see what an answer rests on, by name.
     """
 
-    protocols = ("same_book", "cross_book", "in_page")
+    protocols: tuple[str, ...] = ("same_book", "cross_book", "in_page")
     metrics = ("top-1 accuracy", "mean reciprocal rank")
     columns: tuple[str, ...] = ()
     least_panels = 2
@@ -92,8 +92,8 @@ class MultipleChoiceTask(Task):
             raise ComicSeqArgumentError(f"`protocol` is {protocol!r} but must be one of {', '.join(PROTOCOLS)}.")
         if protocol not in self.protocols:
             raise ComicSeqArgumentError(
-                f"The protocol {protocol} makes no sense for the task {self.name}, which has no gap: only visual_closure"
-                " and text_closure have. Choose another protocol for it."
+                f"The protocol {protocol} makes no sense for the task {self.name}, which has no gap as"
+                " closure has. Choose another protocol for it."
             )
 
     def check_servable(self, table: PanelTable, protocol: str | Sequence[str]) -> None:
@@ -171,9 +171,7 @@ class MultipleChoiceTask(Task):
 
     def ask(self, model, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
         variants = {"": batch} | {name: ablate(batch, numbers) for name, ablate in self.ablations.items()}
-        return {
-            name: self.judge(batch, model_logits(model, self.name, variant)) for name, variant in variants.items()
-        }
+        return {name: self.judge(batch, model_logits(model, self.name, variant)) for name, variant in variants.items()}
 
     def optima(self, questions, table: PanelTable, world, note: Callable[[str], None]) -> list[Optimum]:
         """`optimum` sees all candidates, `optimum, one candidate` judges each without the others."""
@@ -184,7 +182,9 @@ class MultipleChoiceTask(Task):
 
         reason = f"it tries all places of at most {MOST_CANDIDATES} candidates on a page, these have {num_candidates}"
         if protocol not in ("in_page", "later_panels") or num_candidates <= MOST_CANDIDATES:
-            fullest = int((questions.candidates >= 0).sum(1).argmax())  # what holds for most candidates holds for fewer
+            fullest = int(
+                (questions.candidates >= 0).sum(1).argmax()
+            )  # what holds for most candidates holds for fewer
             try:
                 scores(joint_log_posterior, questions.batch(table, slice(fullest, fullest + 1)))
             except ComicSeqDataError as error:

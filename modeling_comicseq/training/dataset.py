@@ -9,20 +9,12 @@ import torch
 from torch.utils.data import Dataset
 
 from ..data.draws import Draws
-from ..data.panels import DeferredTable, PanelTable
-from ..data.views import (
-    build_mixed_questions,
-    build_questions,
-    check_servable,
-    cumulative_odds,
-    draw_tasks,
-    half_page_views,
-    masked_panels,
-    to_tensors,
-    whole_pages,
-)
-from ..errors import ComicSeqDataError
+from ..data.panels import PanelTable
+from ..data.task import cumulative_odds, draw_tasks
+from ..data.views import half_page_views, masked_panels, materialise, to_tensors, whole_pages
+from ..errors import ComicSeqArgumentError
 from ..model.configuration_comicseq import ComicSeqConfig
+from ..tasks import TASKS
 
 
 class PretrainingDataset(Dataset):
@@ -49,14 +41,14 @@ class PretrainingDataset(Dataset):
         seed: int = 0,
     ):
         assert config.task_weights is not None  # the configuration fills it in
-        self.task_weights = config.task_weights
-        if not any(weight > 0 for weight in self.task_weights.values()):
-            raise ComicSeqDataError("`task_weights` are all 0: give at least one task a weight above 0.")
-        for task, weight in self.task_weights.items():
+        self.weights = {TASKS[name]: weight for name, weight in config.task_weights.items()}
+        if not any(weight > 0 for weight in self.weights.values()):
+            raise ComicSeqArgumentError("`task_weights` are all 0: give at least one task a weight above 0.")
+        for task, weight in self.weights.items():
             if weight > 0:
-                check_servable(table, task, protocol)
+                task.check_servable(table, protocol)
         rows = np.arange(len(table))
-        odds = cumulative_odds(table, rows, self.task_weights)
+        odds = cumulative_odds(table, rows, self.weights)
         self.rows = rows[odds[:, -1] > 0]  # a page that can serve nothing would leave a hole in its batch
         self.cumulative_odds = odds[self.rows]
         self.table, self.config = table, config
@@ -76,20 +68,22 @@ class PretrainingDataset(Dataset):
         chosen = np.asarray(indices, dtype=np.int64)
         rows = self.rows[chosen]
         draws = Draws(self.seed, self.epoch, rows)
-        tasks = draw_tasks(self.cumulative_odds.take(chosen, axis=0), list(self.task_weights), draws)
-        table = DeferredTable(self.table)
-        settings = (self.num_candidates, self.protocol, self.config.reading_order_target)
-        batch: dict = build_mixed_questions(table, tasks, rows, draws, *settings)
-        for task, weight in self.task_weights.items():
-            if weight > 0 and task not in batch:
-                batch[task] = build_questions(table, task, rows[:0], draws[rows[:0]], *settings)
+        batch: dict = {}
+        places = draw_tasks(self.cumulative_odds[chosen], draws)
+        for (task, weight), asking in zip(self.weights.items(), places, strict=True):
+            if weight > 0:
+                drawn = task.draw(self.table, rows[asking], draws[asking], self.num_candidates, self.protocol)
+                is_question = task.is_question(drawn)
+                asked = rows[asking][is_question]
+                batch[task.name] = task.view(
+                    self.table, asked, drawn.select(is_question), self.config.reading_order_target
+                )
         if self.config.masked_panel_weight > 0:
-            batch["masked_panels"] = masked_panels(table, rows, draws)
+            batch["masked_panels"] = masked_panels(self.table, rows, draws)
         if self.config.contrastive_weight > 0:
             has_views = self.config.contrastive_objective == "views"
-            batch |= half_page_views(table, rows, draws) if has_views else whole_pages(table, rows)
-        table.read(batch)
-        tensors = to_tensors(batch)
+            batch |= half_page_views(self.table, rows, draws) if has_views else whole_pages(self.table, rows)
+        tensors = to_tensors(materialise(batch, self.table))
         return [{name: to_tensors(value) if isinstance(value, dict) else value for name, value in tensors.items()}]
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..model.tasks_comicseq import TASKS
 from .faults import names
 
 OBJECTIVES = ("contrastive_loss", "masked_panel_loss")
-LOSSES = (*(f"{task}_loss" for task in DEFAULT_TASK_WEIGHTS), *OBJECTIVES)
+LOSSES = (*(f"{task}_loss" for task in TASKS), *OBJECTIVES)
 
 # A loss has exploded if it stood above FACTOR times both its running median and its first logged value in PATIENCE logs
 # in a row. An untrained model's loss is about the logarithm of the number of candidates: no healthy run gets there.

@@ -9,13 +9,12 @@ import torch
 from accelerate import Accelerator
 
 from ..data.panels import PanelTable
-from ..data.views import to_tensors, whole_pages
+from ..data.views import materialise, to_tensors, whole_pages
 from ..evaluation.embedding_space import effective_rank, mean_cosine_between
 from ..evaluation.retrieval import unit
-from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqForPreTrainingOutput
+from ..tasks import TASKS
 
-TASKS = tuple(DEFAULT_TASK_WEIGHTS)
 OBJECTIVES = ("contrastive_loss", "masked_panel_loss", "padding_share")
 
 
@@ -41,10 +40,10 @@ class TrainingStatistics:
     def add(self, outputs: ComicSeqForPreTrainingOutput, inputs: dict) -> None:
         """Counts a batch."""
         losses, logits = outputs.task_losses or {}, outputs.task_logits or {}
-        for row, task in enumerate(TASKS):
-            if task in losses:
-                self._add(row, losses[task])
-                self._add(len(TASKS) + row, is_right(task, logits[task], inputs[task]["labels"]))
+        for row, (name, task) in enumerate(TASKS.items()):
+            if name in losses:
+                self._add(row, losses[name])
+                self._add(len(TASKS) + row, task.is_right(logits[name], inputs[name]["labels"]))
         for row, name in enumerate(OBJECTIVES, start=2 * len(TASKS)):
             value = getattr(outputs, name)
             if value is not None:
@@ -57,24 +56,13 @@ class TrainingStatistics:
     def summary(self, accelerator: Accelerator) -> dict[str, float]:
         """The means by name, with the pages per second of all processes. Every process must ask."""
         sums = accelerator.reduce(self.sums).tolist()
-        # In training, finding each panel's successor stands for the whole order, which takes a search.
-        accuracies = [
-            "reading_order_successor_accuracy" if task == "reading_order" else f"{task}_accuracy" for task in TASKS
-        ]
+        accuracies = [f"{name}_{task.training_metric}" for name, task in TASKS.items()]
         names = [*(f"{task}_loss" for task in TASKS), *accuracies, *OBJECTIVES]
         logs = {name: total / count for name, (total, count) in zip(names, sums, strict=True) if count}
         pages = sum(count for _, count in sums[: len(TASKS)])
         logs["pages_per_second"] = pages / max(time.perf_counter() - self.started - self.paused, 1e-9)
         self.reset()
         return logs
-
-
-def is_right(task: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Which questions (or, in reading order, which panels' successors) the best score answers rightly `(M,)`."""
-    if task == "reading_order":
-        best = logits.masked_fill(labels == -100, torch.finfo(logits.dtype).min).argmax(-1)
-        return (labels.gather(-1, best[..., None])[..., 0] == 1)[(labels == 1).any(-1)]
-    return logits.argmax(-1) == (labels.argmax(-1) if labels.dim() == 2 else labels)
 
 
 def strip_space(model: ComicSeqForPreTraining, table: PanelTable, max_pages: int = 1024) -> dict[str, float]:
@@ -85,7 +73,7 @@ def strip_space(model: ComicSeqForPreTraining, table: PanelTable, max_pages: int
     model.eval()
     with torch.no_grad():
         for part in np.array_split(rows, -(-len(rows) // 128)):
-            batch = to_tensors(whole_pages(table, part), device=model.device)
+            batch = to_tensors(materialise(whole_pages(table, part), table), device=model.device)
             strips.append(
                 model.comicseq(batch["panel_embeddings"], batch["attention_mask"]).pooler_output.float().cpu()
             )

@@ -16,11 +16,11 @@ from transformers import TrainerCallback
 from ..checkpoints.card import write_card
 from ..checkpoints.opening import save_training_provenance
 from ..data.panels import PanelTable
-from ..data.views import check_servable
+from ..data.task import Task
 from ..errors import ComicSeqDataError
 from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
-from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..tasks import TASKS
 from .dataset import PretrainingDataset, first_item
 from .model import compile_layers
 from .sampling import SharedBatches
@@ -76,12 +76,12 @@ class ComicSeqTrainer(CheckpointingTrainer):
             model = self.accelerator.unwrap_model(self.model)
             compile_layers(model, self.args.torch_compile_backend, self.args.torch_compile_mode)
         self.validation_table = validation_table
-        self.validation_tasks: list[str] = []
+        self.validation_tasks: list[Task] = []
         if validation_table is not None:
             config = self.accelerator.unwrap_model(self.model).config
-            self.validation_tasks = [task for task, weight in config.task_weights.items() if weight > 0]
+            self.validation_tasks = [TASKS[name] for name, weight in config.task_weights.items() if weight > 0]
             for task in self.validation_tasks:
-                check_servable(validation_table, task, protocol)
+                task.check_servable(validation_table, protocol)
             self._check_metric()
         self.num_candidates, self.protocol = num_candidates, protocol
         self.card_template, self.training_data = card_template, training_data
@@ -90,7 +90,7 @@ class ComicSeqTrainer(CheckpointingTrainer):
         self.statistics = TrainingStatistics(self.accelerator.device)
 
     def _check_metric(self) -> None:
-        names = [*(f"{task}_accuracy" for task in self.validation_tasks), "score"]
+        names = [*(f"{task.name}_accuracy" for task in self.validation_tasks), "score"]
         metric = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if self.args.load_best_model_at_end and metric not in names:
             raise ComicSeqDataError(f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}.")
@@ -104,9 +104,7 @@ class ComicSeqTrainer(CheckpointingTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
         """Examples of all tasks in the whole optimiser step, over all processes and accumulated batches."""
-        count = sum(
-            len(batch[task]["labels"]) for batch in batch_samples for task in DEFAULT_TASK_WEIGHTS if task in batch
-        )
+        count = sum(len(batch[task]["labels"]) for batch in batch_samples for task in TASKS if task in batch)
         return self.accelerator.reduce(torch.tensor(count, device=device, dtype=torch.float32))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -133,7 +131,7 @@ class ComicSeqTrainer(CheckpointingTrainer):
         model = self.accelerator.unwrap_model(self.model)
         metrics: dict[str, float] = {}
         for task in self.validation_tasks:
-            metrics[f"{metric_key_prefix}_{task}_accuracy"] = self._validation_accuracy(model, task)
+            metrics[f"{metric_key_prefix}_{task.name}_accuracy"] = self._validation_accuracy(model, task)
         metrics[f"{metric_key_prefix}_score"] = float(np.mean(list(metrics.values())))
         space = strip_space(model, self.validation_table)
         metrics |= {f"{metric_key_prefix}_{name}": value for name, value in space.items()}
@@ -141,14 +139,13 @@ class ComicSeqTrainer(CheckpointingTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _validation_accuracy(self, model, task: str) -> float:
+    def _validation_accuracy(self, model, task: Task) -> float:
         assert self.validation_table is not None
         questions = iterate_questions(
             self.validation_table,
             task,
             protocol=self.protocol,
             num_candidates=self.num_candidates,
-            reading_order_target=model.config.reading_order_target,
             seed=VALIDATION_SEED,
             repeats=validation_repeats(self.validation_table),
         )

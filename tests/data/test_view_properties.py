@@ -10,11 +10,11 @@ from scipy import stats
 
 from modeling_comicseq.data.distractors import PROTOCOLS
 from modeling_comicseq.data.draws import Draws
-from modeling_comicseq.data.views import BUILDERS, build_questions, half_page_views, servable, whole_pages
 
 from .made_dataset import identities, made_table
+from .questions import CHOICE_TASKS, build_questions, halves, pages, servable
 
-CHOICE_TASKS = sorted(BUILDERS)
+CHOICE_TASKS = CHOICE_TASKS
 CLOSURES = ("visual_closure", "text_closure")
 PAGES = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 TABLES = st.builds(
@@ -158,7 +158,7 @@ def test_order_views_carry_no_position(target, table, seed):
 @given(table=TABLES, seed=SEEDS)
 def test_halves_of_a_page_share_it_out(table, seed):
     rows = np.arange(len(table))
-    batch = half_page_views(table, rows, Draws(seed, 0, rows))
+    batch = halves(table, rows, Draws(seed, 0, rows))
     rows = rows[table.num_panels >= 2]
     strips = identities(batch["panel_embeddings"])
     assert batch["attention_mask"].tolist() == [[int(panel is not None) for panel in strip] for strip in strips]
@@ -170,7 +170,7 @@ def test_halves_of_a_page_share_it_out(table, seed):
         assert [sorted(first), sorted(second)] == [first, second]  # in the order of the page
         assert abs(len(first) - len(second)) <= 1
         assert batch["labels"][number] == batch["labels"][number + len(rows)] == table.pages[row]
-    for row, strip in zip(rows, identities(whole_pages(table, rows)["panel_embeddings"]), strict=True):
+    for row, strip in zip(rows, identities(pages(table, rows)["panel_embeddings"]), strict=True):
         assert [panel for panel in strip if panel] == page_of(table, row)
 
 

@@ -9,23 +9,15 @@ from hypothesis import strategies as st
 from modeling_comicseq.data.distractors import draw_distractors
 from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.views import (
-    BUILDERS,
-    build_mixed_questions,
-    build_questions,
-    check_servable,
-    cumulative_odds,
-    draw_tasks,
-    half_page_views,
-    masked_panels,
-    servable,
-)
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.data.task import cumulative_odds, draw_tasks
+from modeling_comicseq.data.views import masked_panels, materialise
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+from modeling_comicseq.tasks import TASKS
 
 from .made_dataset import identities, made_dataset, made_table, vector
+from .questions import CHOICE_TASKS, build_questions, check_servable, halves, servable
 
 BOOKS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=6), min_size=1, max_size=4)
-CHOICE_TASKS = sorted(BUILDERS)
 
 
 def shown(task: str, batch: dict) -> list[set]:
@@ -187,7 +179,7 @@ def test_reading_order_shuffles_and_labels_say_the_order():
 def test_halves_of_a_page_are_disjoint_and_complete():
     table = made_table([[5, 1, 2], [4]])
     rows = np.arange(4)
-    batch = half_page_views(table, rows, Draws(0, 0, rows))
+    batch = halves(table, rows, Draws(0, 0, rows))
     assert batch["labels"].tolist() == [0, 2, 3] * 2 and batch["book_ids"].tolist() == [0, 0, 1] * 2
     strips = [[panel for panel in strip if panel] for strip in identities(batch["panel_embeddings"])]
     for half, other, count in zip(strips[:3], strips[3:], (5, 2, 4), strict=True):
@@ -217,14 +209,15 @@ def test_tasks_are_drawn_by_weight_among_those_the_page_can_serve():
     table = made_table([[1, 3]], columns=("panel_embeddings", "caption_embeddings"))
     weights = {"panel_picking": 1.0, "caption_relevance": 0.5, "text_cloze": 1.0, "reading_order": 0.5}
     rows = np.repeat([0, 1], 4000)
-    tasks = draw_tasks(cumulative_odds(table, rows, weights), list(weights), Draws(0, 0, np.arange(8000)))
+    odds = cumulative_odds(table, rows, {TASKS[name]: weight for name, weight in weights.items()})
+    tasks = dict(zip(weights, draw_tasks(odds, Draws(0, 0, np.arange(8000))), strict=True))
     assert np.array_equal(np.sort(np.concatenate([*tasks.values()])), np.arange(8000))
     assert [task for task, places in tasks.items() if (places < 4000).any()] == ["caption_relevance"]
     share = {task: np.mean(places >= 4000) * len(places) / 4000 for task, places in tasks.items() if len(places)}
     assert "text_cloze" not in share
     assert abs(share["panel_picking"] - 0.5) < 0.03 and abs(share["reading_order"] - 0.25) < 0.03
-    odds = cumulative_odds(table, rows, {"panel_picking": 1.0})
-    assert draw_tasks(odds, ["panel_picking"], Draws(0, 0, rows))["panel_picking"].tolist() == [*range(4000, 8000)]
+    odds = cumulative_odds(table, rows, {TASKS["panel_picking"]: 1.0})
+    assert draw_tasks(odds, Draws(0, 0, rows))[0].tolist() == [*range(4000, 8000)]
 
 
 def test_a_task_that_no_page_can_serve_is_an_error_that_says_why():
@@ -256,32 +249,8 @@ def test_later_panels_is_refused_outside_closure():
         lambda: check_servable(table, "panel_picking", "later_panels"),
         lambda: build_questions(table, "panel_picking", rows, Draws(0, 0, rows), 5, ["same_book", "later_panels"]),
     ):
-        with pytest.raises(ComicSeqDataError, match="later_panels makes no sense for the task panel_picking"):
+        with pytest.raises(ComicSeqArgumentError, match="later_panels makes no sense for the task panel_picking"):
             ask()
-
-
-@settings(max_examples=20, deadline=None)
-@given(books=BOOKS, seed=st.integers(0, 1000))
-def test_mixed_questions_are_those_of_each_task(books, seed):
-    table = made_table(books)
-    rows = np.arange(len(table))
-    weights = dict.fromkeys((*CHOICE_TASKS, "reading_order"), 1.0)
-    tasks = draw_tasks(cumulative_odds(table, rows, weights), list(weights), Draws(seed, 0, rows))
-    protocol = ("same_book", "cross_book")
-    mixed = build_mixed_questions(table, tasks, rows, Draws(seed, 0, rows), 4, protocol)
-    for task in weights:
-        chosen = rows[tasks[task]]
-        if not len(chosen):
-            assert task not in mixed
-            continue
-        alone = build_questions(table, task, chosen, Draws(seed, 0, chosen), 4, protocol)
-        if "candidate_mask" in alone:
-            keep = alone["candidate_mask"].sum(1) > 1
-            chosen, alone = chosen[keep], {}
-            if len(chosen):  # asked again, since the widths of the others do not count
-                alone = build_questions(table, task, chosen, Draws(seed, 0, chosen), 4, protocol)
-        assert (task in mixed) == (len(chosen) > 0)
-        assert all(np.array_equal(mixed[task][name], alone[name]) for name in alone)
 
 
 CHARACTERS = st.lists(st.lists(st.sampled_from("abcd"), max_size=2), min_size=1, max_size=4)
@@ -346,7 +315,7 @@ def test_character_ids_in_windows_and_what_they_refuse():
         if label == 0
     }
     assert wrong == {(0, 1, 1)}  # `b` is on the page, though not in the second window
-    with pytest.raises(ComicSeqDataError, match="in_page makes no sense for the task character_coherence"):
+    with pytest.raises(ComicSeqArgumentError, match="in_page makes no sense for the task character_coherence"):
         check_servable(table, "character_coherence", "in_page")
     with pytest.raises(ComicSeqDataError, match="name no character twice on a page"):
         check_servable(made_table([[2, 2]], characters=[[[["a"], ["b"]], None]]), "character_coherence", "same_book")
@@ -362,7 +331,7 @@ def test_character_ids_in_windows_and_what_they_refuse():
 def test_masked_panels_keep_one_and_hide_one(books, seed, share):
     table = made_table(books)
     rows = np.arange(len(table))
-    batch = masked_panels(table, rows, Draws(seed, 0, rows), share)
+    batch = materialise(masked_panels(table, rows, Draws(seed, 0, rows), share), table)
     masked, real = batch["masked_panels"], batch["attention_mask"].astype(bool)
     counts = table.num_panels[table.num_panels >= 2]
     assert real.sum(1).tolist() == counts.tolist() and not (masked & ~real).any()

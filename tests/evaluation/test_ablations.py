@@ -5,13 +5,16 @@ import pytest
 import torch
 
 from modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.evaluation.ablations import ABLATIONS, candidates_only, shuffled_context, without_context
-from modeling_comicseq.evaluation.questions import draw_question_set
-from modeling_comicseq.evaluation.scoring import model_logits, pair_logits
+from modeling_comicseq.evaluation.ablations import candidates_only, shuffled_context, without_context
+from modeling_comicseq.evaluation.ordering import pair_logits
+from modeling_comicseq.evaluation.scoring import model_logits
+from modeling_comicseq.tasks import TASKS
 
 from ..data.made_dataset import identities, made_table
+from ..data.questions import draw_question_set
 from ..model_inputs import tiny_config
 
+ABLATIONS = {name: task.ablations for name, task in TASKS.items() if task.protocols}
 BOOKS = [[5, 6, 4, 3], [6, 5, 7]]
 CONTEXT = ("panel_embeddings", "text_embeddings", "caption_embeddings")
 
@@ -42,8 +45,8 @@ def with_other_context(batch: dict) -> dict:
 def test_without_context_no_context_is_read(model, task):
     batch, numbers = batch_of(task)
     assert not np.allclose(model_logits(model, task, batch), model_logits(model, task, with_other_context(batch)))
-    expected = model_logits(model, task, without_context(task, batch, numbers))
-    found = model_logits(model, task, without_context(task, with_other_context(batch), numbers))
+    expected = model_logits(model, task, without_context(batch, numbers))
+    found = model_logits(model, task, without_context(with_other_context(batch), numbers))
     assert np.isfinite(expected).all() and np.array_equal(found, expected)
 
 
@@ -52,26 +55,26 @@ def test_without_context_no_context_is_read(model, task):
 )
 def test_candidates_only_neither_reads_position_nor_picture(model, task):
     batch, numbers = batch_of(task)
-    expected = model_logits(model, task, candidates_only(task, batch, numbers))
+    expected = model_logits(model, task, candidates_only(batch, numbers))
     other = with_other_context(batch)
     if "visual_embedding" in other:
         other["visual_embedding"] = other["visual_embedding"] + 1
-        bare = model_logits(model, task, without_context(task, batch, numbers))
-        assert not np.allclose(bare, model_logits(model, task, without_context(task, other, numbers)))
+        bare = model_logits(model, task, without_context(batch, numbers))
+        assert not np.allclose(bare, model_logits(model, task, without_context(other, numbers)))
     if "candidate_position" in other:  # another place is asked for
         other["candidate_position"] = other["candidate_position"] + 1
-        bare = model_logits(model, task, without_context(task, batch, numbers))
-        assert not np.allclose(bare, model_logits(model, task, without_context(task, other, numbers)))
+        bare = model_logits(model, task, without_context(batch, numbers))
+        assert not np.allclose(bare, model_logits(model, task, without_context(other, numbers)))
     if "mask_position" in other:  # another slot is asked for
         other["mask_position"] = (other["mask_position"] + 1) % batch["attention_mask"].sum(1)
-    found = model_logits(model, task, candidates_only(task, other, numbers))
+    found = model_logits(model, task, candidates_only(other, numbers))
     assert np.abs(found - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("task", [task for task in ABLATIONS if task != "caption_relevance"])
 def test_shuffling_keeps_panels_slots_and_the_question(task):
     batch, numbers = batch_of(task)
-    shuffled = shuffled_context(task, batch, numbers)
+    shuffled = shuffled_context(batch, numbers)
     moved = 0
     for question in numbers:
         before, after = (identities(b["panel_embeddings"][question]) for b in (batch, shuffled))
@@ -86,14 +89,14 @@ def test_shuffling_keeps_panels_slots_and_the_question(task):
     assert all(shuffled[name] is batch[name] for name in batch if name not in ("panel_embeddings", "text_embeddings"))
     # A question is shuffled in the same way in any batch.
     part = {name: value[2:4] if isinstance(value, np.ndarray) else value for name, value in batch.items()}
-    again = shuffled_context(task, part, numbers[2:4])
+    again = shuffled_context(part, numbers[2:4])
     assert np.array_equal(again["panel_embeddings"], shuffled["panel_embeddings"][2:4])
 
 
 @pytest.mark.parametrize("task", ABLATIONS)
 def test_no_two_rows_are_the_same_by_construction(model, task):
     batch, numbers = batch_of(task)
-    variants = [batch, *(ablate(task, batch, numbers) for ablate in ABLATIONS[task].values())]
+    variants = [batch, *(ablate(batch, numbers) for ablate in ABLATIONS[task].values())]
     logits = [model_logits(model, task, variant) for variant in variants]
     for number, first in enumerate(logits):
         for second in logits[:number]:

@@ -10,12 +10,12 @@ from rich.console import Console
 from modeling_comicseq.evaluation.compare import compare
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.plots import plot_results
-from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.report import print_results, report_markdown
 from modeling_comicseq.evaluation.scoring import score_model
 from modeling_comicseq.evaluation.strips import MEAN_POOL, retrieve
 
 from ..data.made_dataset import made_table
+from ..data.questions import draw_question_set
 from .test_scoring import tiny_model
 
 BOOKS = [[3, 4, 2, 5], [3, 3], [6, 4, 2]]
@@ -53,7 +53,7 @@ def test_every_answerer_is_put_the_same_questions():
 def test_a_model_s_score_is_that_of_the_training_s_validation():
     table, questions, results, _ = compared(models=("model",))
     batches = [(questions.rows[chosen], batch) for chosen, batch in questions.batches(table, 7)]
-    rows, right = score_model(seeded_model(), "panel_picking", batches)
+    rows, right = score_model(seeded_model(), questions.task, batches)
     assert results["model"].score.mean == pytest.approx(right.mean())
     interval = bootstrap_mean(right, table.books[rows])
     assert (results["model"].score.low, results["model"].score.high) == pytest.approx(interval[1:])

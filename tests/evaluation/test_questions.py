@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_comicseq.data.draws import Draws
-from modeling_comicseq.data.views import build_questions
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.evaluation import questions as module
 from modeling_comicseq.evaluation.question_sets import freeze, load_questions
-from modeling_comicseq.evaluation.questions import draw_question_set, iterate_questions, split_fingerprint
+from modeling_comicseq.evaluation.questions import split_fingerprint
+from modeling_comicseq.tasks import TASKS as ALL
+from modeling_comicseq.tasks import get_tasks
 
 from ..data.made_dataset import made_table
+from ..data.questions import build_questions, draw_question_set, iterate_questions
 
 BOOKS = [[3, 4, 2, 5, 6], [3, 3, 1, 7], [4]]
 TASKS = [
@@ -30,7 +32,8 @@ TASKS = [
 
 
 def frozen(folder, table, **kwargs):
-    freeze(table, folder, split="test", **kwargs)
+    names = kwargs.pop("tasks", ["all"])
+    freeze(table, folder, split="test", tasks=get_tasks(names), **kwargs)
     return folder
 
 
@@ -50,9 +53,11 @@ def test_a_question_is_what_the_views_build(task):
 def test_repeats_ask_other_questions_of_the_same_pages():
     questions = draw_question_set(made_table([[6, 6, 6, 6]]), "panel_picking", repeats=2)
     assert sorted(questions.rows) == [0, 0, 1, 1, 2, 2, 3, 3]
-    first, second = (questions.slots[[np.flatnonzero(questions.rows == row)[n] for row in range(4)]] for n in (0, 1))
+    first, second = (
+        questions.drawn.slots[[np.flatnonzero(questions.rows == row)[n] for row in range(4)]] for n in (0, 1)
+    )
     assert not np.array_equal(first, second)
-    shuffles = draw_question_set(made_table([[8] * 5]), "reading_order", repeats=3).shuffles
+    shuffles = draw_question_set(made_table([[8] * 5]), "reading_order", repeats=3).drawn.shuffles
     assert (np.sort(shuffles, axis=1) == np.arange(8)).all() and len(np.unique(shuffles, axis=0)) > 10
 
 
@@ -98,11 +103,11 @@ def test_how_many_are_drawn_at_a_time_changes_nothing(chunk, task, seed):
 
 def test_frozen_questions_are_those_that_are_drawn_on_the_fly(tmp_path):
     table = made_table(BOOKS)
-    loaded = load_questions(frozen(tmp_path / "set", table, seed=3, repeats=2, num_candidates=4), table, "data")
+    loaded = load_questions(frozen(tmp_path / "set", table, seed=3, repeats=2, num_candidates=4), table, "data", ALL)
     assert (loaded.split, loaded.num_candidates, loaded.seed, loaded.repeats) == ("test", 4, 3, 2)
     assert len(loaded.sets) == 6 * 2 + 1
     for questions in loaded.sets:
-        drawn = draw_question_set(table, questions.task, questions.protocol or "same_book", 4, 3, 2)
+        drawn = draw_question_set(table, questions.task.name, questions.protocol or "same_book", 4, 3, 2)
         assert questions.fingerprint == drawn.fingerprint
         for (_, mine), (_, other) in zip(questions.batches(table, 5), drawn.batches(table, 5), strict=True):
             assert all(np.array_equal(mine[name], other[name]) for name in mine)
@@ -143,7 +148,7 @@ def test_questions_of_other_data_are_refused(tmp_path):
     with pytest.raises(
         ComicSeqDataError, match="set asks about other data than the split 'test' of elsewhere: its data"
     ):
-        load_questions(folder, made_table(BOOKS[:2]), "elsewhere")
+        load_questions(folder, made_table(BOOKS[:2]), "elsewhere", ALL)
 
 
 def test_what_is_no_question_set_or_was_changed(tmp_path):
@@ -151,7 +156,7 @@ def test_what_is_no_question_set_or_was_changed(tmp_path):
     with pytest.raises(
         ComicSeqDataError, match="nowhere is no question set: name the folder that `comicseq questions"
     ):
-        load_questions(tmp_path / "nowhere", table, "data")
+        load_questions(tmp_path / "nowhere", table, "data", ALL)
     folder = frozen(tmp_path / "set", table, tasks=["panel_picking"])
     with pytest.raises(ComicSeqDataError, match="set exists: choose another --output"):
         frozen(folder, table)
@@ -161,21 +166,33 @@ def test_what_is_no_question_set_or_was_changed(tmp_path):
     with pytest.raises(
         ComicSeqDataError, match="set was changed: its questions of panel_picking have the fingerprint"
     ):
-        load_questions(folder, table, "data")
+        load_questions(folder, table, "data", ALL)
     (folder / "state.json").unlink()
     with pytest.raises(ComicSeqDataError, match="set cannot be read"):
-        load_questions(folder, table, "data")
+        load_questions(folder, table, "data", ALL)
 
 
 def test_all_leaves_out_what_the_data_cannot_serve(tmp_path):
     table, said = made_table(BOOKS, columns=("panel_embeddings",)), []
     about = freeze(
-        table, tmp_path / "set", split="test", protocols=["same_book", "later_panels"], left_out=said.append
+        table,
+        tmp_path / "set",
+        split="test",
+        tasks=get_tasks(["all"]),
+        protocols=["same_book", "later_panels"],
+        left_out=said.append,
     )
     tasks = {(each["task"], each["protocol"]) for each in about["sets"]}
     assert ("visual_closure", "later_panels") in tasks and ("reading_order", "") in tasks
     assert not any(task in ("text_cloze", "caption_relevance") for task, _ in tasks)
     assert any(sentence.startswith("Left out panel_picking, later_panels: ") for sentence in said)
     with pytest.raises(ComicSeqDataError, match="text_cloze cannot be asked"):
-        freeze(table, tmp_path / "other", split="test", tasks=["text_cloze"])
+        freeze(table, tmp_path / "other", split="test", tasks=get_tasks(["text_cloze"]))
     assert not (tmp_path / "other").exists()
+
+
+def test_a_set_of_an_unknown_task_is_named(tmp_path):
+    table = made_table(BOOKS)
+    folder = frozen(tmp_path / "set", table, tasks=["panel_picking"])
+    with pytest.raises(ComicSeqDataError, match="set asks panel_picking, which is no task"):
+        load_questions(folder, table, "data", {})

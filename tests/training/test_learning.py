@@ -9,12 +9,13 @@ import torch
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.data.draws import Draws
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.views import build_questions, half_page_views, masked_panels, to_tensors
-from modeling_comicseq.evaluation.scoring import judge, model_logits
+from modeling_comicseq.data.views import to_tensors
+from modeling_comicseq.evaluation.scoring import model_logits
 from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.model.packing_comicseq import ComicSeqView
 
 from ..data.made_dataset import COLUMNS, made_dataset
+from ..data.questions import build_questions, halves, judge, masked
 
 # A constant added to all scores of a softmax changes nothing.
 SHIFT_INVARIANT = (
@@ -46,8 +47,8 @@ def frozen_questions(num_books: int = 16) -> tuple[dict[str, dict], dict]:
     rows = np.arange(len(table))
     draws = Draws(0, 0, rows)
     questions = {task: build_questions(table, task, rows, draws) for task in TASKS}
-    strips = to_tensors(half_page_views(table, rows, draws))
-    strips["masked_panels"] = to_tensors(masked_panels(table, rows, draws))
+    strips = to_tensors(halves(table, rows, draws))
+    strips["masked_panels"] = to_tensors(masked(table, rows, draws))
     return questions, strips
 
 

@@ -6,7 +6,8 @@ import torch
 from accelerate import Accelerator
 
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTrainingOutput
-from modeling_comicseq.training.statistics import TrainingStatistics, is_right, strip_space
+from modeling_comicseq.tasks import TASKS
+from modeling_comicseq.training.statistics import TrainingStatistics, strip_space
 
 from ..data.made_dataset import made_table
 from ..model_inputs import build, tiny_config
@@ -35,12 +36,15 @@ def test_means_are_over_examples_not_over_batches():
 
 def test_right_answers_of_each_kind_of_label():
     logits = torch.tensor([[0.1, 0.9, 0.0], [0.8, 0.1, 0.0]])
-    assert is_right("panel_picking", logits, torch.tensor([1, 1])).tolist() == [True, False]
-    assert is_right("character_coherence", logits, torch.tensor([[0, 1, 0], [0, 1, -100]])).tolist() == [True, False]
+    assert TASKS["panel_picking"].is_right(logits, torch.tensor([1, 1])).tolist() == [True, False]
+    assert TASKS["character_coherence"].is_right(logits, torch.tensor([[0, 1, 0], [0, 1, -100]])).tolist() == [
+        True,
+        False,
+    ]
     # Panels in the order 2, 0, 1: 2 is followed by 0, 0 by 1, and the diagonal's high scores do not count.
     labels = torch.tensor([[[-100, 1, 0], [0, -100, 0], [1, 0, -100]]])
     scores = torch.tensor([[[9.0, 2.0, 1.0], [0.0, 9.0, 0.0], [1.0, 2.0, 9.0]]])
-    assert is_right("reading_order", scores, labels).tolist() == [True, False]
+    assert TASKS["reading_order"].is_right(scores, labels).tolist() == [True, False]
 
 
 def test_strip_space_is_that_of_the_model_s_strips():
