@@ -1,0 +1,9 @@
+"""What pyproject.toml cannot say: data of the package that stand at the top of the repository, in one copy."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["modeling_comicseq*"]), "modeling_comicseq.configuration"],
+    package_dir={"modeling_comicseq.configuration": "configuration"},
+    package_data={"modeling_comicseq.configuration": ["*/*", "../model_card.md"]},
+)
