@@ -77,4 +77,7 @@ def test_installed_from_a_wheel_and_editable(tmp_path):
         top = tmp_path / place / ("modeling_comicseq" if place == "wheel" else "")
         names = ["configuration/model/comicseq-base.json", "configuration/pretraining/demo.yaml", "model_card.md"]
         assert paths == [str(top / name) for name in names]
-        assert all(Path(path).read_bytes() == (REPOSITORY / name).read_bytes() for path, name in zip(paths, names))
+        assert all(
+            Path(path).read_bytes() == (REPOSITORY / name).read_bytes()
+            for path, name in zip(paths, names, strict=True)
+        )

@@ -373,7 +373,7 @@ def order(
     from rich.table import Table
 
     with one_line_errors():
-        from modeling_comicseq.errors import ComicSeqError
+        from modeling_comicseq.errors import ComicSeqArgumentError
         from modeling_comicseq.library.order import order_json, order_store
 
         if pages is not None and embeddings is None and metadata is None:
@@ -381,7 +381,7 @@ def order(
         elif pages is None and embeddings is not None and metadata is not None:
             summary = order_store(model, embeddings, metadata, output)
         else:
-            raise ComicSeqDataError("Give either --embeddings and --metadata, or --pages.")
+            raise ComicSeqArgumentError("Give either --embeddings and --metadata, or --pages.")
     columns = ("pages", "order changed", "too long, left", "mean confidence", "mean agreement")
     table = Table(*columns, title=str(output))
     means = ("-" if mean is None else f"{mean:.3f}" for mean in (summary.mean_confidence, summary.mean_agreement))
