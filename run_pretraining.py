@@ -13,7 +13,7 @@ from rich.console import Console
 from transformers.trainer_utils import set_seed
 
 from modeling_comicseq.checkpoints.opening import MODEL_FIELDS, check_fits, read_config
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError
 from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
@@ -105,7 +105,7 @@ def run() -> int | str | None:
     is_main = os.environ.get("RANK", "0") == "0"
     try:
         main()
-    except ComicSeqDataError as error:
+    except ComicSeqError as error:
         return f"run_pretraining.py: {error}"
     except TrainingStopped as error:
         if is_main or not error.everywhere:

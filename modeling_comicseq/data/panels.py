@@ -114,13 +114,11 @@ class PanelTable:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
         pieces, numbers = self.columns[column], panels.ravel()
         vectors = np.zeros((len(numbers), self.widths[column]), pieces[0].dtype)
-        order = np.argsort(numbers, kind="stable")  # the panels of a piece then lie together
-        ends = np.cumsum([0, *map(len, pieces)])
-        bounds = np.searchsorted(numbers[order], ends)
-        for piece, start, first, last in zip(pieces, ends, bounds, bounds[1:], strict=False):
-            if first < last:
-                places = order[first:last]
-                vectors[places] = piece[numbers[places] - start]
+        starts = np.cumsum([0, *map(len, pieces)])
+        piece_of = np.searchsorted(starts, numbers, side="right") - 1  # -1 for panel -1
+        for piece in np.unique(piece_of[piece_of >= 0]):
+            places = np.flatnonzero(piece_of == piece)
+            vectors[places] = pieces[piece][numbers[places] - starts[piece]]
         return vectors.reshape(*panels.shape, self.widths[column])
 
 
