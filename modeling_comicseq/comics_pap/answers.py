@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,11 +13,11 @@ from ..evaluation.baselines import context_mean_cosine, last_panel_cosine
 from ..evaluation.scoring import model_logits
 from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..model.tasks_comicseq import CAPTION_RELEVANCE
 from .files import SKILLS
-from .vectors import PapInputs, PapQuestion
+from .vectors import MODALITIES, Question, SkillInputs
 
 RANDOM = "random"
-MODALITIES = ("visual", "text", "caption")  # beside fused panels
 
 
 @dataclass
@@ -26,35 +26,28 @@ class SkillAnswers:
 
     Attributes:
         skill: The skill.
-        sample_ids: The questions `(Q,)`.
-        solutions: The right options `(Q,)`, -1 where hidden.
-        num_options: Their number `(Q,)`.
-        books: Book of each question, None where the data set does not tell.
-        modality: What panels were given as: `panel` (fused), `visual` or `text`.
-        with_lettering: Whether the lettering of the panels was known as text.
-        option_likeness: Mean cosine between the options of a question as the model was given them.
+        questions: The questions (Q).
         choices: By answerer, the chosen options `(Q,)`.
+        modality: What panels were given as: `panel` (fused), `visual` or `text`.
+        option_likeness: Mean cosine between the options of a question as the model was given them.
     """
 
     skill: str
-    sample_ids: list[str]
-    solutions: np.ndarray
-    num_options: np.ndarray
-    books: list[str] | None
-    modality: str
-    with_lettering: bool
-    option_likeness: float
-    choices: dict[str, np.ndarray] = field(default_factory=dict)
+    questions: Sequence[Question]
+    choices: dict[str, np.ndarray]
+    modality: str = "panel"
+    option_likeness: float = 0.0
 
-    @property
-    def is_known(self) -> np.ndarray:
-        """Questions whose solution is not hidden `(Q,)`."""
-        return self.solutions >= 0
+    def __post_init__(self):
+        self.solutions = np.asarray([question.solution for question in self.questions])
+        self.is_known = self.solutions >= 0  # questions whose solution is not hidden `(Q,)`
+        self.has_books = all(question.book_id is not None for question in self.questions)
+        self.has_lettering = all(question.option_texts is not None for question in self.questions)
 
     def right(self, answerer: str) -> np.ndarray:
         """How right the answers to the known questions are `(n,)`: 1 or 0, and 1 over the number of options at random."""
         if answerer == RANDOM:
-            return 1 / self.num_options[self.is_known]
+            return 1 / np.asarray([len(question.options) for question in self.questions])[self.is_known]
         return (self.choices[answerer] == self.solutions)[self.is_known].astype(float)
 
 
@@ -71,43 +64,28 @@ def untrained_heads(model: ComicSeqForPreTraining, missing: set[str]) -> set[str
 
 
 def answer_skill(
-    model: ComicSeqForPreTraining, name: str, skill: str, questions: Sequence[PapQuestion], inputs: PapInputs
+    model: ComicSeqForPreTraining, name: str, questions: Sequence[Question], inputs: SkillInputs
 ) -> SkillAnswers:
-    """Asks the model, under `name`, and the two cosine baselines."""
+    """Asks the model, under `name`, and the two cosine baselines the questions of one skill."""
+    skill = questions[0].skill
     scores: dict[str, list[np.ndarray]] = {}
     likeness = []
-    for _, batch in inputs.batches(skill, questions):
-        asked = batch["mask_position"] if "mask_position" in batch else _gaps(batch)
-        shown = batch if asked is None else batch | {"mask_position": asked}
+    for batch in inputs.batches(questions):
+        shown = batch | ({"mask_position": batch["candidate_position"]} if "candidate_position" in batch else {})
+        logits = model_logits(model, SKILLS[skill].name, batch)
         answers = {
             "last panel": last_panel_cosine(shown),
             "context mean": context_mean_cosine(shown),
-            name: np.where(batch["candidate_mask"] == 1, model_logits(model, SKILLS[skill], batch), -np.inf),
+            name: np.where(batch["candidate_mask"] == 1, logits, -np.inf),
         }
-        if skill == "caption_relevance":
+        if SKILLS[skill] is CAPTION_RELEVANCE:
             del answers["last panel"]  # the caption is all there is
         for answerer, values in answers.items():
             scores.setdefault(answerer, []).extend(values)
         likeness.append(_likeness(batch))
-    books = [question.book_id for question in questions]
-    return SkillAnswers(
-        skill,
-        [question.sample_id for question in questions],
-        np.asarray([question.solution for question in questions]),
-        np.asarray([len(question.option_pictures) for question in questions]),
-        [str(book) for book in books] if all(book is not None for book in books) else None,
-        inputs.modality(skill, questions),
-        all(question.option_texts is not None for question in questions),
-        float(np.concatenate(likeness).mean()),
-        {answerer: choose(values) for answerer, values in scores.items()},
-    )
-
-
-def _gaps(batch: Batch) -> np.ndarray | None:
-    """The gap of each row of character coherence `(B,)`: the first slot that is not shown; None in the other skills."""
-    if "attention_mask" not in batch or "modality" in batch:
-        return None
-    return np.argmin(batch["attention_mask"], axis=1)
+    choices = {answerer: choose(values) for answerer, values in scores.items()}
+    mean = float(np.concatenate(likeness).mean())
+    return SkillAnswers(skill, questions, choices, inputs.modality(questions), mean)
 
 
 def choose(scores: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:

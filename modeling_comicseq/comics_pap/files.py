@@ -7,7 +7,7 @@ The schema is that of the Hub's VLR-CVC/ComicsPAP. Two things more are read wher
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
+from ..checkpoints.opening import first_line
 from ..checks import did_you_mean
 from ..errors import ComicSeqDataError
+from ..model import tasks_comicseq as tasks
 
 HUB_NAME = "VLR-CVC/ComicsPAP"
-# The head that answers each skill.
+# The task whose head answers each skill.
 SKILLS = {
-    "sequence_filling": "panel_picking",
-    "char_coherence": "character_coherence",
-    "visual_closure": "visual_closure",
-    "text_closure": "text_closure",
-    "caption_relevance": "caption_relevance",
+    "sequence_filling": tasks.PANEL_PICKING,
+    "char_coherence": tasks.CHARACTER_COHERENCE,
+    "visual_closure": tasks.VISUAL_CLOSURE,
+    "text_closure": tasks.TEXT_CLOSURE,
+    "caption_relevance": tasks.CAPTION_RELEVANCE,
 }
 # Their options are one picture with different lettering (the data set's card).
 LETTERING_SKILLS = ("char_coherence", "text_closure")
 ROWS_AT_ONCE = 4  # a row holds about ten pictures of a megabyte
+# What each column must hold.
+COLUMNS = {
+    "sample_id": "a string",
+    "context": "a list of images",
+    "options": "a list of images",
+    "index": "an integer",
+    "solution_index": "an integer",
+    "split": "a string",
+    "task_type": "a string",
+    "previous_panel_caption": "a string",
+}
+OPTIONAL_COLUMNS = {"context_texts": "a list of strings", "option_texts": "a list of strings", "book_id": "a string"}
 
 
 @dataclass
-class PapSample:
-    """One question.
+class Question:
+    """One question: pictures and strings as they are read, unit vectors (n, dim) in their place once it is embedded.
 
     Attributes:
         sample_id: Its id in the data set.
@@ -45,31 +59,32 @@ class PapSample:
         options: The panels to choose from.
         index: Place of the asked panel among the context: 0 is before the first; -1 in caption relevance.
         solution: The right option, -1 where the data set hides it.
-        caption: In caption relevance, a description of the panel that the right option follows.
-        context_texts: The lettering of each context panel, None where the file does not tell.
+        captions: In caption relevance, one description, of the panel that the right option follows; else empty.
+        context_texts: The lettering of each context panel, None where the file does not tell or nothing reads it.
         option_texts: That of each option, likewise.
         book_id: The book, None where the file does not tell.
     """
 
     sample_id: str
     skill: str
-    context: list[Image.Image]
-    options: list[Image.Image]
+    context: Any
+    options: Any
     index: int
     solution: int
-    caption: str = ""
-    context_texts: list[str] | None = None
-    option_texts: list[str] | None = None
+    captions: Any = ()
+    context_texts: Any = None
+    option_texts: Any = None
     book_id: str | None = None
 
 
 @dataclass
-class PapFiles:
+class SkillFiles:
     """The parquet files of one skill and split, checked against the schema.
 
     Attributes:
         skill: The skill.
         split: The split.
+        filesystem: Where the files are.
         paths: The files.
         num_samples: Samples of that skill and split in them.
         num_known: Those whose solution is not hidden.
@@ -77,27 +92,40 @@ class PapFiles:
 
     skill: str
     split: str
-    paths: list[str]
+    filesystem: Any = field(repr=False)
+    paths: list[str] = field(default_factory=list)
     num_samples: int = 0
     num_known: int = 0
-    _filesystem: Any = field(default=None, repr=False)
 
-    def __iter__(self) -> Iterator[PapSample]:
-        """Reads the samples in the files' order, a few rows at a time.
+    def __iter__(self) -> Iterator[Question]:
+        """Reads the questions in the files' order, a few rows at a time.
 
         Raises:
             ComicSeqDataError: If a sample cannot be used; the message names file, sample and field.
         """
         for path in self.paths:
-            with _open(self._filesystem, path) as file:
-                columns = [name for name in (*_CHECKS, *_OPTIONAL) if name in file.schema_arrow.names]
-                for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns):
-                    for row in batch.to_pylist():
-                        if row["task_type"] == self.skill and _is_of_split(row["split"], self.split, path):
-                            yield _sample(row, path)
+            for row in self.rows(path, (*COLUMNS, *OPTIONAL_COLUMNS), ROWS_AT_ONCE):
+                yield _question(row, path)
+
+    def rows(self, path: str, columns: Sequence[str], rows_at_once: int) -> Iterator[dict[str, Any]]:
+        """The rows of a file that are of the skill and split, with those of `columns` that it has."""
+        try:
+            file = pq.ParquetFile(self.filesystem.open(path))
+        except (pa.ArrowException, OSError) as error:
+            raise ComicSeqDataError(f"{path} is no parquet file ({first_line(error)}): download it again.") from None
+        with file:
+            schema = file.schema_arrow
+            _check_schema(schema, path)
+            there = [name for name in columns if name in schema.names]
+            # In the Hub's layout the file's name tells the split.
+            is_named = Path(path).name.startswith((f"{self.split}-", f"{self.split}."))
+            for batch in file.iter_batches(batch_size=rows_at_once, columns=there):
+                for row in batch.to_pylist():
+                    if row["task_type"] == self.skill and (is_named or row["split"] == self.split):
+                        yield row
 
 
-def find_skills(source: str, split: str = "val", skills: Sequence[str] | None = None) -> list[PapFiles]:
+def find_skills(source: str, split: str = "val", skills: Sequence[str] | None = None) -> list[SkillFiles]:
     """Finds the files of a split of ComicsPAP, skill by skill, and checks their schema before a picture is read.
 
     Args:
@@ -140,144 +168,95 @@ def _locate(source: str) -> tuple[Any, str]:
         source = f"hf://datasets/{source}"
     try:
         filesystem, root = fsspec.core.url_to_fs(source)
-        exists = filesystem.exists(root)
+        if filesystem.exists(root):
+            return filesystem, root
+        reason = "it is not there"
     except (OSError, ValueError, ImportError) as error:
-        raise ComicSeqDataError(f"{source} cannot be opened: {str(error).splitlines()[0]}") from None
+        reason = first_line(error)
     except Exception as error:  # the Hub's client has its own family of connection errors
-        raise ComicSeqDataError(
-            f"{source} cannot be reached ({type(error).__name__}): check the name and the network, or name a local folder."
-        ) from None
-    if not exists:
-        raise ComicSeqDataError(
-            f"{source} is not there or cannot be reached: check the name and the network, or name a local folder."
-        )
-    return filesystem, root
+        reason = type(error).__name__
+    raise ComicSeqDataError(
+        f"{source} cannot be reached ({reason}): check the name and the network, or name a local folder."
+    )
 
 
-def _find(filesystem: Any, root: str, split: str, skill: str) -> PapFiles:
+def _find(filesystem: Any, root: str, split: str, skill: str) -> SkillFiles:
     if root.endswith(".parquet"):
         paths = [root]
     else:
-        paths = sorted(filesystem.glob(f"{root}/{skill}/{split}-*.parquet"))
-        paths += sorted(filesystem.glob(f"{root}/{skill}/{split}.parquet"))
-        paths = paths or sorted(filesystem.glob(f"{root}/*.parquet"))
-    files = PapFiles(skill, split, [], _filesystem=filesystem)
-    for path in paths:
-        with _open(filesystem, path) as file:
-            _check_schema(file.schema_arrow, path)
-            solutions = [
-                row["solution_index"]
-                for batch in file.iter_batches(columns=["task_type", "split", "solution_index"])
-                for row in batch.to_pylist()
-                if row["task_type"] == skill and _is_of_split(row["split"], split, path)
-            ]
-        if solutions:
+        paths = filesystem.glob(f"{root}/{skill}/{split}[-.]*parquet") or filesystem.glob(f"{root}/*.parquet")
+    files = SkillFiles(skill, split, filesystem)
+    for path in sorted(paths):
+        rows = list(files.rows(path, ("task_type", "split", "solution_index"), 2**16))
+        if rows:
             files.paths.append(path)
-            files.num_samples += len(solutions)
-            files.num_known += sum(solution is not None and solution >= 0 for solution in solutions)
+            files.num_samples += len(rows)
+            files.num_known += sum(row["solution_index"] is not None and row["solution_index"] >= 0 for row in rows)
     return files
 
 
-def _is_of_split(value: str | None, split: str, path: str) -> bool:
-    # In the Hub's layout the file's name tells.
-    return value == split or Path(path).name.startswith((f"{split}-", f"{split}."))
-
-
-def _open(filesystem: Any, path: str) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(filesystem.open(path))
-    except (pa.ArrowException, OSError) as error:
-        raise ComicSeqDataError(
-            f"{path} is no parquet file ({str(error).splitlines()[0]}): download it again."
-        ) from None
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return pa.types.is_string(type_) or pa.types.is_large_string(type_)
-
-
-def _is_list(type_: pa.DataType, is_item: Callable[[pa.DataType], bool]) -> bool:
-    return (pa.types.is_list(type_) or pa.types.is_large_list(type_)) and is_item(type_.value_type)
-
-
-def _is_image(type_: pa.DataType) -> bool:
-    if pa.types.is_struct(type_):
-        index = type_.get_field_index("bytes")
-        return index >= 0 and _is_bytes(type_.field(index).type)
-    return _is_bytes(type_)
-
-
-def _is_bytes(type_: pa.DataType) -> bool:
-    return pa.types.is_binary(type_) or pa.types.is_large_binary(type_)
-
-
-_CHECKS: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
-    "sample_id": ("a string", _is_text),
-    "context": ("a list of images", lambda type_: _is_list(type_, _is_image)),
-    "options": ("a list of images", lambda type_: _is_list(type_, _is_image)),
-    "index": ("an integer", pa.types.is_integer),
-    "solution_index": ("an integer", pa.types.is_integer),
-    "split": ("a string", _is_text),
-    "task_type": ("a string", _is_text),
-    "previous_panel_caption": ("a string", _is_text),
-}
-_OPTIONAL: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
-    "context_texts": ("a list of strings", lambda type_: _is_list(type_, _is_text)),
-    "option_texts": ("a list of strings", lambda type_: _is_list(type_, _is_text)),
-    "book_id": ("a string", _is_text),
-}
+def _holds(type_: pa.DataType) -> str:
+    """What a column of this type holds, in the words of `COLUMNS`."""
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return "a string"
+    if pa.types.is_integer(type_):
+        return "an integer"
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return f"a list of {_holds(type_.value_type).split()[-1]}s"
+    if pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
+        type_ = type_.field("bytes").type
+    return "an image" if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) else str(type_)
 
 
 def _check_schema(schema: pa.Schema, path: str) -> None:
     remedy = f"give files in the schema of {HUB_NAME}"
-    for name, (kind, is_right) in (_CHECKS | _OPTIONAL).items():
+    for name, kind in (COLUMNS | OPTIONAL_COLUMNS).items():
         if name in schema.names:
             found = schema.field(name).type
-            if not is_right(found):
+            if _holds(found) != kind:
                 raise ComicSeqDataError(f"{path}: the column `{name}` is {found} but must be {kind}: {remedy}.")
-        elif name in _CHECKS:
+        elif name in COLUMNS:
             raise ComicSeqDataError(f"{path} has no column `{name}`, which must be {kind}: {remedy}.")
 
 
-def _sample(row: dict[str, Any], path: str) -> PapSample:
-    name = f"{path}: sample {row['sample_id']!r}"
-    context, options = row["context"] or [], row["options"] or []
-    index, solution = row["index"], row["solution_index"]
-    skill, caption = row["task_type"], row["previous_panel_caption"] or ""
-
-    def check(is_right: bool, what: str) -> None:
+def _question(row: dict[str, Any], path: str) -> Question:
+    name, skill = f"{path}: sample {row['sample_id']!r}", row["task_type"]
+    panels = {column: row[column] or [] for column in ("context", "options")}
+    count, num_options = (len(images) for images in panels.values())
+    index, solution, caption = row["index"], row["solution_index"], row["previous_panel_caption"] or ""
+    texts = {column: row[column] for column in ("context_texts", "option_texts") if row.get(column) is not None}
+    is_caption = SKILLS[skill] is tasks.CAPTION_RELEVANCE
+    checks = [
+        (num_options > 0, "has no `options`"),
+        (
+            solution is not None and -1 <= solution < num_options,
+            f"has `solution_index` {solution} of {num_options} options",
+        ),
+        (caption.strip() or not is_caption, "has an empty `previous_panel_caption`"),
+        (count or is_caption, "has no `context`"),
+        (
+            is_caption or (index is not None and 0 <= index <= count),
+            f"has `index` {index} among {count} context panels",
+        ),
+    ]
+    for column, values in texts.items():
+        expected = count if column == "context_texts" else num_options
+        checks.append((len(values) == expected, f"has {len(values)} `{column}` for {expected} panels"))
+    for is_right, fault in checks:
         if not is_right:
-            raise ComicSeqDataError(f"{name} {what}: remove or repair it.")
-
-    check(bool(options), "has no `options`")
-    check(
-        solution is not None and -1 <= solution < len(options),
-        f"has `solution_index` {solution} of {len(options)} options",
-    )
-    if skill == "caption_relevance":
-        check(bool(caption.strip()), "has an empty `previous_panel_caption`")
-    else:
-        check(bool(context), "has no `context`")
-        check(
-            index is not None and 0 <= index <= len(context),
-            f"has `index` {index} among {len(context)} context panels",
-        )
-    texts = {}
-    for column, panels in (("context_texts", context), ("option_texts", options)):
-        values = row.get(column)
-        if values is not None:
-            check(len(values) == len(panels), f"has {len(values)} `{column}` for {len(panels)} panels")
-            texts[column] = [value or "" for value in values]
-    return PapSample(
-        sample_id=row["sample_id"],
-        skill=skill,
-        context=[_decode(image, f"{name}, `context` {i}") for i, image in enumerate(context)],
-        options=[_decode(image, f"{name}, `options` {i}") for i, image in enumerate(options)],
+            raise ComicSeqDataError(f"{name} {fault}: remove or repair it.")
+    return Question(
+        row["sample_id"],
+        skill,
+        **{
+            column: [_decode(image, f"{name}, `{column}` {i}") for i, image in enumerate(panels[column])]
+            for column in panels
+        },
         index=-1 if index is None else index,
         solution=solution,
-        caption=caption,
+        captions=[caption] if is_caption else [],
         book_id=row.get("book_id"),
-        **texts,
+        **{column: [value or "" for value in values] for column, values in texts.items()},
     )
 
 
@@ -288,4 +267,4 @@ def _decode(image: Any, name: str) -> Image.Image:
             raise ValueError("it is empty")
         return Image.open(io.BytesIO(content)).convert("RGB")
     except (OSError, ValueError, UnidentifiedImageError) as error:
-        raise ComicSeqDataError(f"{name} is no image ({str(error).splitlines()[0]}): remove or repair it.") from None
+        raise ComicSeqDataError(f"{name} is no image ({first_line(error)}): remove or repair it.") from None

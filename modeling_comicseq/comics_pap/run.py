@@ -13,11 +13,12 @@ from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
 from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..errors import ComicSeqDataError
 from ..model.modeling_comicseq import ComicSeqForPreTraining
-from .answers import MODALITIES, answer_skill, read_modalities, untrained_heads
-from .files import PapFiles, find_skills
-from .report import PapResult, notes, print_report, write_report
+from ..model.tasks_comicseq import CAPTION_RELEVANCE
+from .answers import answer_skill, read_modalities, untrained_heads
+from .files import SKILLS, SkillFiles, find_skills
+from .report import SkillResult, notes, print_report, write_report
 from .tuning import fine_tune
-from .vectors import PapInputs, PapQuestion, SeenPictures, check_captions, embed_skill
+from .vectors import MODALITIES, Question, SeenPictures, SkillInputs, check_captions, embed_skill
 
 
 def run_comics_pap(
@@ -35,7 +36,7 @@ def run_comics_pap(
     seed: int = 0,
     console: Console | None = None,
     progress: bool = True,
-) -> list[PapResult]:
+) -> list[SkillResult]:
     """Asks a checkpoint the questions of a ComicsPAP split, prints the table and writes the report and predictions.
 
     Args:
@@ -67,16 +68,15 @@ def run_comics_pap(
         )
     config = read_config(model)
     found = find_skills(data, split, skills)
-    training_files = find_skills(data, train_split, [files.skill for files in found]) if train_split else []
+    asked_without = [files for files in found if SKILLS[files.skill] is not CAPTION_RELEVANCE]
+    if skills is None and text_encoder is None and 0 < len(asked_without) < len(found):
+        console.print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
+        found = asked_without
+    names = [files.skill for files in found]
+    check_captions(names, text_encoder is not None)
+    training_files = find_skills(data, train_split, names) if train_split else []
     if train_split and not any(files.num_known for files in training_files):
         raise ComicSeqDataError(f"{data} hides the solutions of the split {train_split!r}: tune on another split.")
-    has_captions = any(files.skill == "caption_relevance" for files in found)
-    if skills is None and text_encoder is None and has_captions and len(found) > 1:
-        console.print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
-        found, training_files = (
-            [files for files in part if files.skill != "caption_relevance"] for part in (found, training_files)
-        )
-    check_captions([files.skill for files in found], text_encoder is not None)
     pictures = SeenPictures(load_image_encoder(image_encoder))
     texts = None if text_encoder is None else load_text_encoder(text_encoder)
     is_new = model.endswith(".json")
@@ -85,9 +85,9 @@ def run_comics_pap(
 
     untrained = set() if train_split else untrained_heads(network, missing)
     modalities = MODALITIES if train_split else read_modalities(network)
-    inputs = PapInputs(config, pictures.encoder.dim, None if texts is None else texts.dim, modalities)
+    inputs = SkillInputs(config, pictures.encoder.dim, None if texts is None else texts.dim, modalities)
 
-    def embed(parts: Sequence[PapFiles]) -> dict[str, list[PapQuestion]]:
+    def embed(parts: Sequence[SkillFiles]) -> dict[str, list[Question]]:
         most = config.max_position_embeddings - 1  # the gap has a position, too
         return {
             files.skill: embed_skill(files, pictures, texts, most_context=most, progress=progress) for files in parts
@@ -97,7 +97,7 @@ def run_comics_pap(
         "model": model,
         "data": data,
         "split": split,
-        "skills": [files.skill for files in found],
+        "skills": names,
         "image_encoder": image_encoder,
         "text_encoder": text_encoder,
         "projection": f"Gaussian, seeded with the width {config.panel_embedding_dim}",
@@ -115,7 +115,7 @@ def run_comics_pap(
         settings |= {"train_split": train_split, **tuning, "training_questions": counts, "losses": losses}
         name += ", tuned"
 
-    answers = [answer_skill(network, name, skill, own, inputs) for skill, own in questions.items()]
+    answers = [answer_skill(network, name, own, inputs) for own in questions.values()]
     lines = notes(answers, image_encoder, text_encoder, untrained)
     origin = {name: settings[name] for name in ("image_encoder", "text_encoder", "projection")}
     if not train_split and (warning := other_origin(model, {"origin": origin}, data)):
@@ -128,9 +128,9 @@ def run_comics_pap(
 
 def _check_apart(
     data: str,
-    training: Mapping[str, list[PapQuestion]],
+    training: Mapping[str, list[Question]],
     train_split: str,
-    asked: Mapping[str, list[PapQuestion]],
+    asked: Mapping[str, list[Question]],
     split: str,
 ) -> None:
     """Raises a `ComicSeqDataError` if a sample, or a book where books are named, stands in both splits."""

@@ -13,13 +13,13 @@ from transformers import get_cosine_schedule_with_warmup
 from ..data.views import to_tensors
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from .files import SKILLS
-from .vectors import PapInputs, PapQuestion
+from .vectors import Question, SkillInputs
 
 
 def fine_tune(
     model: ComicSeqForPreTraining,
-    questions: Mapping[str, Sequence[PapQuestion]],
-    inputs: PapInputs,
+    questions: Mapping[str, Sequence[Question]],
+    inputs: SkillInputs,
     *,
     epochs: int = 5,
     batch_size: int = 64,
@@ -39,8 +39,8 @@ def fine_tune(
         seed: Seed of the order of the questions, and of dropout.
         progress: Whether to show a progress bar on stderr.
     """
-    asked = [(skill, question) for skill, own in questions.items() for question in own if question.solution >= 0]
-    modalities = {skill: inputs.modality(skill, own) for skill, own in questions.items()}
+    asked = [question for own in questions.values() for question in own if question.solution >= 0]
+    modalities = {skill: inputs.modality(own) for skill, own in questions.items()}
     steps_per_epoch = -(-len(asked) // batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
     num_steps = epochs * steps_per_epoch
@@ -56,9 +56,8 @@ def fine_tune(
         drawn = [asked[i] for i in order[start : start + batch_size]]
         batches = {}
         for skill in modalities:
-            own = [question for each, question in drawn if each == skill]
-            if own:
-                batches[SKILLS[skill]] = to_tensors(inputs.batch(skill, own, modalities[skill]), model.device)
+            if own := [question for question in drawn if question.skill == skill]:
+                batches[SKILLS[skill].name] = to_tensors(inputs.batch(own, modalities[skill]), model.device)
         loss = model(**batches).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

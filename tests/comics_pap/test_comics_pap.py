@@ -27,10 +27,10 @@ from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.cli import app
 from modeling_comicseq.comics_pap import run as comics_pap_run
 from modeling_comicseq.comics_pap.answers import SkillAnswers, choose, read_modalities
-from modeling_comicseq.comics_pap.files import HUB_NAME, SKILLS, find_skills
-from modeling_comicseq.comics_pap.report import pap_results, predictions
+from modeling_comicseq.comics_pap.files import HUB_NAME, SKILLS, Question, find_skills
+from modeling_comicseq.comics_pap.report import predictions, skill_results
 from modeling_comicseq.comics_pap.run import run_comics_pap
-from modeling_comicseq.comics_pap.vectors import PapInputs, SeenPictures, embed_skill
+from modeling_comicseq.comics_pap.vectors import SeenPictures, SkillInputs, embed_skill
 from modeling_comicseq.encoders.image import ImageEncoder
 from modeling_comicseq.encoders.projection import PanelProjection
 from modeling_comicseq.errors import ComicSeqDataError
@@ -130,10 +130,10 @@ def test_every_layout_gives_the_same_samples(tmp_path):
         assert [sample.sample_id for sample in samples] == [row["sample_id"] for row in rows]
         for sample, row in zip(samples, rows, strict=True):
             assert len(sample.options) == len(row["options"]) and len(sample.context) == len(row["context"])
-            assert (sample.index, sample.solution, sample.caption) == (
+            assert (sample.index, sample.solution, sample.captions) == (
                 row["index"],
                 row["solution_index"],
-                row["previous_panel_caption"],
+                [caption for caption in [row["previous_panel_caption"]] if caption],
             )
             assert sample.options[0].getpixel((0, 0)) == Image.open(io.BytesIO(row["options"][0]["bytes"])).getpixel(
                 (0, 0)
@@ -202,12 +202,12 @@ def embedded(path: Path, most_context: int = 31):
 
 def test_batches_hold_what_the_head_may_see(tmp_path):
     """The gap is a slot of its own, closure sees only what is before it, and every vector is that of its picture."""
-    inputs = PapInputs(config(), 6, 6, ["visual", "text", "caption"])
+    inputs = SkillInputs(config(), 6, 6, ["visual", "text", "caption"])
     projection = PanelProjection(6, 6, 12)
     for skill in SKILLS:
         rows = [made_row(i, skill) for i in range(20)]
         questions = embedded(write(tmp_path / f"{skill}.parquet", rows))
-        ((_, batch),) = inputs.batches(skill, questions)
+        (batch,) = inputs.batches(questions)
         for i, row in enumerate(rows):
             pictures = {
                 name: colours().encode([Image.open(io.BytesIO(p["bytes"])) for p in row[name]])
@@ -240,13 +240,13 @@ def test_lettering_is_fused_in_where_the_file_has_it(tmp_path):
     row["context_texts"], row["option_texts"] = ["9 9 9"] * len(row["context"]), ["1 2 3", "", "200 1 1"]
     (question,) = embedded(write(tmp_path / "val.parquet", [row], SCHEMA))
     np.testing.assert_allclose(question.option_texts, ColourNames().encode(row["option_texts"]))
-    inputs, projection = PapInputs(config(), 6, 6, ["text"]), PanelProjection(6, 6, 12)
-    assert inputs.modality("text_closure", [question]) == "text"
-    batch = inputs.batch("text_closure", [question], "text")
+    inputs, projection = SkillInputs(config(), 6, 6, ["text"]), PanelProjection(6, 6, 12)
+    assert inputs.modality([question]) == "text"
+    batch = inputs.batch([question], "text")
     np.testing.assert_allclose(batch["candidate_embeddings"][0], projection.texts(question.option_texts), atol=1e-6)
-    plain = PapInputs(config(), 6, 6, [])  # a model that never read texts alone gets fused panels
-    batch = plain.batch("text_closure", [question], plain.modality("text_closure", [question]))
-    fused = projection.fuse(question.option_pictures, question.option_texts)
+    plain = SkillInputs(config(), 6, 6, [])  # a model that never read texts alone gets fused panels
+    batch = plain.batch([question], plain.modality([question]))
+    fused = projection.fuse(question.options, question.option_texts)
     np.testing.assert_allclose(batch["candidate_embeddings"][0], fused, atol=1e-6)
 
 
@@ -256,7 +256,7 @@ def test_a_long_context_is_cut_to_the_panels_nearest_to_the_gap(tmp_path):
     for gap, expected in ((0, range(7)), (10, range(6, 13)), (20, range(13, 20))):
         row = made_row(0, "sequence_filling") | {"context": greys, "index": gap}
         (question,) = embedded(write(tmp_path / "val.parquet", [row]), most_context=7)
-        np.testing.assert_allclose(question.context_pictures, vectors[list(expected)], atol=1e-6)
+        np.testing.assert_allclose(question.context, vectors[list(expected)], atol=1e-6)
         assert question.index == gap - expected[0]
 
 
@@ -311,7 +311,7 @@ def test_the_data_set_on_the_hub_is_read_configuration_by_configuration(tmp_path
     hidden = find_skills(HUB_NAME, "test", ["caption_relevance"])[0]
     assert (hidden.num_samples, hidden.num_known) == (3, 0)
     for sample in hidden:
-        assert (sample.context, sample.index, sample.solution) == ([], -1, -1) and sample.caption
+        assert (sample.context, sample.index, sample.solution) == ([], -1, -1) and sample.captions[0]
     with pytest.raises(ComicSeqDataError, match="VLR-CVC/ComicsPAP has no ComicsPAP sample in the split 'train'"):
         find_skills(HUB_NAME, "train")
 
@@ -331,28 +331,21 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch, hub):
 
 
 def answers_of(skill: str, choices: list[int], solutions: list[int], options: list[int], books=None) -> SkillAnswers:
-    ids = [f"{skill}-{i}" for i in range(len(choices))]
-    return SkillAnswers(
-        skill,
-        ids,
-        np.asarray(solutions),
-        np.asarray(options),
-        books,
-        "panel",
-        False,
-        0.5,
-        {"model": np.asarray(choices)},
-    )
+    questions = [
+        Question(f"{skill}-{i}", skill, [], [None] * count, 0, solution, book_id=books[i] if books else None)
+        for i, (solution, count) in enumerate(zip(solutions, options, strict=True))
+    ]
+    return SkillAnswers(skill, questions, {"model": np.asarray(choices)})
 
 
 def test_accuracy_random_and_total_are_the_benchmarks():
     """Its own evaluation counts options, weights each count by its samples, and skills by theirs; hand-computed."""
     first = answers_of("sequence_filling", [0, 1, 2, 0], [0, 1, 1, 3], [2, 5, 5, 4])
     second = answers_of("char_coherence", [1, 1], [1, 0], [2, 2])
-    results = {(result.skill, result.answerer): result for result in pap_results([first, second], "model")}
+    results = {(result.skill, result.answerer): result for result in skill_results([first, second], "model")}
     assert results["sequence_filling", "model"].accuracy == 2 / 4
     assert results["char_coherence", "model"].accuracy == 1 / 2
-    counts = Counter(first.num_options.tolist())
+    counts = Counter(len(question.options) for question in first.questions)
     assert results["sequence_filling", "random"].accuracy == pytest.approx(sum(n / k for k, n in counts.items()) / 4)
     assert results["sequence_filling", "random"].accuracy == pytest.approx((1 / 2 + 2 / 5 + 1 / 4) / 4)
     assert results["total", "model"].accuracy == pytest.approx((4 * 0.5 + 2 * 0.5) / 6)
@@ -362,7 +355,7 @@ def test_accuracy_random_and_total_are_the_benchmarks():
 
 def test_hidden_solutions_give_predictions_and_no_accuracy():
     hidden = answers_of("text_closure", [2, 0], [-1, -1], [4, 4])
-    assert pap_results([hidden], "model") == []
+    assert skill_results([hidden], "model") == []
     assert predictions(hidden, "model") == [
         {"sample_id": "text_closure-0", "full_prediction": "answer: 2", "prediction": 2, "skill": "text_closure"},
         {"sample_id": "text_closure-1", "full_prediction": "answer: 0", "prediction": 0, "skill": "text_closure"},
@@ -377,7 +370,7 @@ def test_intervals_are_by_book_where_books_are_named():
     right = np.repeat([0, 1, 1], 10)
     books = np.repeat(["a", "b", "c"], 10).tolist()
     by_book, by_sample = (
-        pap_results([answers_of("visual_closure", right.tolist(), [1] * 30, [2] * 30, names)], "model")[1]
+        skill_results([answers_of("visual_closure", right.tolist(), [1] * 30, [2] * 30, names)], "model")[1]
         for names in (books, None)
     )
     assert by_book.high - by_book.low > 1.5 * (by_sample.high - by_sample.low)
