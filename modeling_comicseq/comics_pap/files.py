@@ -7,7 +7,7 @@ The schema is that of the Hub's VLR-CVC/ComicsPAP. Two things more are read wher
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..checkpoints.opening import first_line
 from ..checks import did_you_mean
@@ -77,6 +77,14 @@ class Question:
     book_id: str | None = None
 
 
+def by_skill(questions: Iterable[Question]) -> dict[str, list[Question]]:
+    """The questions of each skill, in their order."""
+    parts: dict[str, list[Question]] = {}
+    for question in questions:
+        parts.setdefault(question.skill, []).append(question)
+    return parts
+
+
 @dataclass
 class SkillFiles:
     """The parquet files of one skill and split, checked against the schema.
@@ -104,22 +112,21 @@ class SkillFiles:
             ComicSeqDataError: If a sample cannot be used; the message names file, sample and field.
         """
         for path in self.paths:
-            for row in self.rows(path, (*COLUMNS, *OPTIONAL_COLUMNS), ROWS_AT_ONCE):
+            for row in self.rows(path, COLUMNS | OPTIONAL_COLUMNS):
                 yield _question(row, path)
 
-    def rows(self, path: str, columns: Sequence[str], rows_at_once: int) -> Iterator[dict[str, Any]]:
+    def rows(self, path: str, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
         """The rows of a file that are of the skill and split, with those of `columns` that it has."""
         try:
             file = pq.ParquetFile(self.filesystem.open(path))
         except (pa.ArrowException, OSError) as error:
             raise ComicSeqDataError(f"{path} is no parquet file ({first_line(error)}): download it again.") from None
+        _check_schema(file.schema_arrow, path)
+        # In the Hub's layout the file's name tells the split.
+        is_named = Path(path).name.startswith((f"{self.split}-", f"{self.split}."))
+        there = [name for name in columns if name in file.schema_arrow.names]
         with file:
-            schema = file.schema_arrow
-            _check_schema(schema, path)
-            there = [name for name in columns if name in schema.names]
-            # In the Hub's layout the file's name tells the split.
-            is_named = Path(path).name.startswith((f"{self.split}-", f"{self.split}."))
-            for batch in file.iter_batches(batch_size=rows_at_once, columns=there):
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=there):
                 for row in batch.to_pylist():
                     if row["task_type"] == self.skill and (is_named or row["split"] == self.split):
                         yield row
@@ -187,7 +194,7 @@ def _find(filesystem: Any, root: str, split: str, skill: str) -> SkillFiles:
         paths = filesystem.glob(f"{root}/{skill}/{split}[-.]*parquet") or filesystem.glob(f"{root}/*.parquet")
     files = SkillFiles(skill, split, filesystem)
     for path in sorted(paths):
-        rows = list(files.rows(path, ("task_type", "split", "solution_index"), 2**16))
+        rows = list(files.rows(path, ("task_type", "split", "solution_index")))
         if rows:
             files.paths.append(path)
             files.num_samples += len(rows)
@@ -221,50 +228,46 @@ def _check_schema(schema: pa.Schema, path: str) -> None:
 
 def _question(row: dict[str, Any], path: str) -> Question:
     name, skill = f"{path}: sample {row['sample_id']!r}", row["task_type"]
-    panels = {column: row[column] or [] for column in ("context", "options")}
-    count, num_options = (len(images) for images in panels.values())
+    context, options = row["context"] or [], row["options"] or []
     index, solution, caption = row["index"], row["solution_index"], row["previous_panel_caption"] or ""
-    texts = {column: row[column] for column in ("context_texts", "option_texts") if row.get(column) is not None}
-    is_caption = SKILLS[skill] is tasks.CAPTION_RELEVANCE
-    checks = [
-        (num_options > 0, "has no `options`"),
-        (
-            solution is not None and -1 <= solution < num_options,
-            f"has `solution_index` {solution} of {num_options} options",
-        ),
-        (caption.strip() or not is_caption, "has an empty `previous_panel_caption`"),
-        (count or is_caption, "has no `context`"),
-        (
-            is_caption or (index is not None and 0 <= index <= count),
-            f"has `index` {index} among {count} context panels",
-        ),
-    ]
-    for column, values in texts.items():
-        expected = count if column == "context_texts" else num_options
-        checks.append((len(values) == expected, f"has {len(values)} `{column}` for {expected} panels"))
-    for is_right, fault in checks:
+
+    def check(is_right: bool, fault: str) -> None:
         if not is_right:
             raise ComicSeqDataError(f"{name} {fault}: remove or repair it.")
+
+    check(bool(options), "has no `options`")
+    is_there = solution is not None and -1 <= solution < len(options)
+    check(is_there, f"has `solution_index` {solution} of {len(options)} options")
+    is_caption = SKILLS[skill] is tasks.CAPTION_RELEVANCE
+    if is_caption:
+        check(bool(caption.strip()), "has an empty `previous_panel_caption`")
+    else:
+        check(bool(context), "has no `context`")
+        is_there = index is not None and 0 <= index <= len(context)
+        check(is_there, f"has `index` {index} among {len(context)} context panels")
+    texts = {}
+    for column, panels in (("context_texts", context), ("option_texts", options)):
+        if (values := row.get(column)) is not None:
+            check(len(values) == len(panels), f"has {len(values)} `{column}` for {len(panels)} panels")
+            texts[column] = [value or "" for value in values]
     return Question(
         row["sample_id"],
         skill,
-        **{
-            column: [_decode(image, f"{name}, `{column}` {i}") for i, image in enumerate(panels[column])]
-            for column in panels
-        },
-        index=-1 if index is None else index,
-        solution=solution,
+        [_decode(image, f"{name}, `context` {i}") for i, image in enumerate(context)],
+        [_decode(image, f"{name}, `options` {i}") for i, image in enumerate(options)],
+        -1 if index is None else index,
+        solution,
         captions=[caption] if is_caption else [],
         book_id=row.get("book_id"),
-        **{column: [value or "" for value in values] for column, values in texts.items()},
+        **texts,
     )
 
 
 def _decode(image: Any, name: str) -> Image.Image:
-    content = image.get("bytes") if isinstance(image, dict) else image
+    content = image["bytes"] if isinstance(image, dict) else image
     try:
         if not content:
             raise ValueError("it is empty")
         return Image.open(io.BytesIO(content)).convert("RGB")
-    except (OSError, ValueError, UnidentifiedImageError) as error:
+    except (OSError, ValueError) as error:  # Pillow's own errors are among them
         raise ComicSeqDataError(f"{name} is no image ({first_line(error)}): remove or repair it.") from None

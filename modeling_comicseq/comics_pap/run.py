@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from ..errors import ComicSeqDataError
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
 from .answers import answer_skill, read_modalities, untrained_heads
-from .files import SKILLS, SkillFiles, find_skills
+from .files import SKILLS, Question, SkillFiles, by_skill, find_skills
 from .report import SkillResult, notes, print_report, write_report
 from .tuning import fine_tune
-from .vectors import MODALITIES, Question, SeenPictures, SkillInputs, check_captions, embed_skill
+from .vectors import MODALITIES, SeenPictures, SkillInputs, check_captions, embed_skill
 
 
 def run_comics_pap(
@@ -68,10 +69,10 @@ def run_comics_pap(
         )
     config = read_config(model)
     found = find_skills(data, split, skills)
-    asked_without = [files for files in found if SKILLS[files.skill] is not CAPTION_RELEVANCE]
-    if skills is None and text_encoder is None and 0 < len(asked_without) < len(found):
+    without_captions = [files for files in found if SKILLS[files.skill] is not CAPTION_RELEVANCE]
+    if skills is None and text_encoder is None and 0 < len(without_captions) < len(found):
         console.print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
-        found = asked_without
+        found = without_captions
     names = [files.skill for files in found]
     check_captions(names, text_encoder is not None)
     training_files = find_skills(data, train_split, names) if train_split else []
@@ -82,16 +83,13 @@ def run_comics_pap(
     is_new = model.endswith(".json")
     network, missing = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(model, config)
     network.to(pictures.encoder.device).eval()  # type: ignore[arg-type]
-
-    untrained = set() if train_split else untrained_heads(network, missing)
     modalities = MODALITIES if train_split else read_modalities(network)
     inputs = SkillInputs(config, pictures.encoder.dim, None if texts is None else texts.dim, modalities)
 
-    def embed(parts: Sequence[SkillFiles]) -> dict[str, list[Question]]:
+    def embed(parts: Sequence[SkillFiles]) -> list[Question]:
         most = config.max_position_embeddings - 1  # the gap has a position, too
-        return {
-            files.skill: embed_skill(files, pictures, texts, most_context=most, progress=progress) for files in parts
-        }
+        skills = (embed_skill(part, pictures, texts, most_context=most, progress=progress) for part in parts)
+        return [question for questions in skills for question in questions]
 
     settings: dict[str, Any] = {
         "model": model,
@@ -104,42 +102,33 @@ def run_comics_pap(
         "modalities": list(modalities),
     }
     name = Path(model).stem if is_new else Path(model).name
-    questions = embed(found)
+    questions, warnings = embed(found), []
     if train_split:
         training = embed(training_files)
-        _check_apart(data, training, train_split, questions, split)
+        _check_apart(training, questions, data, f"{train_split} and {split}")
         tuning = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
         losses = fine_tune(network, training, inputs, **tuning, progress=progress)  # type: ignore[arg-type]
         network.save_pretrained(output / "model")
-        counts = {skill: len(own) for skill, own in training.items()}
+        counts = Counter(question.skill for question in training)
         settings |= {"train_split": train_split, **tuning, "training_questions": counts, "losses": losses}
         name += ", tuned"
-
-    answers = [answer_skill(network, name, own, inputs) for own in questions.values()]
-    lines = notes(answers, image_encoder, text_encoder, untrained)
-    origin = {name: settings[name] for name in ("image_encoder", "text_encoder", "projection")}
-    if not train_split and (warning := other_origin(model, {"origin": origin}, data)):
-        lines.append(warning)
+    else:
+        origin = {key: settings[key] for key in ("image_encoder", "text_encoder", "projection")}
+        warnings = [warning for warning in [other_origin(model, {"origin": origin}, data)] if warning]
+    answers = [answer_skill(network, name, part, inputs) for part in by_skill(questions).values()]
+    untrained = set() if train_split else untrained_heads(network, missing)
+    lines = [*notes(answers, image_encoder, text_encoder, untrained), *warnings]
     results = write_report(output, answers, name, settings, lines)
     print_report(results, lines, console)
     console.print(f"Written to {output}", highlight=False)
     return results
 
 
-def _check_apart(
-    data: str,
-    training: Mapping[str, list[Question]],
-    train_split: str,
-    asked: Mapping[str, list[Question]],
-    split: str,
-) -> None:
+def _check_apart(training: Sequence[Question], asked: Sequence[Question], data: str, splits: str) -> None:
     """Raises a `ComicSeqDataError` if a sample, or a book where books are named, stands in both splits."""
     for what in ("sample_id", "book_id"):
-        here, there = (
-            {getattr(question, what) for own in questions.values() for question in own} - {None}
-            for questions in (training, asked)
-        )
-        if shared := here & there:
+        here, there = ({getattr(question, what) for question in part} - {None} for part in (training, asked))
+        if here & there:
             raise ComicSeqDataError(
-                f"{data}: the {what} {sorted(shared)[0]!r} stands in the splits {train_split} and {split}: keep it in one."
+                f"{data}: the {what} {min(here & there)!r} stands in the splits {splits}: keep it in one."
             )

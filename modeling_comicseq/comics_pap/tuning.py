@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from transformers import get_cosine_schedule_with_warmup
 
 from ..data.views import to_tensors
 from ..model.modeling_comicseq import ComicSeqForPreTraining
-from .files import SKILLS
-from .vectors import Question, SkillInputs
+from .files import SKILLS, Question, by_skill
+from .vectors import SkillInputs
 
 
 def fine_tune(
     model: ComicSeqForPreTraining,
-    questions: Mapping[str, Sequence[Question]],
+    questions: Sequence[Question],
     inputs: SkillInputs,
     *,
     epochs: int = 5,
@@ -31,7 +31,7 @@ def fine_tune(
 
     Args:
         model: Changed in place; left in evaluation mode.
-        questions: The training questions of each skill; those with hidden solutions are left out.
+        questions: The training questions of all skills; those with hidden solutions are left out.
         inputs: Makes the batches.
         epochs: Passes over all questions.
         batch_size: Questions of a step, of all skills together.
@@ -39,8 +39,8 @@ def fine_tune(
         seed: Seed of the order of the questions, and of dropout.
         progress: Whether to show a progress bar on stderr.
     """
-    asked = [question for own in questions.values() for question in own if question.solution >= 0]
-    modalities = {skill: inputs.modality(own) for skill, own in questions.items()}
+    asked = [question for question in questions if question.solution >= 0]
+    modalities = {skill: inputs.modality(own) for skill, own in by_skill(questions).items()}
     steps_per_epoch = -(-len(asked) // batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
     num_steps = epochs * steps_per_epoch
@@ -53,11 +53,12 @@ def fine_tune(
         if step % steps_per_epoch == 0:
             order = generator.permutation(len(asked))
         start = step % steps_per_epoch * batch_size
-        drawn = [asked[i] for i in order[start : start + batch_size]]
-        batches = {}
-        for skill in modalities:
-            if own := [question for question in drawn if question.skill == skill]:
-                batches[SKILLS[skill].name] = to_tensors(inputs.batch(own, modalities[skill]), model.device)
+        drawn = by_skill(asked[i] for i in order[start : start + batch_size])
+        batches = {
+            SKILLS[skill].name: to_tensors(inputs.batch(drawn[skill], modality), model.device)
+            for skill, modality in modalities.items()
+            if skill in drawn
+        }
         loss = model(**batches).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import xxhash
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from torch.nn.utils.rnn import pad_sequence
 
 from ..data.views import Batch
 from ..encoders.image import ImageEncoder
@@ -187,8 +189,6 @@ class SkillInputs:
 
 def _pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Rows (n, P) of several lengths as one array `(B, N, P)` and its mask `(B, N)`."""
+    padded = pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True).numpy()
     lengths = np.asarray([len(row) for row in rows])
-    padded = np.zeros((len(rows), lengths.max(), rows[0].shape[1]), dtype=np.float32)
-    for place, row in zip(padded, rows, strict=True):
-        place[: len(row)] = row
-    return padded, (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+    return padded, (np.arange(padded.shape[1]) < lengths[:, None]).astype(np.int64)
