@@ -1,46 +1,28 @@
 """ComicSeq: comics as sequences of panels.
 
-Importing the package registers its classes with the Auto classes of transformers, so that checkpoints load without
-`trust_remote_code`.
+Importing the package registers its classes with the Auto classes and pipelines of transformers, so that checkpoints load
+without `trust_remote_code`.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoModelForPreTraining
-from transformers.pipelines import PIPELINE_REGISTRY
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .model import modeling_comicseq
-from .model.configuration_comicseq import ComicSeqConfig
-from .model.modeling_comicseq import (
-    ComicSeqForCaptionRelevance,
-    ComicSeqForCharacterCoherence,
-    ComicSeqForPanelPicking,
-    ComicSeqForPreTraining,
-    ComicSeqForReadingOrder,
-    ComicSeqForTextClosure,
-    ComicSeqForTextCloze,
-    ComicSeqForVisualClosure,
-    ComicSeqModel,
-    ComicSeqPreTrainedModel,
-)
-from .model.pipeline_comicseq import TASK_MODELS, pipeline_class
+from . import moved
 
-AutoConfig.register("comicseq", ComicSeqConfig)
-AutoModel.register(ComicSeqConfig, ComicSeqModel)
-AutoModelForPreTraining.register(ComicSeqConfig, ComicSeqForPreTraining)
-# Several classes for one configuration: the checkpoint's `architectures` says which, panel picking is the default.
-AutoModelForMultipleChoice.register(
-    ComicSeqConfig,
-    (
-        ComicSeqForPanelPicking,
-        ComicSeqForCharacterCoherence,
-        ComicSeqForVisualClosure,
-        ComicSeqForTextClosure,
+if TYPE_CHECKING:
+    from .registration import (
+        ComicSeqConfig,
         ComicSeqForCaptionRelevance,
+        ComicSeqForCharacterCoherence,
+        ComicSeqForPanelPicking,
+        ComicSeqForPreTraining,
+        ComicSeqForReadingOrder,
+        ComicSeqForTextClosure,
         ComicSeqForTextCloze,
-    ),
-)
-for task, model_class in TASK_MODELS.items():
-    PIPELINE_REGISTRY.register_pipeline(
-        task, pipeline_class=pipeline_class(task), pt_model=getattr(modeling_comicseq, model_class)
+        ComicSeqForVisualClosure,
+        ComicSeqModel,
+        ComicSeqPreTrainedModel,
     )
 
 __all__ = [
@@ -56,3 +38,24 @@ __all__ = [
     "ComicSeqModel",
     "ComicSeqPreTrainedModel",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The classes, which are imported and registered with the first of them that is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import registration
+
+    return getattr(registration, name)
+
+
+def __dir__() -> list[str]:
+    """Also what is not imported yet."""
+    return sorted({*globals(), *__all__})
+
+
+moved.install()
+# Whoever imports the package may go on with `AutoModel` or `pipeline` and no name of it, so everything is registered at
+# once. It takes seconds, as it imports torch: the command line asks for what a command needs, and prints its help at once.
+if Path(sys.argv[0] if sys.argv else "").stem != "comicseq":
+    from . import registration  # noqa: F401

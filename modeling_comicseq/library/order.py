@@ -21,6 +21,7 @@ from ..errors import ComicSeqDataError
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
 from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
+from ..model.tasks_comicseq import READING_ORDER
 from ..stores.metadata import iter_entries, parse_entry
 from ..stores.page_list import PageList
 from ..stores.stage3 import PANEL_ARRAYS, Stage3Store
@@ -102,7 +103,7 @@ def order_pages(model: ComicSeqForPreTraining, pages: list[torch.Tensor]) -> lis
     for start in range(0, len(chosen), _BATCH):
         places = chosen[start : start + _BATCH]
         panels, mask = pad([pages[place].to(model.device) for place in places])
-        logits = ask(model, "comic-reading-order", {"panel_embeddings": panels, "attention_mask": mask}).float().cpu()
+        logits = ask(model, READING_ORDER, {"panel_embeddings": panels, "attention_mask": mask}).float().cpu()
         orders = best_orders(logits, mask.cpu(), target)
         for place, scores, order in zip(places, logits, orders, strict=True):
             count = len(pages[place])

@@ -13,6 +13,9 @@
 # limitations under the License.
 """Checks of the encoder's inputs: shapes always, values outside of compiled code."""
 
+import difflib
+from collections.abc import Collection, Iterable
+
 import torch
 
 from .configuration_comicseq import ComicSeqConfig
@@ -37,6 +40,15 @@ def check_values(valid: torch.Tensor, message: str, values: torch.Tensor) -> Non
     if not torch.compiler.is_compiling() and not valid.all():
         row = int(valid.logical_not().reshape(len(valid), -1).any(1).nonzero()[0])
         raise ValueError(f"{message}, but row {row} has {values[row].tolist()}.")
+
+
+def check_names(where: str, given: Iterable[str], allowed: Collection[str]) -> None:
+    """Raises a `ValueError` that shows the first name of `given` that is not `allowed`."""
+    for name in given:
+        if name not in allowed:
+            alike = difflib.get_close_matches(name, allowed, n=1)
+            hint = f" Did you mean `{alike[0]}`?" if alike else ""
+            raise ValueError(f"{where} does not take `{name}` but {', '.join(allowed)}.{hint}")
 
 
 def check_mask(name: str, what: str, mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
@@ -96,19 +108,7 @@ def check_candidate_position(config: ComicSeqConfig, candidate_position: torch.T
     check_shape("candidate_position", candidate_position, batch_size)
     check_values(
         (candidate_position >= -1) & (candidate_position < limit),
-        "`candidate_position` (the one after the last panel by default) must be -1 (no position) or from 0 to below"
-        f" `max_position_embeddings`, which is {limit}",
+        f"`candidate_position` (by default the one after the last panel: a full page leaves none of the {limit} positions)"
+        f" must be -1 (no position) or from 0 to below `max_position_embeddings`, which is {limit}",
         candidate_position,
     )
-
-
-__all__ = [
-    "MODALITIES",
-    "check_candidate_position",
-    "check_mask",
-    "check_mask_position",
-    "check_modality",
-    "check_positions",
-    "check_shape",
-    "check_values",
-]

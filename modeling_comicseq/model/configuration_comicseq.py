@@ -177,8 +177,9 @@ class ComicSeqConfig(PreTrainedConfig):
         for task, weight in self.task_weights.items():
             if task not in TASKS:
                 raise ValueError(
-                    f"`task_weights` names the task {task!r} but tasks are {', '.join(TASKS)}: import the module that"
-                    " registers it first, if it is defined elsewhere."
+                    f"`task_weights` names the task {task!r} but tasks are {', '.join(TASKS)}. A task from outside is"
+                    " known once the module that calls `register_task` is imported: import it before the checkpoint is"
+                    " loaded."
                 )
             if not weight >= 0:
                 raise ValueError(f"`task_weights[{task!r}]` is {weight} but must be at least 0.")

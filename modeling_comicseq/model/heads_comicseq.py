@@ -267,21 +267,3 @@ class ComicSeqReadingOrderHead(nn.Module):
     def forward(self, panels: torch.Tensor) -> torch.Tensor:
         itself = torch.eye(panels.shape[-2], dtype=torch.bool, device=panels.device)
         return self.scorer(panels, panels).masked_fill(itself, 0.0)
-
-
-__all__ = [
-    "ComicSeqBilinear",
-    "ComicSeqCaptionRelevanceHead",
-    "ComicSeqCharacterCoherenceHead",
-    "ComicSeqClosureHead",
-    "ComicSeqConcatenationScorer",
-    "ComicSeqContextSimilarity",
-    "ComicSeqMaskedPanelHead",
-    "ComicSeqPanelPickingHead",
-    "ComicSeqReadingOrderHead",
-    "ComicSeqSimilarity",
-    "ComicSeqTextClozeHead",
-    "last_slot",
-    "masked_mean",
-    "take_slot",
-]

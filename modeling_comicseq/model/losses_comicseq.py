@@ -123,14 +123,3 @@ def matching_losses(
     twice = (names[:, None] == names) & (own[:, None] != own)
     scores = (cosines(queries, keys) / temperature).masked_fill(twice, torch.finfo(torch.float32).min)
     return nn.functional.cross_entropy(scores, own, reduction="none")
-
-
-__all__ = [
-    "binary_losses",
-    "choice_losses",
-    "cohesion_loss",
-    "gather_rows",
-    "info_nce_loss",
-    "matching_losses",
-    "scale_gradient",
-]

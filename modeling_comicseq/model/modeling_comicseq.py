@@ -17,10 +17,11 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForMultipleChoice, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -36,6 +37,7 @@ from .checks_comicseq import (
     check_mask,
     check_mask_position,
     check_modality,
+    check_names,
     check_positions,
     check_shape,
 )
@@ -77,6 +79,9 @@ from .tasks_comicseq import (
     VISUAL_CLOSURE,
     ComicSeqTask,
 )
+
+# What transformers and its decorators hand to the `forward` of any model.
+LIBRARY_ARGUMENTS = {*TransformersKwargs.__annotations__, "output_cross_attentions", "use_cache"}
 
 
 @dataclass
@@ -684,13 +689,11 @@ def position_at(slot: torch.Tensor, position_ids: torch.Tensor | None) -> torch.
     return take_slot(position_ids, slot.clamp(0, position_ids.shape[1] - 1))
 
 
-def next_position(
-    panel_embeddings: torch.Tensor, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None
-) -> torch.Tensor:
+def next_position(question: dict[str, Any]) -> torch.Tensor:
     """The position (B,) after the last real panel of each row; -1 where that has none."""
-    if attention_mask is None:
-        attention_mask = panel_embeddings.new_ones(panel_embeddings.shape[:2])
-    last_position = position_at(last_slot(attention_mask.bool()), position_ids)
+    mask, panels = question["attention_mask"], question["panel_embeddings"]
+    mask = panels.new_ones(panels.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+    last_position = position_at(last_slot(mask), question["position_ids"])
     return torch.where(last_position < 0, -1, last_position + 1)
 
 
@@ -704,8 +707,9 @@ def offsets_from(position: torch.Tensor, panels: torch.Tensor, position_ids: tor
 
 class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     """
-    What the task classes share: they ask the encoder (`encoder_inputs`), score (`score`), and take a loss (`losses`). The
-    three are static, since `ComicSeqForPreTraining` calls them for its own encoder and heads.
+    What the task classes share. A question (a dictionary of the arguments of `forward` but the labels, with their defaults)
+    goes to the encoder (`encoder_inputs`), what comes back is scored (`score`), and the scores are more or less wrong
+    (`losses`). These three are static, as `ComicSeqForPreTraining` calls them for its own encoder and heads.
     """
 
     task: ComicSeqTask
@@ -718,11 +722,53 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         self.add_module(self.task.head, self.head_class(config))
         self.post_init()
 
-    def answer(self, inputs: dict, labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
+        named = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD and each.name != "labels"]
+        cls._required = [each.name for each in named if each.default is each.empty]
+        cls._defaults = {each.name: each.default for each in named if each.default is not each.empty}
+
+    @classmethod
+    def complete(cls, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A question with the defaults of what is left out; refuses, by name, what `forward` does not take."""
+        check_names(f"`{cls.task.name}`", inputs, (*cls._required, *cls._defaults, "labels"))
+        for name in cls._required:
+            if inputs.get(name) is None:
+                raise ValueError(f"`{cls.task.name}` lacks `{name}`.")
+        return cls._defaults | {name: value for name, value in inputs.items() if name != "labels"}
+
+    @staticmethod
+    def encoder_inputs(config: ComicSeqConfig, question: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of [`ComicSeqModel`]: by default those of the question."""
+        return question
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, question: dict[str, Any]) -> torch.Tensor:
+        """
+        The head's scores of encoded panels (B, N, D) and candidates (B, K, D). The question holds the encoder's inputs, too.
+        """
+        raise NotImplementedError
+
+    @staticmethod
+    def losses(head, panels, candidates, logits, labels) -> torch.Tensor:
+        """The loss of each question (B,): by default one candidate is right."""
+        return choice_losses(logits, labels)
+
+    @classmethod
+    def logits(cls, embeddings, head, panels, candidates, question: dict[str, Any]) -> torch.Tensor:
+        """As `score`, with the lowest finite score for padded candidates."""
+        logits, mask = cls.score(embeddings, head, panels, candidates, question), question.get("candidate_mask")
+        return logits if mask is None else logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
+
+    def answer(self, inputs: dict[str, Any], labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
+        """Answers the questions; the loss is the mean over those that have a label."""
+        question = self.complete(inputs)
+        asked = self.encoder_inputs(self.config, question)
+        outputs = self.comicseq(**asked, **kwargs)
         head = getattr(self, self.task.head)
-        outputs = self.comicseq(**self.encoder_inputs(**inputs), **kwargs)
         panels, candidates = outputs.last_hidden_state, outputs.candidate_hidden_state
-        logits = self.score(self.comicseq.embeddings, head, panels, candidates, **inputs)
+        logits = self.logits(self.comicseq.embeddings, head, panels, candidates, question | asked)
         loss = None
         if labels is not None:
             losses = self.losses(head, panels, candidates, logits, labels)
@@ -735,28 +781,6 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
             cross_attentions=outputs.cross_attentions,
         )
 
-    @staticmethod
-    def encoder_inputs(**inputs) -> dict:
-        """The arguments of `ComicSeqModel.embed` for the inputs of the class."""
-        return inputs
-
-    @staticmethod
-    def score(embeddings, head, panels, candidates, **inputs) -> torch.Tensor:
-        """The logits, from the encoded panels (B, N, D) and candidates (B, K, D) and the inputs of the class."""
-        raise TypeError("A task class says how its head scores.")
-
-    @staticmethod
-    def losses(head, panels, candidates, logits, labels) -> torch.Tensor:
-        """The loss of each question `(B,)`: by default one candidate is right."""
-        return choice_losses(logits, labels)
-
-
-def hide_padded(logits: torch.Tensor, candidate_mask: torch.Tensor | None) -> torch.Tensor:
-    """Gives padded candidates the lowest finite score."""
-    if candidate_mask is None:
-        return logits
-    return logits.masked_fill(~candidate_mask.bool(), torch.finfo(logits.dtype).min)
-
 
 @auto_docstring(
     custom_intro="""
@@ -768,25 +792,15 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
     head_class = ComicSeqPanelPickingHead
 
     @staticmethod
-    def encoder_inputs(mask_position, position_ids=None, **inputs):
-        position = position_at(mask_position, position_ids)
-        return {**inputs, "mask_position": mask_position, "position_ids": position_ids, "candidate_position": position}
+    def encoder_inputs(config, question):
+        return question | {"candidate_position": position_at(question["mask_position"], question["position_ids"])}
 
     @staticmethod
-    def score(
-        embeddings,
-        head,
-        panels,
-        candidates,
-        mask_position,
-        attention_mask=None,
-        position_ids=None,
-        candidate_mask=None,
-        **inputs,
-    ):
-        shown = other_slots(panels, mask_position, attention_mask)
-        offsets = offsets_from(position_at(mask_position, position_ids), panels, position_ids)
-        return hide_padded(head(take_slot(panels, mask_position), candidates, panels, shown, offsets), candidate_mask)
+    def score(embeddings, head, panels, candidates, question):
+        asked = question["mask_position"]
+        shown = other_slots(panels, asked, question["attention_mask"])
+        offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
+        return head(take_slot(panels, asked), candidates, panels, shown, offsets)
 
     @can_return_tuple
     @auto_docstring
@@ -834,34 +848,18 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
     head_class = ComicSeqCharacterCoherenceHead
 
     @staticmethod
-    def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, candidate_position=None, **inputs):
-        if candidate_position is None:
-            candidate_position = next_position(panel_embeddings, attention_mask, position_ids)
-        return {
-            **inputs,
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "candidate_position": candidate_position,
-        }
+    def encoder_inputs(config, question):
+        position = question["candidate_position"]
+        if position is None:
+            position = next_position(question)
+            position = torch.where(position >= config.max_position_embeddings, -1, position)
+        return question | {"candidate_position": position}
 
     @staticmethod
-    def score(
-        embeddings,
-        head,
-        panels,
-        candidates,
-        attention_mask=None,
-        position_ids=None,
-        candidate_position=None,
-        candidate_mask=None,
-        **inputs,
-    ):
-        if candidate_position is None:
-            candidate_position = next_position(panels, attention_mask, position_ids)
-        offsets = offsets_from(candidate_position, panels, position_ids)
-        panel_mask = None if attention_mask is None else attention_mask.bool()
-        return hide_padded(head(panels, candidates, panel_mask, offsets), candidate_mask)
+    def score(embeddings, head, panels, candidates, question):
+        mask = question["attention_mask"]
+        offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
+        return head(panels, candidates, None if mask is None else mask.bool(), offsets)
 
     @staticmethod
     def losses(head, panels, candidates, logits, labels):
@@ -893,10 +891,6 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
         labels (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a candidate of the same characters, 0 for another, -100 to ignore.
         """
-        if candidate_position is None:
-            candidate_position = next_position(panel_embeddings, attention_mask, position_ids)
-            is_full = candidate_position >= self.config.max_position_embeddings
-            candidate_position = torch.where(is_full, -1, candidate_position)
         inputs = {
             "panel_embeddings": panel_embeddings,
             "attention_mask": attention_mask,
@@ -918,21 +912,13 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
     head_class = ComicSeqClosureHead
 
     @staticmethod
-    def encoder_inputs(panel_embeddings, attention_mask=None, position_ids=None, modality="panel", **inputs):
-        return {
-            **inputs,
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "candidate_position": next_position(panel_embeddings, attention_mask, position_ids),
-            "modality": modality,
-            "candidate_modality": modality,
-        }
+    def encoder_inputs(config, question):
+        return question | {"candidate_position": next_position(question), "candidate_modality": question["modality"]}
 
     @staticmethod
-    def score(embeddings, head, panels, candidates, attention_mask=None, candidate_mask=None, **inputs):
-        panel_mask = None if attention_mask is None else attention_mask.bool()
-        return hide_padded(head(panels, candidates, panel_mask), candidate_mask)
+    def score(embeddings, head, panels, candidates, question):
+        mask = question["attention_mask"]
+        return head(panels, candidates, None if mask is None else mask.bool())
 
     @can_return_tuple
     @auto_docstring
@@ -992,20 +978,21 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
     main_input_name = "caption_embeddings"
 
     @staticmethod
-    def encoder_inputs(caption_embeddings, **inputs):
-        if caption_embeddings.dim() != 2:
-            raise ValueError(f"`caption_embeddings` has the shape {tuple(caption_embeddings.shape)} but needs 2 axes.")
+    def encoder_inputs(config, question):
+        captions = question["caption_embeddings"]
+        check_shape("caption_embeddings", captions, None, config.caption_embedding_dim)
         return {
-            **inputs,
-            "panel_embeddings": caption_embeddings[:, None],
-            "position_ids": torch.full_like(caption_embeddings[:, :1], -1, dtype=torch.long),
+            "panel_embeddings": captions[:, None],
+            "position_ids": torch.full_like(captions[:, :1], -1, dtype=torch.long),
             "modality": "caption",
+            "candidate_embeddings": question["candidate_embeddings"],
+            "candidate_mask": question["candidate_mask"],
             "candidates_read_context": False,
         }
 
     @staticmethod
-    def score(embeddings, head, panels, candidates, candidate_mask=None, **inputs):
-        return hide_padded(head(candidates, panels[:, 0]), candidate_mask)
+    def score(embeddings, head, panels, candidates, question):
+        return head(candidates, panels[:, 0])
 
     @staticmethod
     def losses(head, panels, candidates, logits, labels):
@@ -1049,7 +1036,6 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The panel that the caption belongs to.
         """
-        check_shape("caption_embeddings", caption_embeddings, None, self.config.caption_embedding_dim)
         inputs = {
             "caption_embeddings": caption_embeddings,
             "candidate_embeddings": candidate_embeddings,
@@ -1068,32 +1054,22 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
     head_class = ComicSeqTextClozeHead
 
     @staticmethod
-    def encoder_inputs(candidate_text_embeddings, mask_position, position_ids=None, text_embeddings=None, **inputs):
-        return {
-            **inputs,
-            "position_ids": position_ids,
-            "mask_position": mask_position,
-            "candidate_embeddings": candidate_text_embeddings,
-            "candidate_modality": "text",
-            "candidate_position": position_at(mask_position, position_ids),
-        }
+    def encoder_inputs(config, question):
+        question = dict(question)
+        del question["text_embeddings"]  # the head reads them
+        texts = question.pop("candidate_text_embeddings")
+        check_shape("candidate_text_embeddings", texts, None, None, config.text_embedding_dim)
+        position = position_at(question["mask_position"], question["position_ids"])
+        asked = {"candidate_embeddings": texts, "candidate_modality": "text", "candidate_position": position}
+        return question | asked
 
     @staticmethod
-    def score(
-        embeddings,
-        head,
-        panels,
-        candidates,
-        mask_position,
-        text_embeddings,
-        attention_mask=None,
-        candidate_mask=None,
-        **inputs,
-    ):
-        check_shape("text_embeddings", text_embeddings, *panels.shape[:2], embeddings.config.text_embedding_dim)
-        surrounding = other_slots(panels, mask_position, attention_mask)
-        surrounding_text = masked_mean(embeddings.project(text_embeddings, surrounding, "text"), surrounding)
-        return hide_padded(head(take_slot(panels, mask_position), surrounding_text, candidates), candidate_mask)
+    def score(embeddings, head, panels, candidates, question):
+        texts, asked = question["text_embeddings"], question["mask_position"]
+        check_shape("text_embeddings", texts, *panels.shape[:2], embeddings.config.text_embedding_dim)
+        surrounding = other_slots(panels, asked, question["attention_mask"])
+        surrounding_text = masked_mean(embeddings.project(texts, surrounding, "text"), surrounding)
+        return head(take_slot(panels, asked), surrounding_text, candidates)
 
     @can_return_tuple
     @auto_docstring
@@ -1126,7 +1102,6 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
         """
-        check_shape("candidate_text_embeddings", candidate_text_embeddings, None, None, self.config.text_embedding_dim)
         inputs = {
             "panel_embeddings": panel_embeddings,
             "attention_mask": attention_mask,
@@ -1151,12 +1126,12 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
     _auto_class = "ComicSeqForReadingOrder"  # no Auto class fits (B, N, N) scores: the folder names it by its own
 
     @staticmethod
-    def encoder_inputs(panel_embeddings, attention_mask=None):
-        position_ids = torch.full(panel_embeddings.shape[:2], -1, device=panel_embeddings.device)
-        return {"panel_embeddings": panel_embeddings, "attention_mask": attention_mask, "position_ids": position_ids}
+    def encoder_inputs(config, question):
+        panels = question["panel_embeddings"]
+        return question | {"position_ids": torch.full(panels.shape[:2], -1, device=panels.device)}
 
     @staticmethod
-    def score(embeddings, head, panels, candidates, **inputs):
+    def score(embeddings, head, panels, candidates, question):
         return head(panels)
 
     @staticmethod
@@ -1197,46 +1172,45 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
 
 
 # The class of each task by name. `register_task` adds to it.
-TASK_CLASSES: dict[str, type[ComicSeqTaskModel]] = {}
-_TASK_INPUTS: dict[str, frozenset[str]] = {}
+TASK_CLASSES: dict[str, type[ComicSeqTaskModel]] = {
+    model_class.task.name: model_class
+    for model_class in (
+        ComicSeqForPanelPicking,
+        ComicSeqForCharacterCoherence,
+        ComicSeqForVisualClosure,
+        ComicSeqForTextClosure,
+        ComicSeqForCaptionRelevance,
+        ComicSeqForTextCloze,
+        ComicSeqForReadingOrder,
+    )
+}
 
 
 def register_task(model_class: type[ComicSeqTaskModel]) -> None:
     """
-    Makes the task of `model_class` known to configurations and to [`ComicSeqForPreTraining`], which has a head for it where
-    `task_weights` names it. The seven of this file are known; one from another file is registered before a
-    configuration that names it is made or loaded.
+    Makes the task of `model_class`, which comes from outside this file, known to configurations, which may name it in
+    `task_weights`; to [`ComicSeqForPreTraining`], which then has its head; and to pipelines. Whoever loads a checkpoint
+    that has such a head imports the module that calls this before.
+
+    Raises:
+        ValueError: The name is no Python name or is taken, or the task names another class.
     """
     task = model_class.task
-    if TASK_CLASSES.get(task.name, model_class).__qualname__ != model_class.__qualname__:
-        raise ValueError(f"There is a task {task.name!r} already, of {TASK_CLASSES[task.name].__name__}.")
+    taken = {*inspect.signature(ComicSeqForPreTraining.forward).parameters, *LIBRARY_ARGUMENTS}
+    if not task.name.isidentifier() or task.name in taken:
+        raise ValueError(f"A task cannot be named {task.name!r}: it must be a Python name that nothing else has.")
+    if model_class.__name__ != task.model_class:
+        raise ValueError(f"The task {task.name!r} is answered by {task.model_class}, not by {model_class.__name__}.")
+    if TASKS.get(task.name, task) != task:
+        raise ValueError(f"There is a task {task.name!r} already, of {TASKS[task.name].model_class}.")
+    from .pipeline_comicseq import register_pipeline
+
     TASKS[task.name] = task
     TASK_CLASSES[task.name] = model_class
-    encoder_inputs = inspect.signature(ComicSeqModel.embed).parameters  # a question may mask more than its class does
-    names = {*inspect.signature(model_class.forward).parameters, *encoder_inputs}
-    _TASK_INPUTS[task.name] = frozenset(names - {"self", "kwargs"})
-
-
-for _model_class in (
-    ComicSeqForPanelPicking,
-    ComicSeqForCharacterCoherence,
-    ComicSeqForVisualClosure,
-    ComicSeqForTextClosure,
-    ComicSeqForCaptionRelevance,
-    ComicSeqForTextCloze,
-    ComicSeqForReadingOrder,
-):
-    register_task(_model_class)
-
-
-def check_inputs(tasks: dict[str, dict[str, torch.Tensor]]) -> None:
-    """Raises a `ValueError` that names a task, or an input of a task, that does not exist."""
-    for name, inputs in tasks.items():
-        if name not in TASK_CLASSES:
-            raise ValueError(f"There is no input or task `{name}`; tasks are {', '.join(TASK_CLASSES)}.")
-        for field in inputs:
-            if field not in _TASK_INPUTS[name]:
-                raise ValueError(f"`{name}` has no input `{field}`; it takes those of {TASK_CLASSES[name].__name__}.")
+    register_pipeline(task, model_class)
+    # Several classes for one configuration: the checkpoint's `architectures` says which, panel picking is the default.
+    choosing = tuple(each for each in TASK_CLASSES.values() if each._auto_class == "AutoModelForMultipleChoice")
+    AutoModelForMultipleChoice.register(ComicSeqConfig, choosing, exist_ok=True)
 
 
 @auto_docstring(
@@ -1252,8 +1226,9 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
     def __init__(self, config: ComicSeqConfig):
         super().__init__(config)
         self.comicseq = ComicSeqModel(config)
-        for name in {**DEFAULT_TASK_WEIGHTS, **config.task_weights}:
-            self.add_module(TASKS[name].head, TASK_CLASSES[name].head_class(config))
+        self.tasks = list({**DEFAULT_TASK_WEIGHTS, **config.task_weights})
+        for task in self.tasks:
+            self.add_module(TASKS[task].head, TASK_CLASSES[task].head_class(config))
         if config.masked_panel_weight > 0:
             self.masked_panel_head = ComicSeqMaskedPanelHead(config)
         self.post_init()
@@ -1288,17 +1263,14 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             What the summed task losses are divided by: the examples of the whole optimiser step. Defaults to those of
             this call.
         """
-        own_names = (*TransformersKwargs.__annotations__, "use_cache")  # the library's, for any model
-        settings = {name: kwargs.pop(name) for name in own_names if name in kwargs}
-        check_inputs({name: inputs or {} for name, inputs in kwargs.items()})
-        tasks = {name: kwargs[name] for name in TASK_CLASSES if kwargs.get(name) is not None}
-        questions = {
-            task: {name: value for name, value in inputs.items() if name != "labels"} for task, inputs in tasks.items()
-        }
-        views = {
-            task: self.comicseq.embed(**TASK_CLASSES[task].encoder_inputs(**question))
-            for task, question in questions.items()
-        }
+        tasks = {task: kwargs[task] for task in self.tasks if kwargs.get(task) is not None}
+        settings = {name: value for name, value in kwargs.items() if name not in self.tasks}
+        self.refuse_unknown(settings)
+        questions, views = {}, {}
+        for task, inputs in tasks.items():
+            question = TASK_CLASSES[task].complete(inputs)
+            asked = TASK_CLASSES[task].encoder_inputs(self.config, question)
+            questions[task], views[task] = question | asked, self.comicseq.embed(**asked)
         if panel_embeddings is not None:
             views["strips"] = self.comicseq.embed(panel_embeddings, attention_mask, position_ids)
         if masked_panels is not None:
@@ -1315,7 +1287,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         for task, question in questions.items():
             head = getattr(self, TASKS[task].head)
             panels, candidates = views[task].split(states[task])
-            logits = TASK_CLASSES[task].score(self.comicseq.embeddings, head, panels, candidates, **question)
+            logits = TASK_CLASSES[task].logits(self.comicseq.embeddings, head, panels, candidates, question)
             task_logits[task] = logits
             if "labels" in tasks[task]:
                 task_losses[task] = TASK_CLASSES[task].losses(head, panels, candidates, logits, tasks[task]["labels"])
@@ -1341,6 +1313,15 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             task_logits=task_logits or None,
             padding_share=padding_share,
         )
+
+    def refuse_unknown(self, arguments: dict[str, Any]) -> None:
+        """What is neither a task of this model nor an argument of transformers for any model is a `ValueError`."""
+        others = [name for name in arguments if name not in LIBRARY_ARGUMENTS]
+        for name in TASKS.keys() & others:
+            raise ValueError(
+                f"The model has no head for `{name}`: `task_weights` of its configuration does not name it."
+            )
+        check_names(type(self).__name__, others, self.tasks)
 
     def encode_views(self, views: list[ComicSeqView], **kwargs) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """Encodes all views in one pass; returns them and the share of padding in it, where that is known."""

@@ -88,6 +88,3 @@ def beam_order(scores: list[list[float]], target: str, beam_width: int = 200) ->
                     following[state] = (total + gain, (*order, panel))
         level = dict(sorted(following.items(), key=lambda item: -item[1][0])[:beam_width])
     return list(max(level.values())[1])
-
-
-__all__ = ["beam_order", "best_orders", "exact_orders"]

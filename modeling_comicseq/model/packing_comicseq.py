@@ -104,6 +104,3 @@ class ComicSeqPacking:
     @property
     def padding_share(self) -> float:
         return 1 - len(self.place) / max(self.num_rows * self.row_length, 1)
-
-
-__all__ = ["ComicSeqPacking", "ComicSeqView", "first_fit", "pad_and_concatenate"]

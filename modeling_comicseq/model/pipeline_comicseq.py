@@ -21,17 +21,20 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .ordering_comicseq import best_orders
+from .tasks_comicseq import STRIP_EMBEDDING, TASKS, ComicSeqTask
 
 
 class ComicSeqPipeline(Pipeline):
     """
     What the pipelines share. An input is a page, `(panels, width)` as a nested list, a NumPy array or a tensor (also flat,
     as the rows of a converted data set are), or a dictionary with the page as `panel_embeddings` and whatever else the
-    task asks for. A list of inputs, a generator or a dataset is answered in batches of `batch_size`, whatever the number
-    of panels and candidates of each input. Pages of more than `max_position_embeddings` panels are refused.
+    task asks for: its `inputs`, without batch axes and masks. A list of inputs, a generator or a dataset is answered in
+    batches of `batch_size`, whatever the number of panels and candidates of each input. Pages of more than
+    `max_position_embeddings` panels are refused.
     """
 
     _load_tokenizer = False
@@ -42,21 +45,29 @@ class ComicSeqPipeline(Pipeline):
 
     def __init__(self, model, *args, **kwargs):
         super().__init__(model, *args, **kwargs)
-        if self.task not in TASK_MODELS:
-            raise ValueError(f"`task` is {self.task!r} but must be one of {', '.join(TASK_MODELS)}.")
-        wanted = TASK_MODELS[self.task]
+        served = served_tasks()
+        if self.task not in served:
+            raise ValueError(f"`task` is {self.task!r} but must be one of {', '.join(served)}.")
+        self.asked = served[self.task]
+        wanted = self.asked.model_class
         saved = (model.config.architectures or [type(model).__name__])[0]
-        if wanted not in ("ComicSeqModel", saved) and saved != "ComicSeqForPreTraining":
+        if self.asked != STRIP_EMBEDDING and saved not in (wanted, "ComicSeqForPreTraining"):
             raise ValueError(
                 f"The checkpoint is one of {saved}, which has no trained head for {self.task}: take one of {wanted} or"
                 " ComicSeqForPreTraining (a model that you trained yourself has to be saved first)."
             )
         self.model.eval()
 
-    def _sanitize_parameters(self, **parameters):
+    def _sanitize_parameters(self, modality=None, **parameters):
         if parameters:
             raise ValueError(f"{self.task} has no parameter `{next(iter(parameters))}`.")
-        return {}, {}, {}
+        if modality is None:
+            return {}, {}, {}
+        if self.asked.modality is None:
+            raise ValueError(f"{self.task} has no parameter `modality`.")
+        if modality not in ("panel", self.asked.modality):
+            raise ValueError(f"`modality` of {self.task} is {modality!r} but must be panel or {self.asked.modality}.")
+        return {"modality": modality}, {"modality": modality}, {}
 
     def __call__(self, inputs, **kwargs):
         if isinstance(inputs, (np.ndarray, torch.Tensor)) and inputs.ndim == 3:
@@ -87,22 +98,51 @@ class ComicSeqPipeline(Pipeline):
         (output,) = self.forward([self.preprocess(inputs, **preprocess_params)], **forward_params)
         return self.postprocess(output, **postprocess_params)
 
-    def preprocess(self, inputs) -> dict[str, torch.Tensor]:
+    def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
         """The tensors of one question, without a batch axis, on the CPU."""
-        question = dict(as_question(inputs))
-        panels = self.panels(question, self.model.config.panel_embedding_dim)
-        refuse_unknown(question, self.task)
-        return {"panel_embeddings": panels}
+        question, config = dict(as_question(inputs)), self.model.config
+        limit, num_panels, tensors = config.max_position_embeddings, 0, {}
+        for field in self.asked.inputs:
+            name = field.name
+            if field.is_optional and question.get(name) is None:
+                question.pop(name, None)
+            elif field.kind == "slot":
+                tensors[name] = take_number(question, name, 0, num_panels, "the number of panels")
+            elif field.kind == "position":
+                tensors[name] = take_number(question, name, -1, limit, "`max_position_embeddings`")
+            else:
+                width = modality if field.modality == "panel" else field.modality
+                vectors = take_vectors(question, name, getattr(config, f"{width}_embedding_dim"))
+                if field.kind == "vector":
+                    if len(vectors) != 1:
+                        raise ValueError(f"`{name}` has {len(vectors)} vectors but must be one.")
+                    vectors = vectors[0]
+                elif field.kind == "panels":
+                    if len(vectors) > limit:
+                        raise ValueError(
+                            f"`{name}` has {len(vectors)} panels but `max_position_embeddings` is {limit}: split longer"
+                            " pages into windows."
+                        )
+                    if num_panels not in (0, len(vectors)):
+                        raise ValueError(f"`{name}` has {len(vectors)} vectors but the page has {num_panels} panels.")
+                    num_panels = len(vectors)
+                tensors[name] = vectors
+        if question:
+            raise ValueError(f"{self.task} does not take `{next(iter(question))}`.")
+        return tensors
 
-    def panels(self, question: dict, width: int) -> torch.Tensor:
-        panels = take_vectors(question, "panel_embeddings", width)
-        limit = self.model.config.max_position_embeddings
-        if len(panels) > limit:
-            raise ValueError(
-                f"`panel_embeddings` has {len(panels)} panels but `max_position_embeddings` is {limit}: split longer"
-                " pages into windows."
-            )
-        return panels
+    def collate(self, questions: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """Questions with the same fields as one batch, with the masks of panels and candidates."""
+        batch: dict[str, torch.Tensor] = {}
+        for field in self.asked.inputs:
+            if field.name in questions[0]:
+                values = [question[field.name] for question in questions]
+                if field.kind in ("panels", "candidates"):
+                    mask = "attention_mask" if field.kind == "panels" else "candidate_mask"
+                    batch[field.name], batch[mask] = pad(values)
+                else:
+                    batch[field.name] = torch.stack(values)
+        return batch
 
 
 class ComicStripEmbeddingPipeline(ComicSeqPipeline):
@@ -116,8 +156,7 @@ class ComicStripEmbeddingPipeline(ComicSeqPipeline):
         return {}, {}, {} if return_panels is None else {"return_panels": return_panels}
 
     def _forward(self, questions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-        panels, mask = pad([question["panel_embeddings"] for question in questions])
-        outputs = self.model.base_model(panels, attention_mask=mask)
+        outputs = self.model.base_model(**self.collate(questions))
         states = outputs.last_hidden_state
         return [
             {"strip": strip, "panels": row[: len(question["panel_embeddings"])]}
@@ -131,68 +170,31 @@ class ComicStripEmbeddingPipeline(ComicSeqPipeline):
 
 class ComicMultipleChoicePipeline(ComicSeqPipeline):
     """
-    Tasks `"comic-panel-picking"`, `"comic-visual-closure"`, `"comic-text-closure"` and `"comic-text-cloze"`. A question is
-    a dictionary under the names of the task's model class, without batch axes and masks: `panel_embeddings`,
-    `candidate_embeddings`, for panel picking also `mask_position`; for text-cloze `panel_embeddings`, `mask_position`,
-    `text_embeddings`, `candidate_text_embeddings` and optionally `visual_embedding`. Closure takes the parameter
-    `modality`, `"visual"` or `"text"`, where panels and candidates are vectors of that modality alone.
+    Tasks with candidates: `"comic-panel-picking"`, `"comic-character-coherence"`, `"comic-visual-closure"`,
+    `"comic-text-closure"`, `"comic-caption-relevance"` and `"comic-text-cloze"`, and those that were registered from
+    outside. A question holds the inputs of the task under the names of its model class: `panel_embeddings` (caption
+    relevance has `caption_embeddings` instead, one vector) and `candidate_embeddings`, for panel picking also
+    `mask_position`, for character coherence optionally `candidate_position`; for text-cloze `panel_embeddings`,
+    `mask_position`, `text_embeddings`, `candidate_text_embeddings` and optionally `visual_embedding`. Closure takes the
+    parameter `modality`, `"visual"` or `"text"`, where panels and candidates are vectors of that modality alone.
 
-    The answer is a dictionary: `index` of the best candidate, its `score` (probability among the candidates), and the
-    `scores` of all, in the order given.
+    The answer is a dictionary: `index` of the best candidate, its `score`, and the `scores` of all, in the order given. A
+    score is the probability among the candidates; in character coherence, where all or none can be right, that of each.
     """
 
-    def _sanitize_parameters(self, modality=None, **parameters):
-        super()._sanitize_parameters(**parameters)
-        if modality is None:
-            return {}, {}, {}
-        allowed = {"comic-visual-closure": ("panel", "visual"), "comic-text-closure": ("panel", "text")}
-        if modality not in allowed.get(self.task, ("panel",)):
-            raise ValueError(f"`modality` of {self.task} is {modality!r} but must be one of {allowed.get(self.task)}.")
-        return {"modality": modality}, {"modality": modality}, {}
-
-    def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
-        question, config = dict(as_question(inputs)), self.model.config
-        width = getattr(config, f"{modality}_embedding_dim")
-        tensors = {"panel_embeddings": self.panels(question, width)}
-        num_panels = len(tensors["panel_embeddings"])
-        if self.task in ("comic-panel-picking", "comic-text-cloze"):
-            tensors["mask_position"] = take_position(question, num_panels)
-        if self.task == "comic-text-cloze":
-            texts = take_vectors(question, "text_embeddings", config.text_embedding_dim)
-            if len(texts) != num_panels:
-                raise ValueError(f"`text_embeddings` has {len(texts)} vectors but the page has {num_panels} panels.")
-            tensors["text_embeddings"] = texts
-            name = "candidate_text_embeddings"
-            tensors[name] = take_vectors(question, name, config.text_embedding_dim)
-            if question.get("visual_embedding") is not None:
-                picture = take_vectors(question, "visual_embedding", config.visual_embedding_dim)
-                if len(picture) != 1:
-                    raise ValueError(f"`visual_embedding` has {len(picture)} vectors but must be one.")
-                tensors["visual_embedding"] = picture[0]
-        else:
-            tensors["candidate_embeddings"] = take_vectors(question, "candidate_embeddings", width)
-            if "closure" in self.task and num_panels == config.max_position_embeddings:
-                raise ValueError(
-                    f"`panel_embeddings` has {num_panels} panels, which leaves none of the {num_panels} positions of"
-                    " `max_position_embeddings` for the one that comes next."
-                )
-        refuse_unknown(question, self.task)
-        return tensors
-
-    def _forward(self, questions: list[dict[str, torch.Tensor]], modality=None) -> list[dict[str, torch.Tensor]]:
+    def _forward(self, questions: list[dict[str, torch.Tensor]], **parameters) -> list[dict[str, torch.Tensor]]:
         logits: dict[int, torch.Tensor] = {}
-        for fields in {tuple(question) for question in questions}:  # with or without a picture of the asked panel
+        for fields in {tuple(question) for question in questions}:  # with or without what is optional
             rows = [row for row, question in enumerate(questions) if tuple(question) == fields]
-            batch = collate([questions[row] for row in rows])
-            if modality is not None and "closure" in self.task:
-                batch["modality"] = modality
+            batch = self.collate([questions[row] for row in rows])
             counts = batch["candidate_mask"].sum(1).tolist()
-            scores = zip(rows, ask(self.model, self.task, batch), counts, strict=True)
+            scores = zip(rows, ask(self.model, self.asked, batch | parameters), counts, strict=True)
             logits |= {row: row_scores[:count] for row, row_scores, count in scores}
         return [{"logits": logits[row]} for row in range(len(questions))]
 
     def postprocess(self, output):
-        scores = output["logits"].float().softmax(-1)
+        logits = output["logits"].float()
+        scores = logits.softmax(-1) if self.asked.answer == "choice" else logits.sigmoid()
         index = int(scores.argmax())
         return {"index": index, "score": float(scores[index]), "scores": scores.tolist()}
 
@@ -204,8 +206,8 @@ class ComicReadingOrderPipeline(ComicSeqPipeline):
     """
 
     def _forward(self, questions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-        panels, mask = pad([question["panel_embeddings"] for question in questions])
-        logits = ask(self.model, self.task, {"panel_embeddings": panels, "attention_mask": mask}).float()
+        batch = self.collate(questions)
+        logits, mask = ask(self.model, self.asked, batch).float(), batch["attention_mask"]
         orders = best_orders(logits, mask, self.model.config.reading_order_target)
         counts = mask.sum(1).tolist()
         return [
@@ -214,11 +216,8 @@ class ComicReadingOrderPipeline(ComicSeqPipeline):
         ]
 
     def postprocess(self, output):
-        target = self.model.config.reading_order_target
-        return {
-            "order": output["order"].tolist(),
-            "score": order_confidence(output["logits"], output["order"], target),
-        }
+        order, target = output["order"], self.model.config.reading_order_target
+        return {"order": order.tolist(), "score": order_confidence(output["logits"], order, target)}
 
 
 def order_confidence(logits: torch.Tensor, order: torch.Tensor, target: str) -> float:
@@ -243,11 +242,10 @@ def order_confidence(logits: torch.Tensor, order: torch.Tensor, target: str) -> 
     return float(probabilities[earlier, later].mean())
 
 
-def ask(model, task: str, batch: dict[str, Any]) -> torch.Tensor:
+def ask(model, task: ComicSeqTask, batch: dict[str, Any]) -> torch.Tensor:
     """The scores of a batch of one task, by its own class or by the pretraining model."""
     if type(model).__name__ == "ComicSeqForPreTraining":
-        name = task.removeprefix("comic-").replace("-", "_")
-        return model(**{name: batch}).task_logits[name]
+        return model(**{task.name: batch}).task_logits[task.name]
     return model(**batch).logits
 
 
@@ -256,22 +254,6 @@ def pad(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     lengths = torch.tensor([len(row) for row in rows], device=padded.device)
     return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
-
-
-def collate(questions: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
-    """Questions with the same fields as one batch, with the masks of panels and candidates."""
-    batch: dict[str, Any] = {}
-    for name in questions[0]:
-        values = [question[name] for question in questions]
-        if name in ("mask_position", "visual_embedding"):
-            batch[name] = torch.stack(values)
-            continue
-        batch[name], mask = pad(values)
-        if name == "panel_embeddings":
-            batch["attention_mask"] = mask
-        elif name.startswith("candidate_"):
-            batch["candidate_mask"] = mask
-    return batch
 
 
 def as_question(inputs: Any) -> Mapping[str, Any]:
@@ -316,56 +298,49 @@ def take_vectors(question: dict, name: str, width: int) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def take_position(question: dict, num_panels: int) -> torch.Tensor:
-    value = question.pop("mask_position", None)
+def take_number(question: dict, name: str, first: int, end: int, limit: str) -> torch.Tensor:
+    """Takes a whole number from `first` to below `end` out of a question."""
+    value = question.pop(name, None)
     try:
-        position = -1 if isinstance(value, bool) else operator.index(value)
+        number = first - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        position = -1
-    if not 0 <= position < num_panels:
-        raise ValueError(f"`mask_position` must be a whole number from 0 to below {num_panels}, the number of panels.")
-    return torch.tensor(position)
+        number = first - 1
+    if not first <= number < end:
+        raise ValueError(f"`{name}` must be a whole number from {first} to below {end}, {limit}.")
+    return torch.tensor(number)
 
 
-def refuse_unknown(question: dict, task: str) -> None:
-    if question:
-        raise ValueError(f"{task} does not take `{next(iter(question))}`.")
-
-
-# Each task, and the class whose head answers it.
-TASK_MODELS = {
-    "comic-strip-embedding": "ComicSeqModel",
-    "comic-panel-picking": "ComicSeqForPanelPicking",
-    "comic-visual-closure": "ComicSeqForVisualClosure",
-    "comic-text-closure": "ComicSeqForTextClosure",
-    "comic-text-cloze": "ComicSeqForTextCloze",
-    "comic-reading-order": "ComicSeqForReadingOrder",
+# The pipeline for each kind of answer.
+PIPELINES: dict[str, type[ComicSeqPipeline]] = {
+    "vectors": ComicStripEmbeddingPipeline,
+    "choice": ComicMultipleChoicePipeline,
+    "each": ComicMultipleChoicePipeline,
+    "order": ComicReadingOrderPipeline,
 }
 
 
-def pipeline_class(task: str) -> type[ComicSeqPipeline]:
-    """The class that serves a task."""
-    classes: dict[str, type[ComicSeqPipeline]] = {
-        "comic-strip-embedding": ComicStripEmbeddingPipeline,
-        "comic-reading-order": ComicReadingOrderPipeline,
-    }
-    return classes.get(task, ComicMultipleChoicePipeline)
+def served_tasks() -> dict[str, ComicSeqTask]:
+    """All tasks by the name of their pipeline."""
+    return {task.pipeline: task for task in (STRIP_EMBEDDING, *TASKS.values())}
+
+
+def register_pipeline(task: ComicSeqTask, model_class: type) -> None:
+    """Makes `pipeline(task.pipeline, model=...)` known to transformers."""
+    PIPELINE_REGISTRY.supported_tasks.pop(task.pipeline, None)  # else transformers warns that it is there already
+    PIPELINE_REGISTRY.register_pipeline(task.pipeline, PIPELINES[task.answer], pt_model=model_class)
 
 
 def custom_pipelines(saved: str) -> dict[str, dict[str, Any]]:
     """What a checkpoint of the class `saved` says in its configuration about the tasks that it can serve."""
     tasks = {}
-    for task, model in TASK_MODELS.items():
-        if model == "ComicSeqModel":
+    for name, task in served_tasks().items():
+        if task == STRIP_EMBEDDING:
             auto = "AutoModel"
-        elif saved == "ComicSeqForPreTraining" or saved == model == "ComicSeqForReadingOrder":
+        elif saved == "ComicSeqForPreTraining" or (saved == task.model_class and task.answer == "order"):
             auto = "AutoModelForPreTraining"  # no Auto class of its own fits the scores of reading order
-        elif saved == model:
+        elif saved == task.model_class:
             auto = "AutoModelForMultipleChoice"
         else:
             continue
-        tasks[task] = {"impl": f"pipeline_comicseq.{pipeline_class(task).__name__}", "pt": [auto]}
+        tasks[name] = {"impl": f"pipeline_comicseq.{PIPELINES[task.answer].__name__}", "pt": [auto]}
     return tasks
-
-
-__all__ = ["ComicMultipleChoicePipeline", "ComicReadingOrderPipeline", "ComicStripEmbeddingPipeline"]

@@ -18,6 +18,30 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class ComicSeqInput:
+    """
+    One input of a question, as pipelines and endpoints take it: without a batch axis.
+
+    Attributes:
+        name: Argument of the task's class.
+        kind: `"panels"` or `"candidates"`, vectors `(N, W)`, one for each; `"vector"`, a single one `(W,)`; `"slot"`, the
+            number of one of the panels; `"position"`, a place on the page, -1 for none.
+        modality: Whose width W the vectors have: `"panel"`, `"text"`, `"visual"` or `"caption"`.
+        is_optional: Whether it may be left out.
+    """
+
+    name: str
+    kind: str
+    modality: str = "panel"
+    is_optional: bool = False
+
+
+PANELS = ComicSeqInput("panel_embeddings", "panels")
+CANDIDATES = ComicSeqInput("candidate_embeddings", "candidates")
+ASKED_SLOT = ComicSeqInput("mask_position", "slot")
+
+
+@dataclass(frozen=True)
 class ComicSeqTask:
     """
     A task, as far as a checkpoint knows it. How its questions are drawn and judged is said in `modeling_comicseq.tasks`.
@@ -28,6 +52,10 @@ class ComicSeqTask:
         question: The question it asks, in a sentence.
         model_class: Name of the class that answers it.
         sampling_weight: How often it is drawn in pretraining, relative to the other tasks that a page can serve.
+        inputs: What a question holds, in the order in which it is checked.
+        modality: Of which other vectors panels and candidates may be, all of them: `"visual"` or `"text"`.
+        answer: How its scores are read: `"choice"`, one candidate is right; `"each"`, every candidate is judged alone;
+            `"order"`, which panel follows which; `"vectors"`, there are no scores.
     """
 
     name: str
@@ -35,6 +63,9 @@ class ComicSeqTask:
     question: str
     model_class: str
     sampling_weight: float = 1.0
+    inputs: tuple[ComicSeqInput, ...] = (PANELS, CANDIDATES)
+    modality: str | None = None
+    answer: str = "choice"
 
     @property
     def head(self) -> str:
@@ -48,31 +79,75 @@ class ComicSeqTask:
 
 
 PANEL_PICKING = ComicSeqTask(
-    "panel_picking", "panel picking", "Which panel was taken out of the page?", "ComicSeqForPanelPicking", 1.0
+    name="panel_picking",
+    title="panel picking",
+    question="Which panel was taken out of the page?",
+    model_class="ComicSeqForPanelPicking",
+    inputs=(PANELS, ASKED_SLOT, CANDIDATES),
 )
 CHARACTER_COHERENCE = ComicSeqTask(
-    "character_coherence",
-    "character coherence",
-    "Does the panel show the characters of the page?",
-    "ComicSeqForCharacterCoherence",
-    0.5,
+    name="character_coherence",
+    title="character coherence",
+    question="Does the panel show the characters of the page?",
+    model_class="ComicSeqForCharacterCoherence",
+    sampling_weight=0.5,
+    inputs=(PANELS, CANDIDATES, ComicSeqInput("candidate_position", "position", is_optional=True)),
+    answer="each",
 )
 VISUAL_CLOSURE = ComicSeqTask(
-    "visual_closure", "visual closure", "Which picture comes next?", "ComicSeqForVisualClosure", 0.8
+    name="visual_closure",
+    title="visual closure",
+    question="Which picture comes next?",
+    model_class="ComicSeqForVisualClosure",
+    sampling_weight=0.8,
+    modality="visual",
 )
-TEXT_CLOSURE = ComicSeqTask("text_closure", "text closure", "Which text comes next?", "ComicSeqForTextClosure", 0.8)
+TEXT_CLOSURE = ComicSeqTask(
+    name="text_closure",
+    title="text closure",
+    question="Which text comes next?",
+    model_class="ComicSeqForTextClosure",
+    sampling_weight=0.8,
+    modality="text",
+)
 CAPTION_RELEVANCE = ComicSeqTask(
-    "caption_relevance",
-    "caption relevance",
-    "Which panel does the caption belong to?",
-    "ComicSeqForCaptionRelevance",
-    0.5,
+    name="caption_relevance",
+    title="caption relevance",
+    question="Which panel does the caption belong to?",
+    model_class="ComicSeqForCaptionRelevance",
+    sampling_weight=0.5,
+    inputs=(ComicSeqInput("caption_embeddings", "vector", "caption"), CANDIDATES),
 )
 TEXT_CLOZE = ComicSeqTask(
-    "text_cloze", "text-cloze", "Which text belongs into the panel?", "ComicSeqForTextCloze", 1.0
+    name="text_cloze",
+    title="text-cloze",
+    question="Which text belongs into the panel?",
+    model_class="ComicSeqForTextCloze",
+    inputs=(
+        PANELS,
+        ASKED_SLOT,
+        ComicSeqInput("text_embeddings", "panels", "text"),
+        ComicSeqInput("candidate_text_embeddings", "candidates", "text"),
+        ComicSeqInput("visual_embedding", "vector", "visual", is_optional=True),
+    ),
 )
 READING_ORDER = ComicSeqTask(
-    "reading_order", "reading order", "In which order are the panels read?", "ComicSeqForReadingOrder", 0.7
+    name="reading_order",
+    title="reading order",
+    question="In which order are the panels read?",
+    model_class="ComicSeqForReadingOrder",
+    sampling_weight=0.7,
+    inputs=(PANELS,),
+    answer="order",
+)
+# What every checkpoint serves. It has no head, and nothing is drawn for it.
+STRIP_EMBEDDING = ComicSeqTask(
+    name="strip_embedding",
+    title="strip embedding",
+    question="Which vector stands for the page?",
+    model_class="ComicSeqModel",
+    inputs=(PANELS,),
+    answer="vectors",
 )
 
 # All tasks by name, in the order in which they are drawn and reported. `register_task` adds to it.
@@ -88,16 +163,3 @@ TASKS: dict[str, ComicSeqTask] = {
         READING_ORDER,
     )
 }
-
-
-__all__ = [
-    "CAPTION_RELEVANCE",
-    "CHARACTER_COHERENCE",
-    "PANEL_PICKING",
-    "READING_ORDER",
-    "TASKS",
-    "TEXT_CLOSURE",
-    "TEXT_CLOZE",
-    "VISUAL_CLOSURE",
-    "ComicSeqTask",
-]

@@ -163,16 +163,3 @@ def test_errors_of_a_task_come_through_pretraining():
     inputs["panel_picking"]["mask_position"][1] = 4
     with pytest.raises(ValueError, match="`mask_position` must be a real panel"):
         build("pretraining")(**inputs)
-
-
-def test_unknown_tasks_and_inputs_of_tasks_are_refused_by_name():
-    model, inputs = build("pretraining"), example("pretraining")
-    with pytest.raises(ValueError, match="There is no input or task `panel_pickin`"):
-        model(panel_pickin=inputs["panel_picking"])
-    with pytest.raises(ValueError, match="`panel_picking` has no input `candidates`"):
-        model(panel_picking={**inputs["panel_picking"], "candidates": 1})
-
-
-def test_a_task_from_outside_is_named_where_it_is_unknown():
-    with pytest.raises(Exception, match="'first_panel' but tasks are .*: import the module that registers it first"):
-        tiny_config(task_weights={"first_panel": 1.0})

@@ -65,7 +65,7 @@ def test_class_equals_its_formula(task):
     question = {name: value for name, value in inputs.items() if name != "labels"}
     with torch.no_grad():
         logits = model(**question).logits
-        outputs = model.comicseq(**model.encoder_inputs(**question))
+        outputs = model.comicseq(**model.encoder_inputs(model.config, model.complete(question)))
         texts = None
         if task == "text_cloze":
             embeddings = model.comicseq.embeddings

@@ -1,58 +1,71 @@
-"""The registry of tasks: names load without torch, and a task from outside gets a head, a loss and a place in checkpoints."""
+"""The list of tasks: what the classes take from it, and a task that comes from outside the package."""
 
 import subprocess
 import sys
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
+from torch.testing import assert_close
+from transformers import AutoConfig
 
-from modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
-from modeling_comicseq.model.modeling_comicseq import TASK_CLASSES, ComicSeqForPanelPicking, register_task
-from modeling_comicseq.model.tasks_comicseq import TASKS, ComicSeqTask
-from tests.model_inputs import example, tiny_config
+from modeling_comicseq.model.modeling_comicseq import (
+    TASK_CLASSES,
+    ComicSeqTaskModel,
+    ComicSeqTaskOutput,
+    register_task,
+)
+from modeling_comicseq.model.tasks_comicseq import PANEL_PICKING, ComicSeqTask
+from modeling_comicseq.model.tasks_comicseq import TASKS as BY_NAME
+from tests.model_inputs import TASKS, build, example, tiny_config
+
+LAST_PAGE = ComicSeqTask("last_page", "last page", "Is this the last page of the book?", "ComicSeqForLastPage", 0.6)
+
+
+class LastPageHead(nn.Module):
+    """Scores candidates by their cosine to the mean of the page."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.scorer = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, panels, candidates):
+        return (candidates @ self.scorer(panels.mean(1))[..., None]).squeeze(-1)
+
+
+class ComicSeqForLastPage(ComicSeqTaskModel):
+    """A task as somebody outside the package writes it."""
+
+    task = LAST_PAGE
+    head_class = LastPageHead
+
+    @staticmethod
+    def score(embeddings, head, panels, candidates, question):
+        return head(panels, candidates)
+
+    def forward(self, panel_embeddings, candidate_embeddings, labels=None, **kwargs) -> ComicSeqTaskOutput:
+        inputs = {"panel_embeddings": panel_embeddings, "candidate_embeddings": candidate_embeddings}
+        return self.answer(inputs, labels, **kwargs)
 
 
 @pytest.fixture
-def task():
-    """An eighth task, for the time of a test."""
-    task = ComicSeqTask("first_panel", "first panel", "Which panel opens the page?", "FirstPanel")
-    register_task(type("FirstPanel", (ComicSeqForPanelPicking,), {"task": task}))
-    yield task
-    TASKS.pop(task.name), TASK_CLASSES.pop(task.name)
+def last_page():
+    """The task, registered for one test."""
+    register_task(ComicSeqForLastPage)
+    yield
+    del BY_NAME["last_page"], TASK_CLASSES["last_page"]
 
 
-def test_the_registry_names_the_tasks_and_their_classes():
-    assert list(TASKS) == list(TASK_CLASSES) == list(DEFAULT_TASK_WEIGHTS)
-    for name, task in TASKS.items():
-        assert task.name == name and TASK_CLASSES[name].__name__ == task.model_class
-        assert task.head == f"{name}_head" and task.pipeline == "comic-" + name.replace("_", "-")
-
-
-def test_a_task_from_outside_trains_and_is_saved(task, tmp_path):
-    config = tiny_config(task_weights={**DEFAULT_TASK_WEIGHTS, task.name: 1.0})
-    model = ComicSeqForPreTraining(config)
-    outputs = model(first_panel=example("panel_picking"))
-    assert isinstance(model.first_panel_head, nn.Module) and outputs.task_logits[task.name].shape == (3, 4)
-    outputs.loss.backward()
-    assert all(parameter.grad is not None for parameter in model.first_panel_head.scorer.parameters())
-
-    model.save_pretrained(tmp_path)
-    again = ComicSeqForPreTraining.from_pretrained(tmp_path)
-    for name, weight in model.state_dict().items():
-        assert torch.equal(weight, again.state_dict()[name])
-
-
-def test_a_model_without_the_task_has_no_head_for_it(task):
-    assert not hasattr(
-        ComicSeqForPreTraining(tiny_config(task_weights=dict.fromkeys(DEFAULT_TASK_WEIGHTS, 1.0))), task.head
-    )
-
-
-def test_a_name_is_given_once(task):
-    with pytest.raises(ValueError, match="There is a task 'first_panel' already"):
-        register_task(type("Another", (ComicSeqForPanelPicking,), {"task": task}))
+def question() -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    return {
+        "panel_embeddings": torch.randn(2, 4, 24),
+        "candidate_embeddings": torch.randn(2, 3, 24),
+        "labels": torch.tensor([2, 0]),
+    }
 
 
 def test_names_load_without_torch():
@@ -61,3 +74,101 @@ def test_names_load_without_torch():
         " assert len(TASKS) == 7 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_each_class_answers_its_task():
+    assert list(TASK_CLASSES) == list(BY_NAME) == list(TASKS) == list(DEFAULT_TASK_WEIGHTS)
+    for name, task in BY_NAME.items():
+        model = TASKS[name](tiny_config())
+        assert TASK_CLASSES[name] is TASKS[name] and TASKS[name].__name__ == task.model_class
+        assert task.head == f"{name}_head" and task.pipeline == "comic-" + name.replace("_", "-")
+        assert model.task is task and isinstance(getattr(model, f"{name}_head"), model.head_class)
+
+
+def test_a_task_from_outside_is_trained_with_the_others(last_page):
+    weights = {"panel_picking": 1.0, "last_page": 0.6}
+    model, inputs = build("pretraining", tiny_config(task_weights=weights)), example("pretraining")
+    outputs = model(panel_picking=inputs["panel_picking"], last_page=question())
+    assert outputs.task_logits["last_page"].shape == (2, 3) and set(outputs.task_losses) == set(weights)
+    outputs.loss.backward()
+    assert model.last_page_head.scorer.weight.grad.abs().sum() > 0
+    alone = ComicSeqForLastPage(model.config).eval()
+    assert not alone.load_state_dict(model.state_dict(), strict=False).missing_keys
+    assert_close(alone(**question()).logits, outputs.task_logits["last_page"])
+
+
+def test_the_heads_of_the_package_are_there_whatever_is_registered(last_page):
+    model = ComicSeqForPreTraining(tiny_config())
+    assert model.tasks == list(TASKS) and not hasattr(model, "last_page_head")
+    other = ComicSeqForPreTraining(tiny_config(task_weights={"last_page": 1.0}))
+    assert other.tasks == [*TASKS, "last_page"]
+    assert set(other.state_dict()) - set(model.state_dict()) == {
+        "last_page_head.scorer.weight",
+        "last_page_head.scorer.bias",
+    }
+    with pytest.raises(ValueError, match="The model has no head for `last_page`: `task_weights`"):
+        model(last_page=question())
+
+
+def test_a_checkpoint_with_a_task_from_outside_loads_after_its_module_is_imported(tmp_path):
+    register_task(ComicSeqForLastPage)
+    try:
+        model = build("pretraining", tiny_config(task_weights={"last_page": 1.0}))
+        model.save_pretrained(tmp_path)
+        again = ComicSeqForPreTraining.from_pretrained(tmp_path).eval()
+        logits = model(last_page=question()).task_logits["last_page"]
+        assert torch.equal(again(last_page=question()).task_logits["last_page"], logits)
+    finally:
+        del BY_NAME["last_page"], TASK_CLASSES["last_page"]
+    with pytest.raises(
+        StrictDataclassError, match="names the task 'last_page' but.* calls `register_task` is imported: import"
+    ):
+        AutoConfig.from_pretrained(tmp_path)
+
+
+def test_registering_twice_is_no_fault_but_a_taken_name_is(last_page):
+    register_task(ComicSeqForLastPage)
+    with pytest.raises(ValueError, match="answered by ComicSeqForLastPage, not by ComicSeqForOther"):
+        register_task(type("ComicSeqForOther", (ComicSeqForLastPage,), {}))
+    other = ComicSeqTask("last_page", "last page", "Another question?", "ComicSeqForOther")
+    with pytest.raises(ValueError, match="There is a task 'last_page' already, of ComicSeqForLastPage"):
+        register_task(type("ComicSeqForOther", (ComicSeqForLastPage,), {"task": other}))
+    for name in ("labels", "masked_panels", "output_attentions", "a task"):
+        with pytest.raises(ValueError, match=f"A task cannot be named '{name}'"):
+            task = ComicSeqTask(name, "", "", "ComicSeqForLastPage")
+            register_task(type("ComicSeqForLastPage", (ComicSeqForLastPage,), {"task": task}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"panel_pikcing": {}},
+            r"ComicSeqForPreTraining does not take `panel_pikcing` but .* Did you mean `panel_pick",
+        ),
+        ({"panel_picking": {"candidate_masks": 1}}, "`panel_picking` does not take `candidate_masks` but .*_mask`"),
+        (
+            {"caption_relevance": {"mask_position": 1}},
+            "`caption_relevance` does not take `mask_position` but caption_em",
+        ),
+        ({"reading_order": {"position_ids": 1}}, "`reading_order` does not take `position_ids`"),
+    ],
+)
+def test_unknown_inputs_are_refused_by_name(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build("pretraining")(**changes)
+
+
+def test_arguments_of_transformers_still_pass():
+    model, inputs = build("pretraining", attention="eager"), example("pretraining")
+    outputs = model(**inputs, output_attentions=True, output_hidden_states=True, num_items_in_batch=None)
+    assert outputs.attentions and outputs.hidden_states
+    assert isinstance(model(**inputs, return_dict=False), tuple)
+
+
+def test_weights_name_known_tasks():
+    assert ComicSeqConfig().task_weights[PANEL_PICKING.name] == 1.0
+    with pytest.raises(
+        StrictDataclassError, match="`task_weights` names the task 'panel_pik' but tasks are panel_picking, "
+    ):
+        ComicSeqConfig(task_weights={"panel_pik": 1.0})
