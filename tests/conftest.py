@@ -1,4 +1,4 @@
-"""Settings of every test: no network, one thread."""
+"""Settings of every test: no network, and one thread unless `COMICSEQ_TEST_THREADS` says how many."""
 
 import os
 
@@ -7,7 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("COMICSEQ_TEST_THREADS", "1")))
 
 
 @pytest.fixture(autouse=True)

@@ -34,11 +34,11 @@ class EndpointHandler:
     Serves the checkpoint in a folder.
 
     A request is `{"inputs": ..., "parameters": {"task": ...}}`. `inputs` is one input of the task's pipeline, or a list of
-    up to 64: a page as a list of vectors, or a dictionary of such lists and whole numbers. `parameters` may be left out,
-    and so may the task, which then is `"comic-strip-embedding"`; `modality` (closure) and `return_panels` (strip
-    embedding) are those of the pipelines. The answer is a dictionary, or a list of them for a list of inputs:
-    `strip_embedding` (and `contextualized_panels`); `index`, `score` and `scores`; `order` and `score`. A request that
-    cannot be answered gets `{"error": message, "status": 400}`, or 500 where the request is not to blame.
+    up to 64: a page as a list of vectors, or a dictionary of what the pipeline takes, as lists of vectors and whole numbers.
+    `parameters` may be left out, and so may the task, which then is `"comic-strip-embedding"`; `modality` (closure) and
+    `return_panels` (strip embedding) are those of the pipelines. The answer is a dictionary, or a list of them for a list
+    of inputs: `strip_embedding` (and `contextualized_panels`); `index`, `score` and `scores`; `order` and `score`. A
+    request that cannot be answered gets `{"error": message, "status": 400}`, or 500 where the request is not to blame.
 
     The file stands alone: the endpoint imports it from the checkpoint's folder, and the folder's code is loaded as
     `trust_remote_code=True` does.
@@ -58,8 +58,8 @@ class EndpointHandler:
             pipeline_class = get_class_from_dynamic_module(served["impl"], folder)
             self.pipelines[task] = pipeline_class(model=model, task=task)
         config = model.config
-        self.max_panels = config.max_position_embeddings
-        dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim")
+        self.most = {"panels": config.max_position_embeddings, "candidates": MAX_CANDIDATES}
+        dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim")
         self.max_width = max(getattr(config, name) for name in dims)
 
     def __call__(self, data: Any) -> Any:
@@ -85,7 +85,7 @@ class EndpointHandler:
             inputs = [inputs]
         if not isinstance(inputs, list) or not 1 <= len(inputs) <= MAX_INPUTS:
             raise ValueError(f'"inputs" must be an object, a page, or a list of 1 to {MAX_INPUTS} of them.')
-        questions = [self.check_input(each) for each in inputs]
+        questions = [self.check_input(each, task) for each in inputs]
         answers = self.pipelines[task](questions, batch_size=len(questions), **parameters)
         answers = [to_json(each if isinstance(each, dict) else {"strip_embedding": each}) for each in answers]
         return answers[0] if is_one else answers
@@ -102,22 +102,21 @@ class EndpointHandler:
                 raise ValueError(f"`{name}` must be of type {PARAMETERS[name].__name__}.")
         return dict(parameters)
 
-    def check_input(self, value: Any) -> dict[str, Any]:
-        """The arrays and whole numbers of one input."""
-        fields = value if isinstance(value, dict) else {"panel_embeddings": value}
-        most = {"panel_embeddings": self.max_panels, "text_embeddings": self.max_panels}
+    def check_input(self, value: Any, task: str) -> dict[str, Any]:
+        """The arrays and whole numbers of one input: those that the task's pipeline takes."""
+        kinds = {field.name: field.kind for field in self.pipelines[task].asked.inputs}
         checked: dict[str, Any] = {}
-        for name, field in fields.items():
-            if name == "mask_position":
-                if type(field) is not int:
-                    raise ValueError("`mask_position` must be a whole number.")
-                checked[name] = field
-            elif name == "visual_embedding":
+        for name, field in (value if isinstance(value, dict) else {"panel_embeddings": value}).items():
+            if name not in kinds:
+                raise ValueError(f"There is no input {shown(name)} of {task}, only {', '.join(kinds)}.")
+            if kinds[name] in self.most:
+                checked[name] = self.check_vectors(name, field, self.most[kinds[name]])
+            elif kinds[name] == "vector":
                 checked[name] = self.check_vectors(name, [field], 1)
-            elif name in (*most, "candidate_embeddings", "candidate_text_embeddings"):
-                checked[name] = self.check_vectors(name, field, most.get(name, MAX_CANDIDATES))
+            elif type(field) is int:
+                checked[name] = field
             else:
-                raise ValueError(f"There is no input {shown(name)}.")
+                raise ValueError(f"`{name}` must be a whole number.")
         return checked
 
     def check_vectors(self, name: str, value: Any, most: int) -> np.ndarray:

@@ -30,8 +30,9 @@ STRANGE = [
     [[10**400] * 24], [[1e39] * 24], [[float("nan")] * 24], [[1.0] * 24, [1.0] * 23], [[1.0] * 24, None],
 ]
 TASKS = ["comic-strip-embedding", "comic-panel-picking", "comic-visual-closure", "comic-text-closure", "comic-text-cloze",
-         "comic-reading-order"]
-FIELDS = {"panel_embeddings": 24, "candidate_embeddings": 24, "text_embeddings": 20, "candidate_text_embeddings": 20}
+         "comic-reading-order", "comic-character-coherence", "comic-caption-relevance"]
+FIELDS = {"panel_embeddings": 24, "candidate_embeddings": 24, "text_embeddings": 20, "candidate_text_embeddings": 20,
+          "caption_embeddings": 28}
 
 def vectors(random, width, most):
     return [[random.gauss(0, 1) for _ in range(width)] for _ in range(random.randint(1, most))]
@@ -44,10 +45,14 @@ def question(random, task):
                    "candidate_text_embeddings": vectors(random, 20, 6), "mask_position": random.randrange(len(page))}
         if random.random() < 0.5:
             fields["visual_embedding"] = [random.gauss(0, 1) for _ in range(16)]
-    elif "closure" in task or "picking" in task:
+    elif "caption" in task:
+        return {"caption_embeddings": vectors(random, 28, 1)[0], "candidate_embeddings": vectors(random, 24, 6)}
+    elif "closure" in task or "picking" in task or "coherence" in task:
         fields["candidate_embeddings"] = vectors(random, 24, 6)
         if "picking" in task:
             fields["mask_position"] = random.randrange(len(page))
+        if "coherence" in task and random.random() < 0.5:
+            fields["candidate_position"] = random.randrange(-1, 12)
     elif random.random() < 0.5:
         return page
     return fields
@@ -70,7 +75,7 @@ def request(random):
     elif damage == 3:
         data["parameters"] = {random.choice(["task", "modality", "return_panels", "other", "\\ud800"]): strange}
     elif damage == 4 and isinstance(inputs[0], dict):
-        inputs[0][random.choice([*FIELDS, "mask_position", "visual_embedding", "labels", "\\ud800"])] = strange
+        inputs[0][random.choice([*FIELDS, "mask_position", "visual_embedding", "candidate_position", "labels", "\\ud800"])] = strange
     elif damage == 5 and isinstance(inputs[0], dict):
         inputs[0].pop(random.choice(list(inputs[0])))
     else:
@@ -137,16 +142,34 @@ PICKING = {"task": "comic-panel-picking"}
         ({"inputs": []}, "a list of 1 to 64"),
         ({"inputs": [PAGE] * 65}, "a list of 1 to 64"),
         ({"inputs": PAGE * 13}, "`panel_embeddings` has 13 vectors but at most 12"),
-        ({"inputs": [[1.0] * 1000]}, "1000 numbers but at most 24"),
+        ({"inputs": [[1.0] * 1000]}, "1000 numbers but at most 28"),
         ({"inputs": [[1.0] * 24, [1.0]]}, "vectors of one length"),
         ({"inputs": [["1"] * 24]}, "numbers only"),
         ({"inputs": [[True] * 24]}, "numbers only"),
         ({"inputs": [[float("nan")] * 24]}, "NaN, infinity or a number outside float32"),
         ({"inputs": [[float("inf")] * 24]}, "NaN, infinity or a number outside float32"),
         ({"inputs": [[10**400] * 24]}, "NaN, infinity or a number outside float32"),
-        ({"inputs": {"panels": PAGE}}, "There is no input 'panels'"),
+        ({"inputs": {"panels": PAGE}}, "There is no input 'panels' of comic-strip-embedding, only panel_embeddings."),
         (
-            {"inputs": {"panel_embeddings": PAGE, "candidate_embeddings": PAGE * 129, "mask_position": 0}},
+            {"inputs": {"candidate_embeddings": PAGE}, "parameters": {"task": "comic-caption-relevance"}},
+            "`caption_embeddings` is missing",
+        ),
+        (
+            {"inputs": PAGE, "parameters": {"task": "comic-caption-relevance"}},
+            "There is no input 'panel_embeddings' of comic-caption-relevance, only caption_embeddings, candidate_emb",
+        ),
+        (
+            {
+                "inputs": {"panel_embeddings": PAGE, "candidate_embeddings": PAGE, "candidate_position": 1.5},
+                "parameters": {"task": "comic-character-coherence"},
+            },
+            "`candidate_position` must be a whole number",
+        ),
+        (
+            {
+                "inputs": {"panel_embeddings": PAGE, "candidate_embeddings": PAGE * 129, "mask_position": 0},
+                "parameters": PICKING,
+            },
             "`candidate_embeddings` has 129 vectors but at most 128",
         ),
         ({"inputs": {"panel_embeddings": PAGE}, "parameters": PICKING}, "`mask_position` must be a whole number"),

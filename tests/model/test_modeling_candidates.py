@@ -39,8 +39,8 @@ def test_context_does_not_see_candidates(attention):
         alone = model(**{name: value for name, value in inputs.items() if name not in OFFERED})
     real = inputs["attention_mask"].bool()
     assert joint.candidate_hidden_state.shape == (3, 4, 32) and alone.candidate_hidden_state is None
-    assert_close(joint.last_hidden_state[real], alone.last_hidden_state[real], atol=1e-6, rtol=0)
-    assert_close(joint.pooler_output, alone.pooler_output, atol=1e-6, rtol=0)
+    assert_close(joint.last_hidden_state[real], alone.last_hidden_state[real])
+    assert_close(joint.pooler_output, alone.pooler_output)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -55,7 +55,7 @@ def test_one_pass_equals_a_pass_for_each_candidate(task, attention):
             for name, value in inputs.items()
             if name != "labels"
         }
-        assert_close(scores(model, single)[:, 0], together[rows, choice], atol=1e-5, rtol=1e-5)
+        assert_close(scores(model, single)[:, 0], together[rows, choice])
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -64,7 +64,7 @@ def test_permuting_candidates_permutes_scores(attention):
         model, inputs = build(task, attention=attention), example(task)
         order = torch.tensor([2, 0, 3, 1])
         permuted = {name: value[:, order] if name in OFFERED else value for name, value in inputs.items()}
-        assert_close(scores(model, permuted), scores(model, inputs)[:, order], atol=1e-5, rtol=1e-5)
+        assert_close(scores(model, permuted), scores(model, inputs)[:, order])
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -75,7 +75,7 @@ def test_permuting_panels_permutes_the_order_matrix(attention):
     expected = scores(model, inputs)[:, order][:, :, order]
     real = permuted["attention_mask"].bool()
     pairs = real[:, :, None] & real[:, None]
-    assert_close(scores(model, permuted)[pairs], expected[pairs], atol=1e-5, rtol=1e-5)
+    assert_close(scores(model, permuted)[pairs], expected[pairs])
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
@@ -88,7 +88,7 @@ def test_attention_implementations_agree(attention):
         if task == "reading_order":
             real = inputs["attention_mask"].bool()
             counted = real[:, :, None] & real[:, None]
-        assert_close(actual[counted], expected[counted], atol=1e-5, rtol=1e-5)
+        assert_close(actual[counted], expected[counted])
 
 
 def test_candidates_read_the_context():
@@ -102,7 +102,7 @@ def test_candidates_read_the_context():
         alone = model(**inputs, candidates_read_context=False).candidate_hidden_state
         single = model(inputs["candidate_embeddings"][:, :1], position_ids=torch.full((3, 1), -1)).last_hidden_state
     assert ((changed - states).abs().amax(-1)[inputs["candidate_mask"] == 1] > 1e-3).all()
-    assert_close(alone[:, :1], single, atol=1e-5, rtol=0)
+    assert_close(alone[:, :1], single)
 
 
 def test_candidates_stand_at_the_asked_position():
@@ -113,7 +113,7 @@ def test_candidates_stand_at_the_asked_position():
         nowhere = model.embed(panels, candidate_embeddings=candidates)
     table = model.embeddings.position_embeddings
     expected = torch.stack((table[3], table[0], torch.zeros(32)))[:, None].expand(3, 4, 32)
-    assert_close((there.tokens - nowhere.tokens)[:, 5:], expected, atol=1e-6, rtol=0)
+    assert_close((there.tokens - nowhere.tokens)[:, 5:], expected)
 
 
 def test_coherence_asks_for_the_position_that_is_given():
@@ -200,14 +200,14 @@ def test_padding_changes_nothing(seed, more_panels, more_candidates, task):
         padded[name] = value
     with torch.no_grad():
         expected, actual = model(**inputs), model(**padded)
-    assert_close(actual.loss, expected.loss, atol=1e-5, rtol=1e-5)
+    assert_close(actual.loss, expected.loss)
     corner = tuple(slice(size) for size in expected.logits.shape)
     if task == "reading_order":
         real = inputs["attention_mask"].bool()
         counted = real[:, :, None] & real[:, None]
-        assert_close(actual.logits[corner][counted], expected.logits[counted], atol=1e-5, rtol=1e-5)
+        assert_close(actual.logits[corner][counted], expected.logits[counted])
     else:
-        assert_close(actual.logits[corner], expected.logits, atol=1e-5, rtol=1e-5)
+        assert_close(actual.logits[corner], expected.logits)
 
 
 @pytest.fixture
@@ -233,9 +233,9 @@ def test_flash_encodes_panels(name, fake_flash):
         model.config._attn_implementation = "flash_attention_2"
         actual = model(**inputs)
     if name == "reading_order":
-        assert_close(actual.loss, expected.loss, atol=1e-5, rtol=0)
+        assert_close(actual.loss, expected.loss)
     else:
-        assert_close(actual.pooler_output, expected.pooler_output, atol=1e-5, rtol=0)
+        assert_close(actual.pooler_output, expected.pooler_output)
 
 
 @pytest.mark.parametrize("task", CHOOSING)
@@ -262,4 +262,4 @@ def test_flash_serves_independent_candidates(name, fake_flash):
         expected = model(**inputs).loss
         model.config._attn_implementation = "flash_attention_2"
         actual = model(**inputs).loss
-    assert_close(actual, expected, atol=1e-5, rtol=0)
+    assert_close(actual, expected)

@@ -80,9 +80,9 @@ def test_equals_pytorch_transformer(attention):
         )
         attentions = model(**inputs, output_attentions=True).cross_attentions if attention == "eager" else (weights,)
 
-    assert_close(outputs.last_hidden_state[~padded], states[~padded], atol=1e-5, rtol=0)
-    assert_close(outputs.pooler_output, strips[:, 0], atol=1e-5, rtol=0)
-    assert_close(attentions[0], weights, atol=1e-5, rtol=0)
+    assert_close(outputs.last_hidden_state[~padded], states[~padded])
+    assert_close(outputs.pooler_output, strips[:, 0])
+    assert_close(attentions[0], weights)
 
 
 def test_joint_candidates_equal_pytorch_transformer():
@@ -115,9 +115,9 @@ def test_joint_candidates_equal_pytorch_transformer():
                 candidate_mask=offered[[row]],
                 candidate_position=asked[[row]],
             )
-            assert_close(outputs.last_hidden_state[0, real[row]], states[:num_panels][real[row]], atol=1e-5, rtol=0)
+            assert_close(outputs.last_hidden_state[0, real[row]], states[:num_panels][real[row]])
             ours, theirs = outputs.candidate_hidden_state[0], states[num_panels : num_panels + num_choices]
-            assert_close(ours[offered[row]], theirs[offered[row]], atol=1e-5, rtol=0)
+            assert_close(ours[offered[row]], theirs[offered[row]])
 
 
 def test_default_model():
@@ -150,7 +150,7 @@ def test_default_scale_takes_vectors_of_any_norm(factor):
     with torch.no_grad():
         expected = model(**inputs).pooler_output
         scaled = model(inputs["panel_embeddings"] * factor, inputs["attention_mask"]).pooler_output
-    assert_close(scaled, expected, atol=1e-5, rtol=0)
+    assert_close(scaled, expected)
 
 
 def test_a_vector_of_zeros_is_finite():
@@ -186,11 +186,11 @@ def test_order_matters_only_through_positions():
         plain, shuffled = model(panels), model(panels[:, order])
         assert (plain.pooler_output - shuffled.pooler_output).abs().max() > 1e-3
         moved = model(panels[:, order], position_ids=order.expand(2, -1))
-        assert_close(moved.last_hidden_state, plain.last_hidden_state[:, order], atol=1e-5, rtol=0)
+        assert_close(moved.last_hidden_state, plain.last_hidden_state[:, order])
         without = model(panels, position_ids=nowhere)
         moved = model(panels[:, order], position_ids=nowhere)
-    assert_close(moved.last_hidden_state, without.last_hidden_state[:, order], atol=1e-5, rtol=0)
-    assert_close(moved.pooler_output, without.pooler_output, atol=1e-5, rtol=0)
+    assert_close(moved.last_hidden_state, without.last_hidden_state[:, order])
+    assert_close(moved.pooler_output, without.pooler_output)
 
 
 def test_no_position_adds_nothing():
@@ -200,7 +200,7 @@ def test_no_position_adds_nothing():
         some = model.embed(panels, position_ids=torch.tensor([[4, -1, 0]])).tokens
         none = model.embed(panels, position_ids=torch.full((1, 3), -1)).tokens
     table = model.embeddings.position_embeddings
-    assert_close(some - none, torch.stack((table[4], torch.zeros(32), table[0]))[None], atol=1e-6, rtol=0)
+    assert_close(some - none, torch.stack((table[4], torch.zeros(32), table[0]))[None])
 
 
 def test_asked_panel_is_its_picture_and_the_mask():
@@ -212,7 +212,7 @@ def test_asked_panel_is_its_picture_and_the_mask():
         picture = model.embeddings.visual_projection(visual, torch.float32)
     difference = torch.zeros_like(bare)
     difference[torch.arange(3), asked] = picture
-    assert_close(shown - bare, difference, atol=1e-5, rtol=0)
+    assert_close(shown - bare, difference)
 
 
 @pytest.mark.parametrize("name", ["encoder", "panel_picking", "pretraining"])
@@ -263,8 +263,8 @@ def test_right_and_left_padding_agree_at_equal_positions():
             torch.cat((torch.full((1, 2), 99), positions), 1),
         )
         right = model(torch.cat((panels, garbage), 1), lengths_mask([3], 5))
-    assert_close(left.pooler_output, expected, atol=1e-6, rtol=0)
-    assert_close(right.pooler_output, expected, atol=1e-6, rtol=0)
+    assert_close(left.pooler_output, expected)
+    assert_close(right.pooler_output, expected)
 
 
 def test_number_of_parameters():

@@ -26,17 +26,17 @@ def test_loss_is_the_weighted_mean_of_the_classes_losses():
             missing = single.load_state_dict(model.state_dict(), strict=False).missing_keys
             assert not missing
             alone = single(**inputs[task])
-            assert_close(outputs.task_losses[task].mean(), alone.loss, atol=1e-5, rtol=0)
+            assert_close(outputs.task_losses[task].mean(), alone.loss)
             if task == "reading_order":
                 real = inputs[task]["attention_mask"].bool()
                 counted = real[:, :, None] & real[:, None]
-                assert_close(outputs.task_logits[task][counted], alone.logits[counted], atol=1e-5, rtol=1e-5)
+                assert_close(outputs.task_logits[task][counted], alone.logits[counted])
             else:
-                assert_close(outputs.task_logits[task], alone.logits, atol=1e-5, rtol=1e-5)
+                assert_close(outputs.task_logits[task], alone.logits)
             total += (0.3 if task == "reading_order" else 1.0) * 3 * alone.loss
         strips = model.comicseq(inputs["panel_embeddings"], inputs["attention_mask"]).pooler_output
-    assert_close(outputs.pooler_output, strips, atol=1e-5, rtol=0)
-    assert_close(outputs.loss, total / 21 + 0.5 * outputs.contrastive_loss, atol=1e-5, rtol=0)
+    assert_close(outputs.pooler_output, strips)
+    assert_close(outputs.loss, total / 21 + 0.5 * outputs.contrastive_loss)
 
 
 def test_examples_of_the_whole_step_divide_the_loss():
@@ -47,7 +47,7 @@ def test_examples_of_the_whole_step_divide_the_loss():
         whole = model(**only_tasks).loss
         for count in (21, torch.tensor(21)):
             parts = [model(**{task: inputs[task]}, num_examples=count).loss for task in TASKS]
-            assert_close(torch.stack(parts).sum(), whole, atol=1e-5, rtol=0)
+            assert_close(torch.stack(parts).sum(), whole)
 
 
 @pytest.mark.parametrize("batch_sizes", [(1, 4), (2, 3)])
@@ -74,8 +74,8 @@ def test_recorded_states_change_nothing(asked_by):
             model.config.output_hidden_states = True
             actual = model(**inputs)
     assert expected.hidden_states is None and actual.hidden_states[0].shape == (24, 9, 32)
-    assert_close(actual.loss, expected.loss, atol=1e-5, rtol=0)
-    assert_close(actual.pooler_output, expected.pooler_output, atol=1e-5, rtol=0)
+    assert_close(actual.loss, expected.loss)
+    assert_close(actual.pooler_output, expected.pooler_output)
 
 
 def test_packed_rows_do_not_read_each_other():
@@ -88,7 +88,7 @@ def test_packed_rows_do_not_read_each_other():
             alone = model(reading_order={name: value[[row]] for name, value in inputs.items()})
             real = inputs["attention_mask"][row].bool()
             ours, theirs = together[row], alone.task_logits["reading_order"][0]
-            assert_close(ours[real][:, real], theirs[real][:, real], atol=1e-5, rtol=1e-5)
+            assert_close(ours[real][:, real], theirs[real][:, real])
 
 
 @settings(max_examples=50, deadline=None)
@@ -230,7 +230,7 @@ def test_tasks_and_strips_without_rows_change_nothing(objective):
     outputs = model(**some, **none, **strips, masked_panels=nothing_masked)
     outputs.loss.backward()
     expected = model(**some)
-    assert_close(outputs.loss - (0.5 if objective == "cohesion" else 0.0), expected.loss, atol=1e-5, rtol=0)
+    assert_close(outputs.loss - (0.5 if objective == "cohesion" else 0.0), expected.loss)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 

@@ -76,7 +76,7 @@ def test_class_equals_its_formula(task):
     expected = reference_scores(task, head, outputs.last_hidden_state, candidates, inputs, texts)
     if "candidate_mask" in inputs:
         expected[inputs["candidate_mask"] == 0] = torch.finfo(torch.float32).min
-    assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    assert_close(logits, expected)
 
 
 def test_heads_are_public_modules_of_plain_vectors():

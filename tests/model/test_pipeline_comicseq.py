@@ -5,17 +5,21 @@ import pytest
 import torch
 from datasets import Dataset
 from torch.testing import assert_close
-from transformers import pipeline
+from transformers import AutoModelForMultipleChoice, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_comicseq import ComicSeqForPreTraining
-from tests.model_inputs import CLASSES, build, example
+from modeling_comicseq.model.modeling_comicseq import register_task
+from tests.model.test_tasks_comicseq import ComicSeqForLastPage, unregister_last_page
+from tests.model_inputs import CLASSES, build, example, tiny_config
 
 TASKS = {
     "comic-strip-embedding": "encoder",
     "comic-panel-picking": "panel_picking",
+    "comic-character-coherence": "character_coherence",
     "comic-visual-closure": "visual_closure",
     "comic-text-closure": "text_closure",
+    "comic-caption-relevance": "caption_relevance",
     "comic-text-cloze": "text_cloze",
     "comic-reading-order": "reading_order",
 }
@@ -61,14 +65,16 @@ def direct(name: str, model) -> torch.Tensor:
 
 
 def assert_same_answers(actual, expected) -> None:
+    """The same choices and orders, and numbers as equal as float32 is over batches of other shapes."""
     for each, other in zip(actual, expected, strict=True):
         if isinstance(each, np.ndarray):
-            np.testing.assert_allclose(each, other, atol=1e-6)
+            assert_close(torch.from_numpy(each).float(), torch.from_numpy(other).float())
         elif "order" in each:
-            assert each["order"] == other["order"] and each["score"] == pytest.approx(other["score"], abs=1e-6)
+            assert each["order"] == other["order"]
+            assert_close(torch.tensor(each["score"]), torch.tensor(other["score"]))
         else:
             assert each["index"] == other["index"] and each["score"] == max(each["scores"])
-            assert each["scores"] == pytest.approx(other["scores"], abs=1e-6)
+            assert_close(torch.tensor(each["scores"]), torch.tensor(other["scores"]))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -82,18 +88,19 @@ def test_answers_are_the_models(task, folder, pipelines):
         for answer, row, question in zip(answers, logits, asked, strict=True):
             if name == "encoder":
                 assert answer.dtype == np.float32
-                np.testing.assert_allclose(answer, row.numpy(), atol=1e-6)
+                assert_close(torch.from_numpy(answer), row)
             elif name == "reading_order":
                 count = len(question["panel_embeddings"])
                 panels = torch.from_numpy(question["panel_embeddings"])[None]
                 order = torch.tensor(answer["order"])
                 assert torch.equal(order, model.predict_order(panels)[0])
                 expected = row[:count, :count].sigmoid()[order[:-1], order[1:]].mean()
-                assert answer["score"] == pytest.approx(float(expected), abs=1e-6)
+                assert_close(torch.tensor(answer["score"]), expected)
             else:
                 count = len(question.get("candidate_embeddings", question.get("candidate_text_embeddings")))
                 scores = torch.tensor(answer["scores"])
-                assert_close(scores, row[:count].softmax(0), atol=1e-6, rtol=0)
+                row = row[:count].sigmoid() if name == "character_coherence" else row[:count].softmax(0)
+                assert_close(scores, row)
                 assert answer["index"] == int(scores.argmax()) and answer["score"] == float(scores.max())
 
 
@@ -117,7 +124,8 @@ def test_every_kind_of_input(task, pipelines):
     ):
         assert_same_answers([pipelines[task](convert(change))], expected)
         assert_same_answers(pipelines[task]([convert(change)]), expected)
-    asked = {**half, "panel_embeddings": torch.from_numpy(half["panel_embeddings"]).requires_grad_()}
+    first = next(iter(half))
+    asked = {**half, first: torch.from_numpy(half[first]).requires_grad_()}
     assert_same_answers([pipelines[task](asked)], expected)
 
 
@@ -137,7 +145,43 @@ def test_pages_need_no_dictionary(pipelines):
     assert embed([]) == []
     panels = embed(pages[1], return_panels=True)
     assert panels["contextualized_panels"].shape == (len(pages[1]), 32)
-    np.testing.assert_allclose(panels["strip_embedding"], expected[1], atol=1e-6)
+    assert_same_answers([panels["strip_embedding"]], expected[1:2])
+
+
+def test_coherence_with_and_without_a_position_in_one_batch(folder, pipelines):
+    """Every candidate is judged alone; on a page that fills every position, candidates have none."""
+    rng = np.random.default_rng(0)
+    asked = questions("character_coherence")
+    asked[1]["candidate_position"] = 1
+    asked.append({"panel_embeddings": rng.normal(size=(12, 24)), "candidate_embeddings": rng.normal(size=(1, 24))})
+    coherence = pipelines["comic-character-coherence"]
+    answers = coherence(asked, batch_size=4)
+    assert_same_answers(answers, [coherence(each) for each in asked])
+    model = CLASSES["character_coherence"].from_pretrained(folder / "pretraining").eval()
+    for question, answer, position in zip(asked, answers, (5, 1, 3, -1), strict=True):
+        tensors = {name: torch.tensor(value)[None] for name, value in question.items()}
+        tensors = {name: value.float() if value.ndim == 3 else value for name, value in tensors.items()}
+        with torch.no_grad():
+            scores = model(**(tensors | {"candidate_position": torch.tensor([position])})).logits[0].sigmoid()
+        assert_close(torch.tensor(answer["scores"]), scores)
+
+
+def test_a_task_from_outside_has_a_pipeline(tmp_path):
+    register_task(ComicSeqForLastPage)
+    try:
+        model = build("pretraining", tiny_config(task_weights={"last_page": 1.0}))
+        model.save_pretrained(tmp_path / "all")
+        ComicSeqForLastPage.from_pretrained(tmp_path / "all").save_pretrained(tmp_path / "alone")
+        asked = {"panel_embeddings": torch.randn(4, 24), "candidate_embeddings": torch.randn(3, 24)}
+        with torch.no_grad():
+            batch = {name: value[None] for name, value in asked.items()}
+            expected = model(last_page=batch).task_logits["last_page"][0].softmax(0)
+        for source in (str(tmp_path / "all"), str(tmp_path / "alone"), model):
+            answer = pipeline("comic-last-page", model=source)(asked)
+            assert_close(torch.tensor(answer["scores"]), expected)
+        assert type(AutoModelForMultipleChoice.from_pretrained(tmp_path / "alone")) is ComicSeqForLastPage
+    finally:
+        unregister_last_page()
 
 
 def test_text_cloze_with_and_without_pictures_in_one_batch(pipelines):
@@ -160,7 +204,7 @@ def test_closure_on_one_modality(task, modality, width, folder, pipelines):
         tensors = {name: torch.from_numpy(value).float()[None] for name, value in page.items()}
         with torch.no_grad():
             expected = model(**tensors, modality=modality).logits.softmax(-1)[0]
-        assert_close(torch.tensor(answer["scores"]), expected, atol=1e-6, rtol=0)
+        assert_close(torch.tensor(answer["scores"]), expected)
 
 
 @pytest.mark.parametrize("target", ["adjacency", "precedence"])
@@ -171,7 +215,7 @@ def test_confidence_of_an_order(target):
     scores, order = torch.randn(5, 5), [3, 0, 4, 1, 2]
     pairs = [(i, j) for i in range(5) for j in range(i + 1, 5) if target == "precedence" or j == i + 1]
     expected = np.mean([1 / (1 + np.exp(-float(scores[order[i], order[j]]))) for i, j in pairs])
-    assert order_confidence(scores, torch.tensor(order), target) == pytest.approx(expected, abs=1e-6)
+    assert_close(order_confidence(scores, torch.tensor(order), target), expected, rtol=1.3e-6, atol=1e-5)
     assert order_confidence(torch.zeros(1, 1), torch.tensor([0]), target) == 1.0
     sure = torch.full((5, 5), -50.0)
     for i, j in pairs:
@@ -184,7 +228,7 @@ def test_shuffled_pages_get_the_same_order(pipelines):
     page, shuffle = questions("reading_order")[0]["panel_embeddings"], [4, 2, 0, 1, 3]
     first, second = pipelines["comic-reading-order"]([page, page[shuffle]], batch_size=2)
     assert [shuffle[place] for place in second["order"]] == first["order"]
-    assert second["score"] == pytest.approx(first["score"], abs=1e-6)
+    assert_close(torch.tensor(second["score"]), torch.tensor(first["score"]))
 
 
 @pytest.mark.parametrize(
@@ -213,6 +257,17 @@ def test_shuffled_pages_get_the_same_order(pipelines):
         ("comic-panel-picking", {"labels": 1}, "comic-panel-picking does not take `labels`"),
         ("comic-text-cloze", {"text_embeddings": np.ones((2, 20))}, "2 vectors but the page has 5 panels"),
         ("comic-text-cloze", {"visual_embedding": np.ones((2, 16))}, "must be one"),
+        (
+            "comic-caption-relevance",
+            {"caption_embeddings": np.ones((2, 28))},
+            "`caption_embeddings` has 2 vectors but",
+        ),
+        ("comic-caption-relevance", {"caption_embeddings": np.ones(24)}, r"shape \(24,\) but \(any, 28\)"),
+        ("comic-caption-relevance", {"caption_embeddings": None}, "`caption_embeddings` is missing"),
+        ("comic-caption-relevance", {"panel_embeddings": np.ones((2, 24))}, "does not take `panel_embeddings`"),
+        ("comic-character-coherence", {"candidate_position": 12}, "a whole number from -1 to below 12"),
+        ("comic-character-coherence", {"candidate_position": 0.5}, "`candidate_position` must be a whole number"),
+        ("comic-character-coherence", {"candidate_embeddings": None}, "`candidate_embeddings` is missing"),
     ],
 )
 def test_wrong_questions_are_refused_in_one_sentence(task, changes, message, pipelines):
@@ -224,6 +279,8 @@ def test_wrong_parameters(pipelines):
     asked = questions("panel_picking")[0]
     with pytest.raises(ValueError, match="comic-panel-picking has no parameter `top_k`"):
         pipelines["comic-panel-picking"](asked, top_k=2)
+    with pytest.raises(ValueError, match="comic-panel-picking has no parameter `modality`"):
+        pipelines["comic-panel-picking"](asked, modality="visual")
     with pytest.raises(ValueError, match="`modality` of comic-visual-closure is 'text'"):
         pipelines["comic-visual-closure"](asked, modality="text")
 

@@ -79,7 +79,7 @@ def numbers(name, model) -> dict[str, torch.Tensor]:
 def assert_equal_numbers(actual: dict, expected: dict) -> None:
     assert actual.keys() == expected.keys() and expected
     for key in expected:
-        assert_close(actual[key], expected[key], atol=1e-6, rtol=0)
+        assert_close(actual[key], expected[key])
 
 
 def test_every_class_without_the_package(tmp_path):

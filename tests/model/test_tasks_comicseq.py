@@ -9,6 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from torch.testing import assert_close
 from transformers import AutoConfig
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
@@ -46,9 +47,21 @@ class ComicSeqForLastPage(ComicSeqTaskModel):
     def score(embeddings, head, panels, candidates, question):
         return head(panels, candidates)
 
-    def forward(self, panel_embeddings, candidate_embeddings, labels=None, **kwargs) -> ComicSeqTaskOutput:
-        inputs = {"panel_embeddings": panel_embeddings, "candidate_embeddings": candidate_embeddings}
+    def forward(
+        self, panel_embeddings, candidate_embeddings, attention_mask=None, candidate_mask=None, labels=None, **kwargs
+    ) -> ComicSeqTaskOutput:
+        inputs = {
+            "panel_embeddings": panel_embeddings,
+            "attention_mask": attention_mask,
+            "candidate_embeddings": candidate_embeddings,
+            "candidate_mask": candidate_mask,
+        }
         return self.answer(inputs, labels, **kwargs)
+
+
+def unregister_last_page() -> None:
+    """Leaves nothing of the task behind."""
+    del BY_NAME["last_page"], TASK_CLASSES["last_page"], PIPELINE_REGISTRY.supported_tasks["comic-last-page"]
 
 
 @pytest.fixture
@@ -56,7 +69,7 @@ def last_page():
     """The task, registered for one test."""
     register_task(ComicSeqForLastPage)
     yield
-    del BY_NAME["last_page"], TASK_CLASSES["last_page"]
+    unregister_last_page()
 
 
 def question() -> dict[str, torch.Tensor]:
@@ -119,7 +132,7 @@ def test_a_checkpoint_with_a_task_from_outside_loads_after_its_module_is_importe
         logits = model(last_page=question()).task_logits["last_page"]
         assert torch.equal(again(last_page=question()).task_logits["last_page"], logits)
     finally:
-        del BY_NAME["last_page"], TASK_CLASSES["last_page"]
+        unregister_last_page()
     with pytest.raises(
         StrictDataclassError, match="names the task 'last_page' but.* calls `register_task` is imported: import"
     ):
