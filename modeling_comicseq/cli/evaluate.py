@@ -1,0 +1,35 @@
+"""`comicseq evaluate`."""
+
+from __future__ import annotations
+
+import typer
+
+from .options import passed_on
+
+
+def evaluate(context: typer.Context) -> None:
+    """**Evaluate** models: ask them the questions of a data set, beside chance, cosine and what they know without context.
+
+    Options:
+
+    - `--model`: a checkpoint folder or a model on the Hub; several, each two of which are compared
+    - `--dataset`: folder of the Arrow data set that `comicseq convert` wrote
+    - `--questions`: folder of frozen questions that `comicseq questions` wrote; drawn anew without
+    - `--tasks`: tasks to ask, or `all` (the default) that a model was trained on and the data can serve; several
+    - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
+    - `--split`: test (the default), validation or train
+    - `--num-candidates`: candidates of a question, the right one included
+    - `--repeats`: questions that each page asks in each task; in reading order, its shuffles
+    - `--seed`: seed of the questions
+    - `--batch-size`: questions in a batch
+    - `--other-origin`: ask about vectors of other encoders than a model was trained on, too
+    - `--output-dir`: folder of `results.json`, `report.md` and the plots; the models and their cards are then left alone
+
+    `comicseq evaluate --help-all` says more of each, with its default.
+
+    Example: `comicseq evaluate --model outputs/a outputs/b --dataset data/arrow`
+    """
+    from ..evaluation.arguments import parse_arguments
+    from ..evaluation.run import evaluate as run
+
+    run(parse_arguments(passed_on(context), "comicseq evaluate"))

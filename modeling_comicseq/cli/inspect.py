@@ -1,0 +1,44 @@
+"""`comicseq inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .options import Seed
+
+
+def inspect(
+    stores: Annotated[list[str], typer.Argument(help="Stage 5 or Stage 3 stores, paths or URLs.", metavar="STORE…")],
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Metadata: once for all stores, or once each in their order.", show_default="beside each store"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for inspect.json and map.png.", show_default="STORE.inspect beside the first store"),
+    ] = None,
+    pages: Annotated[
+        int, typer.Option(min=10, help="Most pages to look at; of a larger store, whole books are drawn.")
+    ] = 10_000,
+    seed: Seed = 0,
+) -> None:
+    """Tell whether an **embedding space is healthy**, collapsed, or only marks which page a panel is from.
+
+    Prints figures and a reading in plain words for each store, side by side, and writes them with a 2-D map of the strip
+    vectors. Effective rank, mean cosines within pages, within books and between books, how often the nearest page is of
+    the same book, dead dimensions and copies; the strip vectors of a Stage 3 store are the means of its panels.
+
+    Example: `comicseq inspect data/stage3_embeddings.zarr data/stage5.zarr --output outputs/inspection`
+    """
+
+    from ..library.inspect import inspect_stores, print_reports
+
+    reports, folder = inspect_stores(stores, metadata or [], output, pages=pages, seed=seed, progress=True)
+    print_reports(reports, Console())
+    typer.echo(f"Written: {folder / 'inspect.json'}, {folder / 'map.png'}")

@@ -1,0 +1,41 @@
+"""`comicseq pretrain`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from .options import passed_on
+
+
+def pretrain(context: typer.Context) -> None:
+    """**Pretrain** on all tasks: `comicseq pretrain [CONFIG] [--option value …]`.
+
+    CONFIG is a YAML file of options, or the name of a shipped one: `base`, `demo`, `synthetic`, `text_only`. The command
+    line wins over it. A run that broke off is resumed by the same command. Its own options:
+
+    - `--dataset`: folder of the Arrow data set that `comicseq convert` wrote
+    - `--train-embeddings`, `--train-metadata`: a Stage 3 store instead, which is converted first
+    - `--val-embeddings`, `--val-metadata`: the store to validate on; without, the training store is split by book
+    - `--num-proc`, `--on-error`: processes of that conversion; `stop` or `skip` at a page with a fault
+    - `--model`: a shipped configuration (`comicseq-base`, `comicseq-small`, `comicseq-tiny`) or a JSON file to start from
+      scratch; a checkpoint to go on from
+    - `--config-overrides`: fields of the model to change, as in `'{hidden_size: 256, task_weights: {text_cloze: 0}}'`
+    - `--num-candidates`: candidates of a question, the right one included
+    - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
+    - `--output-dir`: folder of the checkpoints and the final model
+    - `--restart`: `true` trains from the start although `--output-dir` holds a checkpoint to resume from
+    - `--early-stopping-patience`: stop after so many evaluations without a new best
+
+    and every field of transformers' `TrainingArguments`, of which `--num-train-epochs`, `--per-device-train-batch-size`,
+    `--learning-rate`, `--seed` and `--report-to` are asked for most. **`comicseq pretrain --help-all`** lists every one
+    with its default.
+
+    Example: `comicseq pretrain base --dataset data/arrow --output-dir outputs/model`
+
+    Several GPUs or processes: `accelerate launch -m modeling_comicseq.cli pretrain …`
+    """
+    from ..training.run import main
+
+    sys.exit(main(passed_on(context), "comicseq pretrain"))

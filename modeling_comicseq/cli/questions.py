@@ -1,0 +1,71 @@
+"""`comicseq questions`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .options import Seed
+
+
+def questions(
+    dataset: Annotated[Path, typer.Option(help="Folder of the Arrow data set that `comicseq convert` wrote.")],
+    output: Annotated[Path, typer.Option(help="Folder of the question set to create.")],
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split to ask about.")] = "test",
+    tasks: Annotated[
+        list[str],
+        typer.Option(help="Tasks, or `all` that the data can serve; several: repeat, or separate by commas."),
+    ] = ["all"],  # noqa: B006
+    protocol: Annotated[
+        list[str],
+        typer.Option(
+            help="Where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several: "
+            "repeat, or separate by commas."
+        ),
+    ] = ["same_book", "cross_book"],  # noqa: B006
+    num_candidates: Annotated[int, typer.Option(min=2, help="Candidates, the right one included.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Questions that each page asks in each task; in reading order, its shuffles.")
+    ] = 3,
+    seed: Seed = 0,
+) -> None:
+    """Draw **questions** about a data set once and freeze them, so that any model can be asked the same ones.
+
+    The output opens with `datasets.load_from_disk`: one row a question, which names panels of the data set by their
+    number. `questions.json` in it has the fingerprints: of the questions, and of the split that they are about, which is
+    checked when they are asked. `comicseq evaluate` with the same arguments asks the same questions without a frozen set.
+
+    Example: `comicseq questions --dataset data/arrow --output data/questions`, then
+    `comicseq evaluate --model outputs/model --dataset data/arrow --questions data/questions`
+    """
+
+    from ..checks import check_protocols
+    from ..data.opening import open_split
+    from ..evaluation.question_sets import freeze
+    from ..evaluation.results import LEAKY
+    from ..tasks import get_tasks
+
+    names, protocols = ([name for item in items for name in item.split(",")] for items in (tasks, protocol))
+    check_protocols(protocols)
+    about = freeze(
+        open_split(str(dataset), split),
+        output,
+        split=split,
+        tasks=get_tasks(names),
+        protocols=protocols,
+        num_candidates=num_candidates,
+        repeats=repeats,
+        seed=seed,
+        left_out=partial(typer.echo, err=True) if "all" in names else None,
+    )
+    table = Table("task", "protocol", "questions", "books", "fingerprint", title=str(output))
+    for each in about["sets"]:
+        numbers = (f"{each[name]:,}" for name in ("questions", "books"))
+        table.add_row(each["task"], LEAKY.get(each["protocol"], each["protocol"]), *numbers, each["fingerprint"])
+    Console().print(table)
+    typer.echo(f"fingerprint {about['fingerprint']}")

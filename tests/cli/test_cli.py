@@ -1,0 +1,69 @@
+"""The command line as a whole: quick help, one dialect of options, errors in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from modeling_comicseq.cli import app
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+HEAVY = {"torch", "transformers", "datasets"}
+# As the installed command does it, whose process is named `comicseq`.
+START = f"""
+import sys
+sys.argv[0] = "comicseq"
+from modeling_comicseq.cli import app
+try:
+    app()
+finally:
+    sys.stderr.write(" ".join({HEAVY} & set(sys.modules)))
+"""
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "120", "TERM": "dumb"})
+
+
+def test_options_are_read_with_dashes_and_with_underscores(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr("modeling_comicseq.data.conversion.convert_store", lambda *_, **options: given.append(options))
+    for spelling in ("--split-books", "--on-error"), ("--split_books", "--on_error"):
+        words = (spelling[0], "a_b.json", spelling[1] + "=skip")
+        run("convert", "--embeddings", "a_b.zarr", "--metadata", "a.json", "--output", str(tmp_path), *words)
+    assert len(given) == 2 and given[0] == given[1]
+    assert str(given[0]["split_books"]) == "a_b.json" and given[0]["on_error"] == "skip"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ComicSeqDataError("The store\nis empty."), 1, "Error: The store is empty.\n"),
+        (ComicSeqArgumentError("No such task."), 1, "Error: No such task.\n"),
+        (FileNotFoundError(2, "No such file", "a.json"), 1, "Error: [Errno 2] No such file: 'a.json'\n"),
+        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+    ],
+)
+def test_what_the_user_is_to_change_is_said_in_one_line(monkeypatch, error, code, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("modeling_comicseq.checkpoints.export.export_checkpoint", fail)
+    result = run("export", "model", "out")
+    assert (result.exit_code, result.output) == (code, message)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("modeling_comicseq.checkpoints.export.export_checkpoint", lambda *_: 1 / 0)
+    assert isinstance(run("export", "model", "out").exception, ZeroDivisionError)
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "modeling_comicseq.cli", "convert"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2 and "Missing option" in done.stderr
