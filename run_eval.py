@@ -1,4 +1,4 @@
-"""Asks pretrained ComicSeq models the questions of a data set, beside chance, cosine and what the models know without context.
+"""Asks pretrained ComicSeq models the questions of a data set: `comicseq evaluate`, as a script.
 
 python run_eval.py --model DIR [DIR ...] --dataset DIR
 """
@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import sys
 
+from modeling_comicseq.cli.evaluate import run_evaluation
 from modeling_comicseq.errors import ComicSeqError
-from modeling_comicseq.evaluation.arguments import parse_arguments
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and evaluates."""
-    arguments = parse_arguments(argv)
-    from modeling_comicseq.evaluation.run import evaluate  # so that `--help` takes no torch
-    from modeling_comicseq.tasks import TASKS, get_tasks
-
-    get_tasks(arguments.tasks)  # which exist
-    evaluate(arguments, TASKS)
+    run_evaluation(argv, "run_eval.py")
 
 
 if __name__ == "__main__":

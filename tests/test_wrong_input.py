@@ -14,7 +14,7 @@ import run_pretraining
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPanelPicking, ComicSeqForPreTraining, ComicSeqModel
 from modeling_comicseq.checkpoints.opening import check_fits, load_checkpoint, override_config, read_config
 from modeling_comicseq.data.opening import open_split
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqError
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.checkpointing import mark_complete
 from modeling_comicseq.training.dataset import PretrainingDataset
@@ -50,7 +50,7 @@ def folders(tmp_path_factory) -> Path:
 
 
 def refused(message: str):
-    return pytest.raises(ComicSeqDataError, match=message)
+    return pytest.raises(ComicSeqError, match=message)
 
 
 @pytest.mark.parametrize(

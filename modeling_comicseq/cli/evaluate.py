@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
 from .options import passed_on
@@ -29,7 +31,24 @@ def evaluate(context: typer.Context) -> None:
 
     Example: `comicseq evaluate --model outputs/a outputs/b --dataset data/arrow`
     """
-    from ..evaluation.arguments import parse_arguments
-    from ..evaluation.run import evaluate as run
+    run_evaluation(passed_on(context), "comicseq evaluate")
 
-    run(parse_arguments(passed_on(context), "comicseq evaluate"))
+
+def run_evaluation(words: Sequence[str] | None, program: str) -> None:
+    """Parses a command line and evaluates; `run_eval.py` does so, too.
+
+    Args:
+        words: The command line's words; by default those of the process.
+        program: Name of the command in its help.
+
+    Raises:
+        ComicSeqError: In one sentence, what cannot be evaluated and why.
+    """
+    from ..evaluation.arguments import parse_arguments
+
+    arguments = parse_arguments(words, program)
+    from ..evaluation.run import evaluate as run  # after the arguments: a mistake in them is told at once
+    from ..tasks import TASKS, get_tasks
+
+    get_tasks(arguments.tasks)  # which exist
+    run(arguments, TASKS)
