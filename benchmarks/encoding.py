@@ -99,7 +99,7 @@ class Forward:
     def __call__(self, batch_size: int) -> None:
         for panels, mask in zip(self.panels.split(batch_size), self.mask.split(batch_size), strict=True):
             view = self.model.embed(panels, mask)
-            (encoded,) = self.model.encode_packed([view])
+            (encoded,), _ = self.model.encode_packed([view])
             self.model.pooler(encoded, mask)
         synchronize()
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from . import moved
 
 if TYPE_CHECKING:
-    from .registration import (
-        ComicSeqConfig,
+    from .model.configuration_comicseq import ComicSeqConfig
+    from .model.modeling_comicseq import (
         ComicSeqForCaptionRelevance,
         ComicSeqForCharacterCoherence,
         ComicSeqForPanelPicking,
@@ -44,9 +44,9 @@ def __getattr__(name: str) -> Any:
     """The classes, which are imported and registered with the first of them that is asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import registration
+    from .registration import modeling_comicseq
 
-    return getattr(registration, name)
+    return getattr(modeling_comicseq, name)
 
 
 def __dir__() -> list[str]:

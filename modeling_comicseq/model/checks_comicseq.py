@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable
 import torch
 
 from .configuration_comicseq import ComicSeqConfig
+from .heads_comicseq import as_mask
 
 MODALITIES = ("panel", "visual", "text", "caption")
 
@@ -48,15 +49,13 @@ def check_names(where: str, given: Iterable[str], allowed: Collection[str]) -> N
         if name not in allowed:
             alike = difflib.get_close_matches(name, allowed, n=1)
             hint = f" Did you mean `{alike[0]}`?" if alike else ""
-            raise ValueError(f"{where} does not take `{name}` but {', '.join(allowed)}.{hint}")
+            raise ValueError(f"{where} does not take `{name}` but {', '.join(sorted(allowed))}.{hint}")
 
 
 def check_mask(name: str, what: str, mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
     """The mask (B, N) of `vectors` (B, N, P) as booleans, all true where none is given; no row may be empty."""
-    if mask is None:
-        mask = vectors.new_ones(vectors.shape[:2], dtype=torch.bool)
+    mask = as_mask(mask, vectors)
     check_shape(name, mask, *vectors.shape[:2])
-    mask = mask.bool()
     check_values(mask.any(1), f"`{name}` must mark at least one real {what} in every row", mask.int())
     return mask
 

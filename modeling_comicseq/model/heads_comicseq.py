@@ -19,6 +19,11 @@ from torch import nn
 from .configuration_comicseq import ComicSeqConfig
 
 
+def as_mask(mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
+    """The mask (B, N) of `vectors` (B, N, ...) as booleans; all true where none is given."""
+    return vectors.new_ones(vectors.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+
+
 def masked_mean(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean `(B, D)` of the rows of `hidden_states` (B, N, D) where `mask` (B, N) is true; zeros where it never is."""
     total = torch.where(mask[..., None], hidden_states, torch.zeros_like(hidden_states)).sum(1)
@@ -119,16 +124,32 @@ class ComicSeqConcatenationScorer(nn.Module):
         return scores
 
 
-class ComicSeqPanelPickingHead(nn.Module):
+class ComicSeqContextHead(nn.Module):
+    """
+    What the heads share that score candidates (B, K, D) by a context (B, D) and, with `similarity_term`, by their likeness to
+    the panels (B, N, D) that are `shown` (B, N), where `offsets` (B, N) say where these stand.
+    """
+
+    num_layers = 2
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.scorer = ComicSeqConcatenationScorer(config, self.num_layers)
+        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
+
+    def score(self, context, candidates, panels, shown, offsets) -> torch.Tensor:
+        """Scores `(B, K)`."""
+        scores = self.scorer(context, candidates)
+        if self.context_similarity is None or offsets is None:
+            return scores
+        return scores + self.context_similarity(panels, candidates, shown, offsets)
+
+
+class ComicSeqPanelPickingHead(ComicSeqContextHead):
     """
     Which candidate stands in the empty slot? Scores `(B, K)` from the slot's context (B, D) and candidates (B, K, D).
     With `similarity_term`, likeness to the other panels (B, N, D) is added where these are given.
     """
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
-        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
 
     def forward(
         self,
@@ -138,23 +159,15 @@ class ComicSeqPanelPickingHead(nn.Module):
         shown: torch.Tensor | None = None,
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        scores = self.scorer(context, candidates)
-        if self.context_similarity is not None and panels is not None:
-            scores = scores + self.context_similarity(panels, candidates, shown, offsets)
-        return scores
+        return self.score(context, candidates, panels, shown, offsets)
 
 
-class ComicSeqCharacterCoherenceHead(nn.Module):
+class ComicSeqCharacterCoherenceHead(ComicSeqContextHead):
     """
     Do panels and candidate show the same characters? Scores `(B, K)` from the mean of the real panels (B, N, D) and
     candidates (B, K, D); a single candidate (B, D) scores `(B,)`. With `similarity_term`, likeness to the panels is added
     where `offsets` say where they stand.
     """
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqConcatenationScorer(config, num_layers=2)
-        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
 
     def forward(
         self,
@@ -163,36 +176,26 @@ class ComicSeqCharacterCoherenceHead(nn.Module):
         panel_mask: torch.Tensor | None = None,
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        if panel_mask is None:
-            panel_mask = panels.new_ones(panels.shape[:2], dtype=torch.bool)
+        shown = as_mask(panel_mask, panels)
         candidates = candidate[:, None] if candidate.dim() == 2 else candidate
-        scores = self.scorer(masked_mean(panels, panel_mask), candidates)
-        if self.context_similarity is not None and offsets is not None:
-            scores = scores + self.context_similarity(panels, candidates, panel_mask, offsets)
+        scores = self.score(masked_mean(panels, shown), candidates, panels, shown, offsets)
         return scores.squeeze(1) if candidate.dim() == 2 else scores
 
 
-class ComicSeqClosureHead(nn.Module):
+class ComicSeqClosureHead(ComicSeqContextHead):
     """
     Which candidate comes next? Scores `(B, K)` from the last of the preceding panels (B, N, D) and candidates (B, K, D).
     With `similarity_term`, likeness to all of them is added.
     """
 
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.scorer = ComicSeqConcatenationScorer(config, num_layers=3)
-        self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
+    num_layers = 3
 
     def forward(
         self, preceding: torch.Tensor, candidates: torch.Tensor, panel_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        if panel_mask is None:
-            panel_mask = preceding.new_ones(preceding.shape[:2], dtype=torch.bool)
-        scores = self.scorer(take_slot(preceding, last_slot(panel_mask)), candidates)
-        if self.context_similarity is not None:
-            offsets = torch.arange(-preceding.shape[1], 0, device=preceding.device).expand_as(panel_mask)
-            scores = scores + self.context_similarity(preceding, candidates, panel_mask, offsets)
-        return scores
+        shown = as_mask(panel_mask, preceding)
+        offsets = torch.arange(-preceding.shape[1], 0, device=preceding.device).expand_as(shown)
+        return self.score(take_slot(preceding, last_slot(shown)), candidates, preceding, shown, offsets)
 
 
 class ComicSeqCaptionRelevanceHead(nn.Module):

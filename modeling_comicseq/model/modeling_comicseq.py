@@ -53,6 +53,7 @@ from .heads_comicseq import (
     ComicSeqReadingOrderHead,
     ComicSeqSimilarity,
     ComicSeqTextClozeHead,
+    as_mask,
     last_slot,
     masked_mean,
     take_slot,
@@ -220,9 +221,13 @@ class ComicSeqEmbeddings(nn.Module):
         self.visual_projection = ComicSeqInputProjection(config, config.visual_embedding_dim)
         self.caption_projection = ComicSeqInputProjection(config, config.caption_embedding_dim)
         self.mask_embedding = nn.Parameter(torch.zeros(config.hidden_size))
-        table = sinusoidal_positions(config.max_position_embeddings, config.hidden_size, config.position_base)
-        self.register_buffer("position_embeddings", table, persistent=False)
+        self.register_buffer("position_embeddings", self.make_positions(), persistent=False)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def make_positions(self) -> torch.Tensor:
+        """The sinusoid of every position, `(max_position_embeddings, hidden_size)`."""
+        config = self.config
+        return sinusoidal_positions(config.max_position_embeddings, config.hidden_size, config.position_base)
 
     def project(self, vectors: torch.Tensor, mask: torch.Tensor, modality: str) -> torch.Tensor:
         """Projects `vectors` (B, N, P), reading only where `mask` (B, N) is true: garbage elsewhere has no effect."""
@@ -422,12 +427,7 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
         super()._init_weights(module)
         if isinstance(module, ComicSeqEmbeddings):
             init.normal_(module.mask_embedding, std=self.config.initializer_range)
-            init.copy_(
-                module.position_embeddings,
-                sinusoidal_positions(
-                    self.config.max_position_embeddings, self.config.hidden_size, self.config.position_base
-                ),
-            )
+            init.copy_(module.position_embeddings, module.make_positions())
         elif isinstance(module, ComicSeqInputProjection):
             if module.projection is not None:
                 # Likeness survives a projection that keeps angles, and modalities of one width start in one space.
@@ -550,29 +550,20 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         hidden_states = self.run_layers(tokens, attention_mask, **kwargs)
         return list(hidden_states.split([view.tokens.shape[0] for view in views]))
 
-    def encode_packed(self, views: list[ComicSeqView], row_length: int = 64) -> list[torch.Tensor]:
+    def encode_packed(self, views: list[ComicSeqView], row_length: int = 64) -> tuple[list[torch.Tensor], float]:
         """
         As `encode`, but without padding: the real tokens of several rows share a row of `row_length` and are kept apart
-        by the attention mask. Padded tokens come back as zeros. Hidden states and attentions cannot be recorded.
+        by the attention mask. Padded tokens come back as zeros. Hidden states and attentions cannot be recorded. Returns
+        also the share of padding that is left.
         """
-        return self.run_packed(views, ComicSeqPacking.of(views, row_length))
-
-    def run_packed(self, views: list[ComicSeqView], packing: ComicSeqPacking) -> list[torch.Tensor]:
+        packing = ComicSeqPacking.of(views, row_length)
         tokens = pad_and_concatenate([view.tokens for view in views])
         visible = pad_and_concatenate([view.visible for view in views])
-        real, place, shape = packing.real, packing.place, (packing.num_rows, packing.row_length)
-        num_slots = packing.num_rows * packing.row_length
-
-        packed = tokens.new_zeros(num_slots, tokens.shape[-1]).index_put((place,), tokens[real])
-        packed_visible = visible.new_zeros(num_slots).index_put((place,), visible[real])
-        row = torch.arange(len(real), device=tokens.device)[:, None].expand_as(real)
-        packed_row = row.new_full((num_slots,), -1).index_put((place,), row[real])
-
-        packed = packed.view(*shape, -1)
-        attention_mask = self.create_visibility_mask(packed, packed_visible.view(shape), packed_row.view(shape))
-        hidden_states = self.run_layers(packed, attention_mask).flatten(0, 1)
-        encoded = torch.zeros_like(tokens, dtype=hidden_states.dtype).index_put((real,), hidden_states[place])
-        return list(encoded.split([view.tokens.shape[0] for view in views]))
+        row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(visible)
+        packed = packing.pack(tokens)
+        attention_mask = self.create_visibility_mask(packed, packing.pack(visible), packing.pack(row, fill=-1))
+        encoded = packing.unpack(self.run_layers(packed, attention_mask))
+        return list(encoded.split([view.tokens.shape[0] for view in views])), packing.padding_share
 
     def run_layers(self, hidden_states: torch.Tensor, attention_mask, **kwargs: Unpack[TransformersKwargs]):
         for layer in self.layers:
@@ -650,19 +641,9 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         >>> outputs.contextualized_panels.shape, outputs.strip_embedding.shape
         (torch.Size([1, 6, 512]), torch.Size([1, 512]))
         ```"""
-        view = self.embed(
-            panel_embeddings,
-            attention_mask,
-            position_ids,
-            mask_position,
-            visual_embedding,
-            candidate_embeddings,
-            candidate_mask,
-            candidate_position,
-            modality,
-            candidate_modality,
-            candidates_read_context,
-        )
+        panels = (panel_embeddings, attention_mask, position_ids, mask_position, visual_embedding)
+        candidates = (candidate_embeddings, candidate_mask, candidate_position)
+        view = self.embed(*panels, *candidates, modality, candidate_modality, candidates_read_context)
         (hidden_states,) = self.encode([view], **kwargs)
         panels, candidates = view.split(hidden_states)
         strip_embedding, _ = self.pooler(panels, view.panel_mask)
@@ -677,8 +658,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
 
 def other_slots(panels: torch.Tensor, slot: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
     """Mask `(B, N)` of the real panels but the one at `slot` (B,)."""
-    others = torch.arange(panels.shape[1], device=panels.device) != slot[:, None]
-    return others if attention_mask is None else others & attention_mask.bool()
+    return (torch.arange(panels.shape[1], device=panels.device) != slot[:, None]) & as_mask(attention_mask, panels)
 
 
 def position_at(slot: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
@@ -691,8 +671,7 @@ def position_at(slot: torch.Tensor, position_ids: torch.Tensor | None) -> torch.
 
 def next_position(question: dict[str, Any]) -> torch.Tensor:
     """The position (B,) after the last real panel of each row; -1 where that has none."""
-    mask, panels = question["attention_mask"], question["panel_embeddings"]
-    mask = panels.new_ones(panels.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
+    mask = as_mask(question["attention_mask"], question["panel_embeddings"])
     last_position = position_at(last_slot(mask), question["position_ids"])
     return torch.where(last_position < 0, -1, last_position + 1)
 
@@ -732,7 +711,8 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     @classmethod
     def complete(cls, inputs: dict[str, Any]) -> dict[str, Any]:
         """A question with the defaults of what is left out; refuses, by name, what `forward` does not take."""
-        check_names(f"`{cls.task.name}`", inputs, (*cls._required, *cls._defaults, "labels"))
+        # Whatever the task, a panel of its context may be masked, to see what an answer rests on.
+        check_names(f"`{cls.task.name}`", inputs, {*cls._required, *cls._defaults, "mask_position", "labels"})
         for name in cls._required:
             if inputs.get(name) is None:
                 raise ValueError(f"`{cls.task.name}` lacks `{name}`.")
@@ -857,9 +837,8 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
 
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
-        mask = question["attention_mask"]
         offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
-        return head(panels, candidates, None if mask is None else mask.bool(), offsets)
+        return head(panels, candidates, question["attention_mask"], offsets)
 
     @staticmethod
     def losses(head, panels, candidates, logits, labels):
@@ -917,8 +896,7 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
 
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
-        mask = question["attention_mask"]
-        return head(panels, candidates, None if mask is None else mask.bool())
+        return head(panels, candidates, question["attention_mask"])
 
     @can_return_tuple
     @auto_docstring
@@ -979,14 +957,13 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
 
     @staticmethod
     def encoder_inputs(config, question):
-        captions = question["caption_embeddings"]
+        question = dict(question)
+        captions = question.pop("caption_embeddings")
         check_shape("caption_embeddings", captions, None, config.caption_embedding_dim)
-        return {
+        return question | {
             "panel_embeddings": captions[:, None],
             "position_ids": torch.full_like(captions[:, :1], -1, dtype=torch.long),
             "modality": "caption",
-            "candidate_embeddings": question["candidate_embeddings"],
-            "candidate_mask": question["candidate_mask"],
             "candidates_read_context": False,
         }
 
@@ -1331,8 +1308,8 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         is_flash = "flash" in self.config._attn_implementation  # takes padding, but no mask that keeps rows apart
         if is_recorded or is_flash or torch.compiler.is_compiling():
             return self.comicseq.encode(views, **kwargs), None
-        packing = ComicSeqPacking.of(views, row_length=64)
-        return self.comicseq.run_packed(views, packing), torch.tensor([packing.padding_share])
+        encoded, padding_share = self.comicseq.encode_packed(views)
+        return encoded, torch.tensor([padding_share])
 
     def contrastive_loss(self, strips, panels, panel_mask, pages, books) -> torch.Tensor:
         """The configured objective; in training, over the strips of all processes, each of which must call it."""
@@ -1380,20 +1357,3 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if masked_panel_loss is not None:
             terms.append(self.config.masked_panel_weight * masked_panel_loss)
         return sum(terms) if terms else None
-
-
-__all__ = [
-    "ComicSeqForCaptionRelevance",
-    "ComicSeqForCharacterCoherence",
-    "ComicSeqForPanelPicking",
-    "ComicSeqForPreTraining",
-    "ComicSeqForReadingOrder",
-    "ComicSeqForTextCloze",
-    "ComicSeqForTextClosure",
-    "ComicSeqForVisualClosure",
-    "ComicSeqModel",
-    "ComicSeqPreTrainedModel",
-    "ComicSeqTaskModel",
-    "TASK_CLASSES",
-    "register_task",
-]

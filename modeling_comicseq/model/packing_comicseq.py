@@ -101,6 +101,16 @@ class ComicSeqPacking:
         place = torch.tensor(starts, dtype=torch.long, device=real.device)[:, None] + real.cumsum(1) - 1
         return cls(real, place[real], max(num_rows, 1), row_length)  # a process can be left without a page
 
+    def pack(self, tensor: torch.Tensor, fill: int = 0) -> torch.Tensor:
+        """Rows `(num_rows, row_length, ...)` of the real tokens of the concatenated views' `tensor` (B, L, ...)."""
+        rows = tensor.new_full((self.num_rows * self.row_length, *tensor.shape[2:]), fill)
+        return rows.index_put((self.place,), tensor[self.real]).view(self.num_rows, self.row_length, *tensor.shape[2:])
+
+    def unpack(self, rows: torch.Tensor) -> torch.Tensor:
+        """The tokens `(B, L, D)` from packed rows, with zeros for padding."""
+        tokens = rows.new_zeros(*self.real.shape, rows.shape[-1])
+        return tokens.index_put((self.real,), rows.flatten(0, 1)[self.place])
+
     @property
     def padding_share(self) -> float:
         return 1 - len(self.place) / max(self.num_rows * self.row_length, 1)

@@ -75,7 +75,7 @@ class ComicSeqPipeline(Pipeline):
         if isinstance(inputs, (list, tuple)):
             if not len(inputs):
                 return []
-            if number_of_axes(inputs[0]) == 1:  # a page as a list of vectors
+            if is_vector(inputs[0]):  # a page as a list of vectors
                 inputs = {"panel_embeddings": inputs}
             else:
                 inputs = [as_question(each) for each in inputs]
@@ -260,16 +260,11 @@ def as_question(inputs: Any) -> Mapping[str, Any]:
     return inputs if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
 
 
-def number_of_axes(value: Any) -> int | None:
-    """Axes of an array, a tensor or nested lists; `None` for anything else."""
+def is_vector(value: Any) -> bool:
+    """Whether this is an array or a tensor with one axis, or a list of numbers."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
-        return value.ndim
-    axes = 0
-    while isinstance(value, (list, tuple)) and len(value) and axes < 4:
-        axes, value = axes + 1, value[0]
-        if isinstance(value, (np.ndarray, torch.Tensor)):
-            return axes + value.ndim
-    return axes if isinstance(value, (int, float, np.number)) else None
+        return value.ndim == 1
+    return isinstance(value, (list, tuple)) and len(value) > 0 and np.ndim(value[0]) == 0
 
 
 def take_vectors(question: dict, name: str, width: int) -> torch.Tensor:

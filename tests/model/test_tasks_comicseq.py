@@ -161,8 +161,8 @@ def test_registering_twice_is_no_fault_but_a_taken_name_is(last_page):
         ),
         ({"panel_picking": {"candidate_masks": 1}}, "`panel_picking` does not take `candidate_masks` but .*_mask`"),
         (
-            {"caption_relevance": {"mask_position": 1}},
-            "`caption_relevance` does not take `mask_position` but caption_em",
+            {"caption_relevance": {"panel_embeddings": 1}},
+            "`caption_relevance` does not take `panel_embeddings` but cand",
         ),
         ({"reading_order": {"position_ids": 1}}, "`reading_order` does not take `position_ids`"),
     ],
