@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= outputs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test check lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ComicSeq needs Python 3.11 or later: set PYTHON=python3.11, say")'
@@ -26,8 +26,11 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint
+test: lint  ## everything
 	$(BIN)/python -m pytest
+
+check: lint  ## lint, types and the tests that are quick, before every commit
+	$(BIN)/python -m pytest -m "not slow"
 
 clean:
 	rm -rf $(VENV) outputs build

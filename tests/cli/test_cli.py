@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
+from transformers import TrainingArguments
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+from modeling_comicseq.evaluation.arguments import EvaluationArguments
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
 HEAVY = {"torch", "transformers", "datasets"}
@@ -27,6 +30,25 @@ finally:
 
 def run(*arguments: str):
     return CliRunner().invoke(app, arguments, env={"COLUMNS": "120", "TERM": "dumb"})
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_takes_no_torch(command):
+    words = [command, "--help"] if command else ["--help"]
+    done = subprocess.run([sys.executable, "-c", START, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "Usage: comicseq" in done.stdout, done.stderr
+    assert done.stderr == ""
+    if command is None:
+        assert all(f" {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(("command", "arguments"), [("evaluate", EvaluationArguments)])
+def test_help_names_the_options_of_a_run(command, arguments):
+    shown = run(command, "--help").output
+    own = {field.name for field in fields(arguments)} - {field.name for field in fields(TrainingArguments)}
+    assert all(f"--{name.replace('_', '-')}" in shown for name in own | {"output_dir"})
+    listed = run(command, "--help-all").output
+    assert all(f"--{field.name}" in listed for field in fields(arguments) if field.init)
 
 
 def test_options_are_read_with_dashes_and_with_underscores(monkeypatch, tmp_path):
