@@ -39,9 +39,9 @@ from rich.table import Table
 from torch import nn
 
 from modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.checkpoints.opening import read_config
+from modeling_comicseq.checkpoints.opening import open_checkpoint, read_config
 from modeling_comicseq.library.encode import encode_store
-from modeling_comicseq.library.encoder import load_encoder
+from modeling_comicseq.library.encoder import encoder_of
 from modeling_comicseq.stores.stage5 import Layout, create_arrays, finish_store, open_for_writing
 
 SLOTS, WIDTH = 16, 512
@@ -91,7 +91,7 @@ class Forward:
 
     def __init__(self, folder: Path, pages: int):
         group = zarr.open_group(str(folder / "stage3_embeddings.zarr"), mode="r")
-        self.model = load_encoder(str(folder.parent / "model")).to(DEVICE)  # type: ignore[arg-type]
+        self.model = encoder_of(open_checkpoint(str(folder.parent / "model")).model).to(DEVICE)  # type: ignore[arg-type]
         self.mask = torch.from_numpy(group["panel_masks"][:pages]).to(DEVICE)
         self.panels = torch.from_numpy(group["panel_embeddings"][:pages]).to(DEVICE)
 
@@ -208,7 +208,7 @@ def compare(folder: Path, pages: int, padded_pages: int, rounds: int) -> Table:
 def measure_memory(folder: Path) -> None:
     """Encodes and prints the peak of the resident memory, before and after."""
     before = peak_memory()
-    load_encoder(str(folder.parent / "model"))
+    encoder_of(open_checkpoint(str(folder.parent / "model")).model)
     loaded = peak_memory()
     encode(folder, "memory.zarr")
     print(json.dumps({"imports": before, "model": loaded, "peak": peak_memory()}))

@@ -30,7 +30,7 @@ from rich.progress import track
 from rich.table import Table
 
 from modeling_comicseq import ComicSeqForPreTraining
-from modeling_comicseq.checkpoints.opening import load_checkpoint, override_config, read_config
+from modeling_comicseq.checkpoints.opening import open_checkpoint, override_config, read_config
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.evaluation.baselines import choice_baselines, nearest_neighbour_chain
@@ -106,9 +106,8 @@ def fold_models(arguments: argparse.Namespace, table: PanelTable, seed: int) -> 
     train(scratch, table, arguments.steps, arguments.learning_rate, seed)
     models = {"trained from scratch": scratch}
     if arguments.model:
-        models["pretrained"] = load_checkpoint(arguments.model, read_config(arguments.model))[0].eval()
-        config = override_config(read_config(arguments.model), overrides, "this benchmark")
-        tuned = load_checkpoint(arguments.model, config)[0]
+        models["pretrained"] = open_checkpoint(arguments.model).model.eval()
+        tuned = open_checkpoint(arguments.model, overrides=overrides).model
         train(tuned, table, arguments.steps, arguments.learning_rate, seed)
         models["pretrained, tuned"] = tuned
     return models

@@ -27,10 +27,10 @@ from rich.table import Table
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from modeling_comicseq import ComicSeqModel
-from modeling_comicseq.checkpoints.opening import check_fits, load_checkpoint, read_config
+from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
@@ -76,9 +76,7 @@ def page_vectors(make: Callable, table: PanelTable, first: np.ndarray, end: np.n
 def of_dataset(name: str, dataset: str, split: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Strips by their makers, ranks of half pages by their makers, and the books of the strips."""
     table = open_split(dataset, split)
-    config = read_config(name)
-    check_fits(config, name, table, dataset)
-    model = load_checkpoint(name, config)[0].comicseq.eval()
+    model = open_checkpoint(name, table, dataset).model.comicseq.eval()
     rows = np.unique(table.pages, return_index=True)[1]
     rows = rows[table.num_panels[rows] > 0]
     first, end = table.offsets[rows], table.offsets[rows + 1]
@@ -164,7 +162,7 @@ def main() -> None:
                 set(open_split(arguments.dataset, arguments.split).book_ids.tolist()) if arguments.dataset else None
             )
             strips, books = of_stores(arguments.stage3, arguments.stage5, chosen)
-    except ComicSeqDataError as error:
+    except ComicSeqError as error:
         raise SystemExit(f"Error: {error}") from None
     nearest = {maker: same_book_retrieval(vectors, books) for maker, vectors in strips.items()}
     chance = nearest[MEAN].chance

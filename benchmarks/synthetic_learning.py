@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from modeling_comicseq.checkpoints.opening import load_checkpoint, read_config
+from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.views import Batch, select_questions
@@ -177,7 +177,7 @@ def main() -> None:
     runs = {MODEL: Path(arguments.model)}
     if arguments.plain:
         runs = {PLAIN: Path(arguments.plain)} | runs
-    models = {name: load_checkpoint(str(folder), read_config(str(folder)))[0].eval() for name, folder in runs.items()}
+    models = {name: open_checkpoint(str(folder)).model.eval() for name, folder in runs.items()}
 
     accuracies = Table("task", title=f"same_book, K = 5, fingerprint {corpus.fingerprint[:16]}, accuracy in %")
     shares = Table("task", "questions", title="share of the attainable gain, %")

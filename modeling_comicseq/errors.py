@@ -1,6 +1,16 @@
-"""What the package raises where the user is to change something: one sentence that names the place, the value and the remedy."""
+"""What the package raises where the user is to change something, and checks of arguments that raise it.
+
+Each message is one sentence that names the place, the value and the remedy.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import HfArgumentParser
 
 
 class ComicSeqError(ValueError):
@@ -13,3 +23,35 @@ class ComicSeqArgumentError(ComicSeqError):
 
 class ComicSeqDataError(ComicSeqError):
     """A file, a store, a data set or a checkpoint is not what it should be, or does not fit another."""
+
+
+def did_you_mean(name: str, known: set[str]) -> str:
+    """The words ": did you mean `…`" where one of the `known` names is close to `name`, else nothing."""
+    matches = get_close_matches(str(name), sorted(known), n=1)
+    return f": did you mean `{matches[0]}`" if matches else ""
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Raises a `ComicSeqArgumentError` if `value` is below `least`."""
+    if value < least:
+        raise ComicSeqArgumentError(f"`{name}` is {value} but must be at least {least}.")
+
+
+def parse_into(parser: HfArgumentParser, argv: Sequence[str] | None = None) -> Any:
+    """Parses into the parser's one dataclass.
+
+    Raises:
+        ComicSeqArgumentError: An argument does not exist, or its value is refused.
+    """
+    try:
+        *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    except ComicSeqError:
+        raise
+    except ValueError as error:
+        raise ComicSeqArgumentError(" ".join(str(error).split())) from None
+    if unknown:
+        known = {option for action in parser._actions for option in action.option_strings}
+        raise ComicSeqArgumentError(
+            f"There is no argument {unknown[0]}{did_you_mean(unknown[0], known)}. --help lists them."
+        )
+    return parsed[0]

@@ -16,9 +16,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from modeling_comicseq.checks import check_at_least
 from modeling_comicseq.encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
-from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqError, check_at_least
 from modeling_comicseq.files import write_json
 
 from .cloze import ClozeTraining

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..files import written_file
 from ..model.configuration_comicseq import ComicSeqConfig
+from .opening import read_config
+from .provenance import read_training_provenance
+
+BEGIN, END = "<!-- results: run_eval.py writes between these lines -->", "<!-- end of results -->"
 
 
 def write_card(
@@ -36,13 +41,40 @@ def write_card(
     results = "\n".join(
         ["Validation accuracy in training (pairwise for reading_order), %:", "", "| task | % |", "|---|---|", *rows]
     )
-    save_card(fill_card(template, repo, config, training_data, results if rows else None), folder)
+    _save(_fill(template, repo, config, training_data, results if rows else None), folder)
 
 
-def fill_card(
-    template: Path, repo: str, config: ComicSeqConfig, training_data: str | None = None, results: str | None = None
+def put_results(folder: Path, template: Path, table: str, eval_results: Sequence[EvalResult]) -> None:
+    """Writes results onto the card in a checkpoint's folder, made from the template where there is none.
+
+    Only the results and the metadata about them change; what else was written on the card stays.
+
+    Args:
+        folder: The checkpoint.
+        template: As in `write_card`.
+        table: The results, in Markdown.
+        eval_results: The results as metadata that the Hub reads; their `dataset_type` is "comicseq".
+    """
+    if (folder / "README.md").is_file():
+        card = ModelCard.load(folder / "README.md")
+    else:
+        counts = read_training_provenance(str(folder)).get("counts", {}).get("train")
+        data = f"{counts['pages']:,} pages of {counts['books']:,} books." if counts else None
+        card = _fill(template, str(folder), read_config(str(folder)), data, None)
+    before, begin, rest = card.text.partition(BEGIN)
+    if begin and END in rest:
+        card.text = f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
+    else:
+        card.text = f"{card.text.rstrip()}\n\n## Results\n\n{BEGIN}\n{table}\n{END}\n"
+    kept = [result for result in card.data.eval_results or [] if result.dataset_type != "comicseq"]
+    card.data.model_name = folder.resolve().name
+    card.data.eval_results = [*kept, *eval_results]
+    _save(card, folder)
+
+
+def _fill(
+    template: Path, repo: str, config: ComicSeqConfig, training_data: str | None, results: str | None
 ) -> ModelCard:
-    """The card's template with what is known filled in; arguments as in `write_card`, `results` in Markdown."""
     known = {"training_data": training_data, "results": results}
     return ModelCard.from_template(
         ModelCardData(
@@ -60,11 +92,6 @@ def fill_card(
     )
 
 
-def save_card(card: ModelCard, folder: str | Path) -> None:
-    """Writes a card as `folder`/README.md, beside its target first and then in its place."""
-    beside = Path(folder) / f".README.{os.getpid()}.partial"
-    try:
+def _save(card: ModelCard, folder: str | Path) -> None:
+    with written_file(Path(folder) / "README.md") as beside:
         card.save(beside)
-        os.replace(beside, Path(folder) / "README.md")
-    finally:
-        beside.unlink(missing_ok=True)

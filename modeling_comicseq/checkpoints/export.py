@@ -12,7 +12,8 @@ from ..errors import ComicSeqDataError
 from ..files import written_folder
 from ..model import modeling_comicseq
 from ..model.modeling_comicseq import TASK_CLASSES, ComicSeqForPreTraining, ComicSeqModel, ComicSeqPreTrainedModel
-from .opening import TRAINING_PROVENANCE, load_checkpoint, read_config
+from .opening import load_checkpoint, read_config
+from .provenance import TRAINING_PROVENANCE
 
 CLASSES: dict[str, type[ComicSeqPreTrainedModel]] = {
     "encoder": ComicSeqModel,

@@ -2,36 +2,90 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
-from transformers.utils import CONFIG_NAME
-from transformers.utils.hub import cached_file
+from transformers.utils import CONFIG_NAME, logging
 
-from ..checks import did_you_mean
-from ..data.panels import PanelTable
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError, did_you_mean
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
-from ..stores.provenance import compare_origins, read_provenance
+from ..model.tasks_comicseq import TEXT_CLOZE
+from .provenance import other_origin
+
+if TYPE_CHECKING:
+    from ..data.panels import PanelTable
+    from ..stores.stage3 import Stage3Store
 
 CONFIG_FIELDS = {field.name for field in fields(ComicSeqConfig)} | {"model_type"}
-TRAINING_PROVENANCE = "training_provenance.json"
 MODEL_FIELDS = tuple(ComicSeqConfig.__annotations__)  # those that are ComicSeq's own
+
+
+class Checkpoint(NamedTuple):
+    """A model that was opened.
+
+    Attributes:
+        name: Its folder, or its name on the Hub.
+        model: The model, with all heads.
+        untrained: Tasks whose head the checkpoint lacks.
+        other_origin: A warning where the model was trained on vectors of another origin than those it is to read.
+    """
+
+    name: str
+    model: ComicSeqForPreTraining
+    untrained: set[str]
+    other_origin: str | None
+
+
+def open_checkpoint(
+    name: str,
+    table: PanelTable | Stage3Store | None = None,
+    dataset: str = "",
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    may_be_new: bool = False,
+) -> Checkpoint:
+    """Opens a checkpoint of any ComicSeq class and checks that it is whole and fits the data it is to read.
+
+    Args:
+        name: Checkpoint folder or model on the Hub.
+        table: The vectors that the model is to read.
+        dataset: What to call them in messages.
+        provenance: Where they come from: its `origin` is compared with that of the model's training.
+        overrides: Fields of the configuration to change, given as `config_overrides`.
+        may_be_new: Whether `name` may be a configuration file (JSON) instead, whose model gets new weights and is as
+            wide as the vectors of `table`.
+
+    Raises:
+        ComicSeqDataError: There is no such checkpoint, its weights are not complete, or it does not fit the data.
+        ComicSeqArgumentError: An override is not possible.
+    """
+    config = read_config(name)
+    is_new = may_be_new and name.endswith(".json")
+    changed = dict(overrides or {})
+    if is_new and table is not None:
+        changed = {_width_field(column): width for column, width in table.widths.items()} | changed
+    if changed:
+        config = override_config(config, changed, "`config_overrides`")
+    if table is not None:
+        check_fits(config, name, table, dataset)
+    model, untrained = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(name, config)
+    warning = None if is_new or provenance is None else other_origin(name, provenance, dataset)
+    return Checkpoint(name, model, untrained, warning)
 
 
 def read_config(name: str) -> ComicSeqConfig:
     """The configuration in a JSON file, in a checkpoint folder or of a model on the Hub.
 
     Raises:
-        ComicSeqDataError: If there is none, or it is not ComicSeq's or not valid.
+        ComicSeqDataError: If there is none, or it is not ComicSeq's.
+        ComicSeqArgumentError: If a field does not exist or its value is not allowed.
     """
     if Path(name).is_dir() and not (Path(name) / CONFIG_NAME).is_file():  # would be read as one that says nothing
         raise _no_checkpoint(name, FileNotFoundError(f"it holds no {CONFIG_NAME}"))
@@ -66,21 +120,28 @@ def override_config(config: ComicSeqConfig, values: Mapping[str, Any], source: s
 
     Args:
         config: The configuration to start from.
-        values: The changed fields.
+        values: The changed fields; `task_weights` may name some of the tasks only.
         source: Where they were given, for the message.
 
     Raises:
-        ComicSeqDataError: If a field does not exist or its value is not allowed.
+        ComicSeqArgumentError: If a field does not exist or its value is not allowed.
     """
     _check_names(values, source)
+    changed = dict(values)
+    if "task_weights" in changed:
+        if not isinstance(changed["task_weights"], dict):
+            raise ComicSeqArgumentError(
+                f"`task_weights` in {source} is {changed['task_weights']!r} but must be like {{{TEXT_CLOZE}: 0}}."
+            )
+        changed["task_weights"] = (config.task_weights or {}) | changed["task_weights"]
     # Built anew, so that the configuration is checked as a whole.
-    return _build(config.to_dict() | dict(values), source)
+    return _build(config.to_dict() | changed, source)
 
 
 def _check_names(values: Mapping[str, Any], source: str) -> None:
     for field in values:
         if field not in CONFIG_FIELDS:
-            raise ComicSeqDataError(
+            raise ComicSeqArgumentError(
                 f"{source} names `{field}`, which is no field of the model configuration{did_you_mean(field, CONFIG_FIELDS)}."
             )
 
@@ -89,7 +150,7 @@ def _build(values: Mapping[str, Any], source: str) -> ComicSeqConfig:
     try:
         return ComicSeqConfig.from_dict(dict(values))
     except StrictDataclassError as error:
-        raise ComicSeqDataError(f"{source}: {' '.join(str(error.__cause__ or error).split())}") from None
+        raise ComicSeqArgumentError(f"{source}: {' '.join(str(error.__cause__ or error).split())}") from None
 
 
 def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTraining, set[str]]:
@@ -100,12 +161,17 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
     """
     if Path(name).is_file():
         raise ComicSeqDataError(f"{name} is a file: name a checkpoint folder or a model on the Hub.")
+    shows_progress = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # loading takes a second; a bar would stand above that of the work
     try:
         loaded: Any = ComicSeqForPreTraining.from_pretrained(
             name, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     except (OSError, SafetensorError) as error:
         raise _no_checkpoint(name, error) from None
+    finally:
+        if shows_progress:
+            logging.enable_progress_bar()
     model, info = loaded
     if info["mismatched_keys"]:
         key, saved, wanted = sorted(info["mismatched_keys"])[0]
@@ -122,16 +188,19 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
     return model, {key.split("_head.")[0] for key in info["missing_keys"] if "_head." in key}
 
 
-def check_fits(config: ComicSeqConfig, name: str, table: PanelTable, dataset: str) -> None:
-    """Raises a `ComicSeqDataError` if the model `name` cannot read the vectors or the pages of `dataset`."""
+def check_fits(config: ComicSeqConfig, name: str, table: PanelTable | Stage3Store, dataset: str) -> None:
+    """Raises a `ComicSeqDataError` if the model `name` cannot read the vectors or the pages of `dataset`.
+
+    Pages of a Stage 3 store may have any length: who reads one cuts them into windows.
+    """
     for column, width in table.widths.items():
-        field = column.removesuffix("_embeddings") + "_embedding_dim"
+        field = _width_field(column)
         if getattr(config, field) != width:
             raise ComicSeqDataError(
                 f"`{column}` of {dataset} is {width} wide but `{field}` of {name} is {getattr(config, field)}: use the"
                 " data that the model was made for, or a model of that width."
             )
-    longest = int(table.num_panels.max())
+    longest = int(table.num_panels.max()) if hasattr(table, "num_panels") else 0
     if longest > config.max_position_embeddings:
         raise ComicSeqDataError(
             f"{dataset} has pages of {longest} panels but `max_position_embeddings` of {name} is"
@@ -139,58 +208,8 @@ def check_fits(config: ComicSeqConfig, name: str, table: PanelTable, dataset: st
         )
 
 
-def save_training_provenance(folder: str | Path, table: PanelTable) -> None:
-    """Writes into a checkpoint's folder where the vectors came from that the model was trained on.
-
-    What is written is what tells vector spaces apart and what the model card says: no paths of the machine.
-
-    Args:
-        folder: The checkpoint.
-        table: The split that the model is trained on. Without a provenance, nothing is written.
-    """
-    provenance = read_provenance(table.dataset)
-    if not provenance:
-        return
-    content: dict[str, Any] = {
-        name: provenance[name] for name in ("origin", "widths", "dtype", "counts") if name in provenance
-    }
-    content["fingerprint"] = provenance.get("source", {}).get("fingerprint")
-    beside = Path(folder) / f".{TRAINING_PROVENANCE}.{os.getpid()}.partial"
-    try:
-        beside.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        os.replace(beside, Path(folder) / TRAINING_PROVENANCE)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def read_training_provenance(name: str) -> dict[str, Any]:
-    """What `save_training_provenance` wrote into the checkpoint `name`, a folder or a model on the Hub; empty without."""
-    path = cached_file(
-        name,
-        TRAINING_PROVENANCE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if path is None:
-        return {}
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise ComicSeqDataError(f"{path} cannot be read as JSON: restore it from the training run, or remove it.")
-    return content
-
-
-def other_origin(name: str, provenance: Mapping[str, Any], dataset: str) -> str | None:
-    """A warning if the vectors of `dataset` are of another origin than those that the model `name` was trained on."""
-    difference = compare_origins(read_training_provenance(name), provenance)
-    if difference is None:
-        return None
-    return (
-        f"{name} was trained on vectors of another origin than those of {dataset} ({difference}): equal width is not"
-        " equal meaning, and scores on them say little."
-    )
+def _width_field(column: str) -> str:
+    return column.removesuffix("_embeddings") + "_embedding_dim"
 
 
 def first_line(error: Exception) -> str:

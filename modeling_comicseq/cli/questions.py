@@ -44,7 +44,7 @@ def questions(
     `comicseq evaluate --model outputs/model --dataset data/arrow --questions data/questions`
     """
 
-    from ..checks import check_protocols
+    from ..data.distractors import check_protocols
     from ..data.opening import open_split
     from ..evaluation.question_sets import freeze
     from ..evaluation.results import LEAKY

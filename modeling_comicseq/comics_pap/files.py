@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from ..checkpoints.opening import first_line
-from ..checks import did_you_mean
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqDataError, did_you_mean
 from ..model import tasks_comicseq as tasks
 
 HUB_NAME = "VLR-CVC/ComicsPAP"

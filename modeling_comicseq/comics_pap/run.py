@@ -9,11 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from ..checkpoints.opening import load_checkpoint, other_origin, read_config
+from ..checkpoints.opening import open_checkpoint
 from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
 from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..errors import ComicSeqDataError
-from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
 from .answers import answer_skill, read_modalities, untrained_heads
 from .files import SKILLS, Question, SkillFiles, by_skill, find_skills
@@ -67,7 +66,11 @@ def run_comics_pap(
         raise ComicSeqDataError(
             f"{model} is a model without weights: name a checkpoint, or tune it on a training split."
         )
-    config = read_config(model)
+    origin = {"image_encoder": image_encoder, "text_encoder": text_encoder}
+    checkpoint = open_checkpoint(
+        model, dataset=data, provenance={"origin": origin}, may_be_new=train_split is not None
+    )
+    network, config = checkpoint.model, checkpoint.model.config
     found = find_skills(data, split, skills)
     without_captions = [files for files in found if SKILLS[files.skill] is not CAPTION_RELEVANCE]
     if skills is None and text_encoder is None and 0 < len(without_captions) < len(found):
@@ -80,8 +83,6 @@ def run_comics_pap(
         raise ComicSeqDataError(f"{data} hides the solutions of the split {train_split!r}: tune on another split.")
     pictures = SeenPictures(load_image_encoder(image_encoder))
     texts = None if text_encoder is None else load_text_encoder(text_encoder)
-    is_new = model.endswith(".json")
-    network, missing = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(model, config)
     network.to(pictures.encoder.device).eval()  # type: ignore[arg-type]
     modalities = MODALITIES if train_split else read_modalities(network)
     inputs = SkillInputs(config, pictures.encoder.dim, None if texts is None else texts.dim, modalities)
@@ -96,13 +97,12 @@ def run_comics_pap(
         "data": data,
         "split": split,
         "skills": names,
-        "image_encoder": image_encoder,
-        "text_encoder": text_encoder,
+        **origin,
         "projection": f"Gaussian, seeded with the width {config.panel_embedding_dim}",
         "modalities": list(modalities),
     }
-    name = Path(model).stem if is_new else Path(model).name
-    questions, warnings = embed(found), []
+    name = Path(model).stem if model.endswith(".json") else Path(model).name
+    questions = embed(found)
     if train_split:
         training = embed(training_files)
         _check_apart(training, questions, data, f"{train_split} and {split}")
@@ -112,12 +112,11 @@ def run_comics_pap(
         counts = Counter(question.skill for question in training)
         settings |= {"train_split": train_split, **tuning, "training_questions": counts, "losses": losses}
         name += ", tuned"
-    else:
-        origin = {key: settings[key] for key in ("image_encoder", "text_encoder", "projection")}
-        warnings = [warning for warning in [other_origin(model, {"origin": origin}, data)] if warning]
     answers = [answer_skill(network, name, part, inputs) for part in by_skill(questions).values()]
-    untrained = set() if train_split else untrained_heads(network, missing)
-    lines = [*notes(answers, image_encoder, text_encoder, untrained), *warnings]
+    untrained = set() if train_split else untrained_heads(network, checkpoint.untrained)
+    lines = notes(answers, image_encoder, text_encoder, untrained)
+    if checkpoint.other_origin and not train_split:
+        lines.append(checkpoint.other_origin)
     results = write_report(output, answers, name, settings, lines)
     print_report(results, lines, console)
     console.print(f"Written to {output}", highlight=False)

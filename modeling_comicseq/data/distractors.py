@@ -9,11 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import ComicSeqArgumentError
 from .draws import Draws
 from .panels import PanelPool, PanelSubset, PanelTable
 
 PROTOCOLS = ("same_book", "cross_book", "in_page", "later_panels")
 REACH = 32  # pages before and after in which `same_book_without_characters` looks
+
+
+def check_protocols(protocols: Sequence[str]) -> None:
+    """Raises a `ComicSeqArgumentError` if one of `protocols` does not exist."""
+    for protocol in protocols:
+        if protocol not in PROTOCOLS:
+            raise ComicSeqArgumentError(f"`protocol` is {protocol!r} but must be one of {', '.join(PROTOCOLS)}.")
 
 
 def draw_distractors(

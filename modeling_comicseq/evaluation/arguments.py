@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from ..checks import check_at_least, check_protocols, parse_into
-from ..errors import ComicSeqArgumentError
+from ..data.distractors import check_protocols
+from ..errors import ComicSeqArgumentError, check_at_least, parse_into
 from ..model.tasks_comicseq import TASKS
 
 FROZEN = {

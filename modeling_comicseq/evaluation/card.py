@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub import EvalResult
 
-from ..checkpoints.card import fill_card, save_card
-from ..checkpoints.opening import read_config, read_training_provenance
+from ..checkpoints.card import put_results
 from .report import best_cosine, by_set
 from .results import LEAKY, RETRIEVAL, Result, heading, interval
 
-BEGIN, END = "<!-- results: run_eval.py writes between these lines -->", "<!-- end of results -->"
 METRIC_TYPES = {
     "top-1 accuracy": "accuracy",
     "mean reciprocal rank": "mrr",
@@ -35,27 +33,7 @@ def put_on_card(folder: Path, template: Path, results: Sequence[Result], model: 
         model: The model's name in them.
         about: `dataset`, `split`, `data_fingerprint` and `questions_fingerprint`.
     """
-    path = folder / "README.md"
-    if path.is_file():
-        card = ModelCard.load(path)
-    else:
-        card = fill_card(template, str(folder), read_config(str(folder)), _training_data(folder))
-    table = "\n".join(_summary(results, model, about))
-    before, begin, rest = card.text.partition(BEGIN)
-    if begin and END in rest:
-        card.text = f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
-    else:
-        card.text = f"{card.text.rstrip()}\n\n## Results\n\n{BEGIN}\n{table}\n{END}\n"
-    kept = [result for result in card.data.eval_results or [] if result.dataset_type != "comicseq"]
-    card.data.model_name = folder.resolve().name
-    card.data.eval_results = kept + _model_index(results, model, about)
-    save_card(card, folder)
-
-
-def _training_data(folder: Path) -> str | None:
-    """One sentence about the training split, as the checkpoint tells."""
-    counts = read_training_provenance(str(folder)).get("counts", {}).get("train")
-    return f"{counts['pages']:,} pages of {counts['books']:,} books." if counts else None
+    put_results(folder, template, "\n".join(_summary(results, model, about)), _model_index(results, model, about))
 
 
 def _summary(results: Sequence[Result], model: str, about: dict) -> list[str]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import track
 
-from ..checkpoints.opening import check_fits, load_checkpoint, other_origin, read_config
+from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..data.distractors import PROTOCOLS
 from ..data.opening import open_split
 from ..data.panels import PanelTable
 from ..data.task import Task
-from ..errors import ComicSeqDataError
-from ..model.configuration_comicseq import ComicSeqConfig
-from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld
 from .arguments import FROZEN, EvaluationArguments
@@ -31,31 +29,6 @@ from .strips import retrieve
 
 CARD_TEMPLATE = Path(__file__).parents[2] / "model_card.md"
 Note = Callable[[str], None]
-
-
-@dataclass
-class EvaluatedModel:
-    """A model that is evaluated.
-
-    Attributes:
-        path: Its folder, or its name on the Hub.
-        config: Its configuration.
-        model: The model.
-        untrained: Tasks whose head the checkpoint lacks.
-    """
-
-    path: str
-    config: ComicSeqConfig
-    model: ComicSeqForPreTraining
-    untrained: set[str]
-
-    def cannot_answer(self, task: str) -> str | None:
-        """Why the model should not be asked `task`, or None."""
-        if task in self.untrained:
-            return f"{self.path} has no head for {task}"
-        if not (self.config.task_weights or {}).get(task, 0):
-            return f"{self.path} was not trained on {task}"
-        return None
 
 
 def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
@@ -83,7 +56,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
             notes.append(sentence)
             console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
-    check_origins(arguments, table, note)
+    check_origins(arguments, models, note)
     frozen = (
         None if arguments.questions is None else load_questions(arguments.questions, table, arguments.dataset, tasks)
     )
@@ -97,39 +70,47 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     write_everything(arguments, models, table, questions, results, differences, notes, console)
 
 
-def load_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, EvaluatedModel]:
+def load_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, Checkpoint]:
     """The models by name: the last part of their path where that tells them apart."""
     names = [Path(path).resolve().name if Path(path).exists() else path for path in arguments.model]
     if len(set(names)) < len(names):
         names = arguments.model
     if len(set(names)) < len(names):
-        raise ComicSeqDataError(f"`model` names {next(n for n in names if names.count(n) > 1)} twice: name each once.")
-    models = {}
+        raise ComicSeqArgumentError(
+            f"`model` names {next(n for n in names if names.count(n) > 1)} twice: name each once."
+        )
+    provenance, models = read_provenance(table.dataset), {}
     for name, path in zip(names, arguments.model, strict=True):
-        config = read_config(path)
-        check_fits(config, path, table, arguments.dataset)
-        model, untrained = load_checkpoint(path, config)
+        models[name] = open_checkpoint(path, table, arguments.dataset, provenance=provenance)
         if torch.cuda.is_available():
-            model.cuda()  # type: ignore[call-arg]
-        models[name] = EvaluatedModel(path, config, model, untrained)
+            models[name].model.cuda()  # type: ignore[call-arg]
     return models
 
 
-def check_origins(arguments: EvaluationArguments, table: PanelTable, note: Note) -> None:
+def check_origins(arguments: EvaluationArguments, models: dict[str, Checkpoint], note: Note) -> None:
     """Refuses vectors of other encoders than a model was trained on, unless they are meant; then they are noted."""
-    provenance = read_provenance(table.dataset)
-    for path in arguments.model:
-        if difference := other_origin(path, provenance, arguments.dataset):
-            if not arguments.other_origin:
-                raise ComicSeqDataError(
-                    f"{difference} Use the data that the model was made for, or give --other_origin to ask all the same."
-                )
-            note(f"Warning: {difference}")
+    for model in models.values():
+        if model.other_origin and not arguments.other_origin:
+            raise ComicSeqDataError(
+                f"{model.other_origin} Use the data that the model was made for, or give --other_origin to ask all the"
+                " same."
+            )
+        if model.other_origin:
+            note(f"Warning: {model.other_origin}")
+
+
+def cannot_answer(model: Checkpoint, task: str) -> str | None:
+    """Why the model should not be asked `task`, or None."""
+    if task in model.untrained:
+        return f"{model.name} has no head for {task}"
+    if not (model.model.config.task_weights or {}).get(task, 0):
+        return f"{model.name} was not trained on {task}"
+    return None
 
 
 def models_by_task(
     arguments: EvaluationArguments,
-    models: dict[str, EvaluatedModel],
+    models: dict[str, Checkpoint],
     frozen: Questions | None,
     names: list[str],
     note: Note,
@@ -141,7 +122,7 @@ def models_by_task(
     asked: dict[str, list[str]] = {}
     for task in dict.fromkeys(tasks):
         for name, model in models.items():
-            reason = model.cannot_answer(task)
+            reason = cannot_answer(model, task)
             if "all" in arguments.tasks and reason:
                 note(f"Left out {task}: {reason}.")
             elif task in model.untrained:
@@ -179,7 +160,7 @@ def choose(frozen: Questions, arguments: EvaluationArguments, tasks: list[str]) 
 
 def ask_all(
     arguments: EvaluationArguments,
-    models: dict[str, EvaluatedModel],
+    models: dict[str, Checkpoint],
     asked: dict[str, list[str]],
     table: PanelTable,
     questions: Questions,
@@ -211,7 +192,7 @@ def synthetic_world(dataset: str) -> SyntheticWorld | None:
 
 def write_everything(
     arguments: EvaluationArguments,
-    models: dict[str, EvaluatedModel],
+    models: dict[str, Checkpoint],
     table: PanelTable,
     questions: Questions,
     results: list[Result],
@@ -240,6 +221,6 @@ def write_everything(
     )
     if arguments.output_dir is None:
         for name, model in models.items():
-            if Path(model.path).is_dir():
-                put_on_card(Path(model.path), CARD_TEMPLATE, results, name, on_card)
-                console.print(f"Model card: {Path(model.path) / 'README.md'}", soft_wrap=True)
+            if Path(model.name).is_dir():
+                put_on_card(Path(model.name), CARD_TEMPLATE, results, name, on_card)
+                console.print(f"Model card: {Path(model.name) / 'README.md'}", soft_wrap=True)

@@ -19,9 +19,8 @@ from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..checkpoints.opening import other_origin
+from ..checkpoints.opening import open_checkpoint
 from ..errors import ComicSeqDataError
-from ..model.modeling_comicseq import ComicSeqModel
 from ..stores.output import Output, read_attributes
 from ..stores.page_list import PageList
 from ..stores.stage3 import Stage3Store
@@ -29,7 +28,7 @@ from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing
 from ..stores.vectors import metadata_version
 from ..stores.windows import check_window
 from ..stores.writing import PartWriter, not_finite_fault
-from .encoder import PageEncoder, load_encoder, model_fingerprint
+from .encoder import PageEncoder, encoder_of, model_fingerprint
 from .reading import PageBatch, PageReader, read_ahead
 
 __all__ = ["encode_store"]
@@ -95,8 +94,8 @@ def encode_store(
     console = Console(stderr=True, quiet=not (progress and state.is_main_process), soft_wrap=True)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
-    encoder = load_encoder(model)
-    _check_width(model, encoder, store)
+    checkpoint = open_checkpoint(model, store, store.url, provenance={"origin": store.attributes})
+    encoder = encoder_of(checkpoint.model)
     weights = model_fingerprint(encoder)
     window, stride = check_window(encoder.config.max_position_embeddings, None)
     made_of = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]
@@ -111,10 +110,8 @@ def encode_store(
                 place.remove_leftover()
         return read_attributes(place.target) or {}
 
-    if state.is_main_process:
-        warning = other_origin(model, {"origin": store.attributes}, store.url)
-        if warning:
-            logger.warning(warning)
+    if state.is_main_process and checkpoint.other_origin:
+        logger.warning(checkpoint.other_origin)
     with place.locked() if state.is_main_process else nullcontext():
         with console.status("Reading the metadata"):
             pages = PageList(metadata, store.pages, keep_entries=state.is_main_process)
@@ -183,15 +180,6 @@ def _check_options(dtype: str, zarr_format: int, batch_size: int | None, metadat
     if os.path.abspath(metadata_beside(target)) == os.path.abspath(metadata):
         raise ComicSeqDataError(
             f"output {target} would have the metadata {metadata}, which is the input; name it else"
-        )
-
-
-def _check_width(model: str, encoder: ComicSeqModel, store: Stage3Store) -> None:
-    width, expected = store.widths["panel_embeddings"], encoder.config.panel_embedding_dim
-    if width != expected:
-        raise ComicSeqDataError(
-            f"panel_embeddings of {store.url} is {width} wide but `panel_embedding_dim` of {model} is {expected}; use the"
-            " store that the model was made for, or a model of that width"
         )
 
 

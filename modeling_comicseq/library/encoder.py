@@ -7,34 +7,18 @@ import json
 import numpy as np
 import torch
 import xxhash
-from transformers.utils import logging
 
-from ..checkpoints.opening import load_checkpoint, read_config
-from ..model.modeling_comicseq import ComicSeqModel
+from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
 from .packing import PackedPages
 
-__all__ = ["PageEncoder", "load_encoder", "model_fingerprint"]
+__all__ = ["PageEncoder", "encoder_of", "model_fingerprint"]
 
 # What changes the outputs of the encoder beside its weights.
 _FIELDS = ("hidden_act", "input_scale", "layer_norm_eps", "max_position_embeddings", "num_attention_heads")
 
 
-def load_encoder(name: str) -> ComicSeqModel:
-    """The encoder of any ComicSeq checkpoint in float32, ready to encode.
-
-    Args:
-        name: Checkpoint folder or model on the Hub.
-
-    Raises:
-        ComicSeqDataError: There is none, or it does not hold the whole encoder.
-    """
-    shows_progress = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # it would stand above that of the encoding
-    try:
-        model, _ = load_checkpoint(name, read_config(name))
-    finally:
-        if shows_progress:
-            logging.enable_progress_bar()
+def encoder_of(model: ComicSeqForPreTraining) -> ComicSeqModel:
+    """The encoder of a model in float32, ready to encode."""
     encoder = model.comicseq.float().eval()
     encoder.set_attn_implementation("sdpa")  # which takes the mask of packed rows as it is
     return encoder
@@ -53,7 +37,7 @@ class PageEncoder:
     """Encodes packed pages.
 
     Args:
-        model: The encoder, from `load_encoder`.
+        model: The encoder, from `encoder_of`.
         device: Where to compute.
         dtype: Precision of what is returned; the computation is float32.
     """

@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..checkpoints.opening import load_checkpoint, other_origin, read_config
+from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..errors import ComicSeqDataError
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
@@ -70,18 +70,13 @@ class OrderSummary(NamedTuple):
     least_sure: list[tuple[float, str]]
 
 
-def load_order_model(name: str) -> ComicSeqForPreTraining:
-    """A checkpoint with a trained reading-order head, on the GPU where there is one.
-
-    Raises:
-        ComicSeqDataError: There is no such checkpoint, or its reading-order head was never trained.
-    """
-    model, untrained = load_checkpoint(name, read_config(name))
-    if "reading_order" in untrained:
+def _ready(checkpoint: Checkpoint) -> ComicSeqForPreTraining:
+    """The model in evaluation mode on the GPU where there is one; its reading-order head must have been trained."""
+    if READING_ORDER.name in checkpoint.untrained:
         raise ComicSeqDataError(
-            f"{name} has no head for reading order: name a pretrained checkpoint or a ComicSeqForReadingOrder."
+            f"{checkpoint.name} has no head for reading order: name a pretrained checkpoint or a ComicSeqForReadingOrder."
         )
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    return checkpoint.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
 
 
 @torch.inference_mode()
@@ -140,17 +135,13 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
     Raises:
         ComicSeqDataError: The model cannot order, the store or its metadata has a fault, or they do not fit.
     """
-    model = load_order_model(model_name)
     store = Stage3Store.open(embeddings)
-    width = store.widths["panel_embeddings"]
-    if width != model.config.panel_embedding_dim:
-        raise ComicSeqDataError(
-            f"`panel_embeddings` of {embeddings} is {width} wide but `panel_embedding_dim` of {model_name} is"
-            f" {model.config.panel_embedding_dim}: use the store that the model was made for."
-        )
-    if warning := other_origin(model_name, {"origin": store.attributes}, embeddings):
-        Console(stderr=True).print(f"Warning: {warning}", style="yellow", soft_wrap=True)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
+    width = store.widths["panel_embeddings"]
+    checkpoint = open_checkpoint(model_name, store, embeddings, provenance={"origin": store.attributes})
+    model = _ready(checkpoint)
+    if checkpoint.other_origin:
+        Console(stderr=True).print(f"Warning: {checkpoint.other_origin}", style="yellow", soft_wrap=True)
     pages = PageList(metadata, store.pages, keep_entries=False)
     reader = PageReader(store, metadata, pages, store.slots, store.slots)
     # A few bytes a page: the entries themselves are read again when the orders are written.
@@ -200,7 +191,7 @@ def order_json(model_name: str, pages: Path, output: Path, progress: bool = True
     Raises:
         ComicSeqDataError: The model cannot order, or the file is not such a list.
     """
-    model = load_order_model(model_name)
+    model = _ready(open_checkpoint(model_name))
     width = model.config.panel_embedding_dim
 
     def read() -> Iterator[tuple[dict[str, Any], torch.Tensor]]:

@@ -13,7 +13,7 @@ from .page_index import PageIndex
 from .splits import SPLITS
 from .stage3 import Stage3Store
 
-__all__ = ["PROVENANCE_FILE", "build_provenance", "compare_origins", "read_provenance"]
+__all__ = ["PROVENANCE_FILE", "build_provenance", "read_provenance"]
 
 PROVENANCE_FILE = "provenance.json"
 
@@ -103,21 +103,3 @@ def read_provenance(data: Any) -> dict[str, Any]:
     except ValueError:
         return {}
     return provenance if isinstance(provenance, dict) and "origin" in provenance else {}
-
-
-# Entries of an origin that say what the numbers mean; sizes, seeds and dates differ between parts of one space.
-_MEANING = ("encoder", "fusion", "normalis", "normaliz")
-
-
-def compare_origins(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
-    """Says how the origins of two provenances differ in what makes a vector space: encoders, fusion, normalisation.
-
-    Two synthetic corpora of one world are of the same origin whatever their seeds; their encoders name the world.
-
-    Returns:
-        A sentence such as "encoders is 'a' here and 'b' there", or None where nothing that both state differs.
-    """
-    mine, other = first.get("origin", {}), second.get("origin", {})
-    stated = [key for key in sorted(set(mine) & set(other)) if any(word in key.lower() for word in _MEANING)]
-    differing = [key for key in stated if mine[key] != other[key]]
-    return "; ".join(f"{key} is {mine[key]!r} here and {other[key]!r} there" for key in differing) or None

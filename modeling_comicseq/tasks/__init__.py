@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..checks import did_you_mean
 from ..data.task import Task
-from ..errors import ComicSeqArgumentError
+from ..errors import ComicSeqArgumentError, did_you_mean
 from ..model.modeling_comicseq import ComicSeqTaskModel
 from ..model.modeling_comicseq import register_task as register_model_class
 from .caption_relevance import CaptionRelevance

@@ -12,8 +12,8 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from ..checks import check_at_least, check_protocols, did_you_mean, parse_into
-from ..errors import ComicSeqDataError
+from ..data.distractors import check_protocols
+from ..errors import ComicSeqDataError, check_at_least, did_you_mean, parse_into
 
 STORE_FIELDS = ("train_embeddings", "train_metadata", "val_embeddings", "val_metadata")
 

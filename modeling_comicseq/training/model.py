@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..checkpoints.opening import check_fits, load_checkpoint, override_config, read_config
+from ..checkpoints.opening import open_checkpoint
 from ..data.panels import PanelTable
-from ..errors import ComicSeqDataError
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from .arguments import PretrainingArguments
 
@@ -13,26 +12,15 @@ def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqF
     """A new model as wide as the data set's vectors, or the checkpoint that `--model` names, with the overrides.
 
     Raises:
-        ComicSeqDataError: If the configuration, the checkpoint or an override is wrong or does not fit the data.
+        ComicSeqError: If the configuration, the checkpoint or an override is wrong or does not fit the data.
     """
-    config = read_config(arguments.model)
-    is_new = arguments.model.endswith(".json")
-    overrides = arguments.config_fields()
-    if "task_weights" in overrides:
-        if not isinstance(overrides["task_weights"], dict):
-            raise ComicSeqDataError(
-                f"`task_weights` in `config_overrides` is {overrides['task_weights']!r} but must be like"
-                " {text_cloze: 0}."
-            )
-        overrides["task_weights"] = (config.task_weights or {}) | overrides["task_weights"]
-    if is_new:
-        widths = {
-            column.removesuffix("_embeddings") + "_embedding_dim": width for column, width in table.widths.items()
-        }
-        overrides = widths | overrides
-    config = override_config(config, overrides, "`config_overrides`")
-    check_fits(config, arguments.model, table, str(arguments.dataset or arguments.train_embeddings))
-    return ComicSeqForPreTraining(config) if is_new else load_checkpoint(arguments.model, config)[0]
+    return open_checkpoint(
+        arguments.model,
+        table,
+        str(arguments.dataset or arguments.train_embeddings),
+        overrides=arguments.config_fields(),
+        may_be_new=True,
+    ).model
 
 
 def compile_layers(model: ComicSeqForPreTraining, backend: str | None, mode: str | None) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
+from ..checkpoints.provenance import compare_origins
 from ..data.conversion import convert_store
 from ..data.opening import open_split
 from ..data.panels import PanelTable
 from ..errors import ComicSeqDataError
-from ..stores.provenance import compare_origins, read_provenance
+from ..stores.provenance import read_provenance
 from .arguments import PretrainingArguments
 
 logger = logging.get_logger(__name__)

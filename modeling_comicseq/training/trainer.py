@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 from ..checkpoints.card import write_card
-from ..checkpoints.opening import save_training_provenance
+from ..checkpoints.provenance import save_training_provenance
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqDataError
 from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
+from ..stores.provenance import read_provenance
 from ..tasks import TASKS
 from .dataset import PretrainingDataset, first_item
 from .model import compile_layers
@@ -158,7 +159,7 @@ class ComicSeqTrainer(CheckpointingTrainer):
     def write_card(self, folder: Path) -> None:
         """Writes what the weights were trained on and, where a template was given, the card with their own validation."""
         if isinstance(self.train_dataset, PretrainingDataset):
-            save_training_provenance(folder, self.train_dataset.table)
+            save_training_provenance(folder, read_provenance(self.train_dataset.table.dataset))
         if self.card_template is None:
             return
         config = self.accelerator.unwrap_model(self.model).config

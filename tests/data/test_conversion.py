@@ -25,7 +25,7 @@ from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.unbuffered import UnbufferedFile
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.stores.page_index import natural_order
-from modeling_comicseq.stores.provenance import compare_origins, read_provenance
+from modeling_comicseq.stores.provenance import read_provenance
 from modeling_comicseq.stores.splits import SPLITS, split_of
 from modeling_comicseq.stores.stage3 import Stage3Store
 from modeling_comicseq.stores.windows import expand_windows, window_counts, window_starts
@@ -523,13 +523,6 @@ def test_fingerprint_is_of_the_vectors(source, tmp_path, monkeypatch):
     assert read_provenance(convert(copy, tmp_path / "2"))["source"]["fingerprint"] == first
     copy.array("text_embeddings")[9, 0, 0] = 0.125
     assert read_provenance(convert(copy, tmp_path / "3"))["source"]["fingerprint"] != first
-
-
-def test_compare_origins():
-    mine = {"origin": {"encoders": "a", "fusion": "sum", "books": 3}}
-    assert compare_origins(mine, mine) is None
-    assert compare_origins(mine, {"origin": {"fusion": "sum"}}) is None
-    assert compare_origins(mine, {"origin": {"encoders": "b"}}) == "encoders is 'a' here and 'b' there"
 
 
 def test_opens_with_load_dataset(source, tmp_path):

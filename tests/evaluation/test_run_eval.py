@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 import run_eval
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
-from modeling_comicseq.checkpoints.opening import read_training_provenance, save_training_provenance
+from modeling_comicseq.checkpoints.provenance import read_training_provenance, save_training_provenance
 from modeling_comicseq.cli import app
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.opening import open_split
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
+from modeling_comicseq.stores.provenance import read_provenance
 
 from ..stores.stage3_stores import WIDTHS, make_source
 from .conftest import make_corpus
@@ -29,7 +29,7 @@ def models(tmp_path_factory, small_corpus):
     for number, name in enumerate(("first", "second")):
         torch.manual_seed(number)
         ComicSeqForPreTraining(ComicSeqConfig(panel_embedding_dim=32, **sizes)).save_pretrained(folder / name)
-        save_training_provenance(folder / name, open_split(str(small_corpus), "train"))
+        save_training_provenance(folder / name, read_provenance(str(small_corpus)))
     return folder
 
 
@@ -152,7 +152,7 @@ def test_a_checkpoint_without_provenance_is_not_warned_about(models, tmp_path):
     ],
 )
 def test_one_clear_error(models, small_corpus, arguments, message):
-    with pytest.raises(ComicSeqDataError, match=message):
+    with pytest.raises(ComicSeqError, match=message):
         evaluate(models, small_corpus, *arguments)
 
 
@@ -185,7 +185,7 @@ def test_questions_that_do_not_fit(models, small_corpus, tmp_path):
         evaluate(models, small_corpus, *frozen, "--tasks", "text_cloze")
     with pytest.raises(ComicSeqDataError, match="asks about other data than the split 'train' of"):
         evaluate(models, make_corpus(tmp_path / "other", num_books=3, seed=1), *frozen)
-    with pytest.raises(ComicSeqDataError, match="`model` names .*first twice"):
+    with pytest.raises(ComicSeqArgumentError, match="`model` names .*first twice"):
         evaluate(models, small_corpus, *frozen, names=("first", "first"))
     done = questions(small_corpus, tmp_path / "set")
     assert done.exit_code == 1 and "exists: choose another --output" in done.output

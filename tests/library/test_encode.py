@@ -23,11 +23,12 @@ from accelerate import PartialState
 from typer.testing import CliRunner
 
 from modeling_comicseq import ComicSeqModel
+from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.library import encode, reading
 from modeling_comicseq.library.encode import encode_store
-from modeling_comicseq.library.encoder import load_encoder, model_fingerprint
+from modeling_comicseq.library.encoder import encoder_of, model_fingerprint
 from modeling_comicseq.stores import stage5 as store
 from modeling_comicseq.stores.output import Output
 from modeling_comicseq.stores.windows import window_starts
@@ -183,10 +184,10 @@ def test_any_checkpoint_will_do(source, tmp_path, name):
 
 
 def test_fingerprint_of_the_model_is_of_its_encoder(checkpoint, tmp_path):
-    whole = load_encoder(checkpoint)
+    whole = encoder_of(open_checkpoint(checkpoint).model)
     whole.save_pretrained(tmp_path / "encoder")
     first = model_fingerprint(whole)
-    assert model_fingerprint(load_encoder(str(tmp_path / "encoder"))) == first
+    assert model_fingerprint(encoder_of(open_checkpoint(str(tmp_path / "encoder")).model)) == first
     whole.pooler.strip_query.data[0, 0, 0] += 1e-3
     assert model_fingerprint(whole) != first
 
@@ -268,7 +269,7 @@ def test_wrong_options(checkpoint, source, tmp_path, options, message):
 
 def test_model_of_another_width(source, tmp_path):
     build("encoder").save_pretrained(tmp_path / "model")
-    with pytest.raises(ComicSeqDataError, match="is 8 wide but `panel_embedding_dim` of .* is 24; use"):
+    with pytest.raises(ComicSeqDataError, match="is 8 wide but `panel_embedding_dim` of .* is 24: use"):
         run(str(tmp_path / "model"), source, tmp_path / "out.zarr")
 
 
@@ -469,8 +470,8 @@ class Children:
 )
 def test_killed_anywhere(checkpoint, source, tmp_path, small_parts, monkeypatch, options, processes):
     """No output or the complete one, and the next run completes it with the same bytes."""
-    model = load_encoder(checkpoint)
-    monkeypatch.setattr(encode, "load_encoder", lambda name: model)  # once for all runs
+    opened = open_checkpoint(checkpoint)
+    monkeypatch.setattr(encode, "open_checkpoint", lambda *_, **__: opened)  # once for all runs
     output, expected = tmp_path / "out.zarr", tmp_path / "reference" / "out.zarr"
     assert Children(checkpoint, source, expected, options, processes).encode() == [0] * processes
     run(checkpoint, source, tmp_path / "reference" / "here.zarr", **options)
@@ -577,7 +578,7 @@ def test_two_processes_write_the_same(checkpoint, source, tmp_path, small_parts)
     script = tmp_path / "encode.py"
     script.write_text(
         "from modeling_comicseq.cli import app\n"
-        "from modeling_comicseq.stage5 import store\n"
+        "from modeling_comicseq.stores import stage5 as store\n"
         f"store._CHUNK_ROWS, store._PART_BYTES = {store._CHUNK_ROWS}, {store._PART_BYTES}\n"
         "app()\n"
     )
