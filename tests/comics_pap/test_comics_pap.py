@@ -35,6 +35,8 @@ from modeling_comicseq.encoders.image import ImageEncoder
 from modeling_comicseq.encoders.projection import PanelProjection
 from modeling_comicseq.errors import ComicSeqDataError
 
+from ..closeness import assert_close
+
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 HUB_SCHEMA = pa.schema([field for field in SCHEMA if field.name not in ("context_texts", "option_texts", "book_id")])
 
@@ -215,19 +217,19 @@ def test_batches_hold_what_the_head_may_see(tmp_path):
             }
             options = projection.pictures(pictures["options"])
             assert batch["candidate_mask"][i].sum() == len(options)
-            np.testing.assert_allclose(batch["candidate_embeddings"][i, : len(options)], options, atol=1e-5)
+            assert_close(batch["candidate_embeddings"][i, : len(options)], options)
             if skill == "caption_relevance":
                 caption = projection.texts(ColourNames().encode([row["previous_panel_caption"]]))[0]
-                np.testing.assert_allclose(batch["caption_embeddings"][i], caption, atol=1e-5)
+                assert_close(batch["caption_embeddings"][i], caption)
                 continue
             context, gap = projection.pictures(pictures["context"]), row["index"]
             shown = batch["attention_mask"][i].astype(bool)
             if "closure" in skill:
-                np.testing.assert_allclose(batch["panel_embeddings"][i][shown], context[:gap], atol=1e-5)
+                assert_close(batch["panel_embeddings"][i][shown], context[:gap])
                 continue
             shown[gap] = False  # in sequence filling the asked slot counts as a panel
             assert batch["attention_mask"][i, gap] == (skill == "sequence_filling")
-            np.testing.assert_allclose(batch["panel_embeddings"][i][shown], context, atol=1e-5)
+            assert_close(batch["panel_embeddings"][i][shown], context)
             assert not batch["panel_embeddings"][i, gap].any()
         solutions = [row["solution_index"] for row in rows]
         labels = batch["labels"] if batch["labels"].ndim == 1 else (batch["labels"] == 1).argmax(1)
@@ -239,15 +241,15 @@ def test_lettering_is_fused_in_where_the_file_has_it(tmp_path):
     row = made_row(0, "text_closure", options=3) | {"book_id": "book"}
     row["context_texts"], row["option_texts"] = ["9 9 9"] * len(row["context"]), ["1 2 3", "", "200 1 1"]
     (question,) = embedded(write(tmp_path / "val.parquet", [row], SCHEMA))
-    np.testing.assert_allclose(question.option_texts, ColourNames().encode(row["option_texts"]))
+    np.testing.assert_array_equal(question.option_texts, ColourNames().encode(row["option_texts"]))
     inputs, projection = SkillInputs(config(), 6, 6, ["text"]), PanelProjection(6, 6, 12)
     assert inputs.modality([question]) == "text"
     batch = inputs.batch([question], "text")
-    np.testing.assert_allclose(batch["candidate_embeddings"][0], projection.texts(question.option_texts), atol=1e-6)
+    assert_close(batch["candidate_embeddings"][0], projection.texts(question.option_texts))
     plain = SkillInputs(config(), 6, 6, [])  # a model that never read texts alone gets fused panels
     batch = plain.batch([question], plain.modality([question]))
     fused = projection.fuse(question.options, question.option_texts)
-    np.testing.assert_allclose(batch["candidate_embeddings"][0], fused, atol=1e-6)
+    assert_close(batch["candidate_embeddings"][0], fused)
 
 
 def test_a_long_context_is_cut_to_the_panels_nearest_to_the_gap(tmp_path):
@@ -256,7 +258,7 @@ def test_a_long_context_is_cut_to_the_panels_nearest_to_the_gap(tmp_path):
     for gap, expected in ((0, range(7)), (10, range(6, 13)), (20, range(13, 20))):
         row = made_row(0, "sequence_filling") | {"context": greys, "index": gap}
         (question,) = embedded(write(tmp_path / "val.parquet", [row]), most_context=7)
-        np.testing.assert_allclose(question.context, vectors[list(expected)], atol=1e-6)
+        assert_close(question.context, vectors[list(expected)])
         assert question.index == gap - expected[0]
 
 

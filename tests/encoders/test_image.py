@@ -18,6 +18,8 @@ from modeling_comicseq.encoders.image import ImageEncoder, load_image_encoder, p
 from modeling_comicseq.encoders.projection import PanelProjection
 from modeling_comicseq.errors import ComicSeqDataError
 
+from ..closeness import assert_close
+
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
@@ -53,7 +55,7 @@ def test_vectors_are_unit_and_in_order_and_a_stream_is_read_batch_by_batch():
     assert read == [4, 8, 10]  # no more was drawn than the batch that was read
     expected = np.stack([np.asarray(image)[:5, :5].mean((0, 1)) + 1 for image in images])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(vectors, expected, atol=1e-6)
+    assert_close(vectors, expected)
     assert vectors.dtype == np.float32 and vectors.shape == (10, encoder.dim)
 
 
@@ -81,7 +83,7 @@ def test_a_vision_model_of_transformers_gives_its_pooled_output(vision_folder):
     inputs = AutoImageProcessor.from_pretrained(vision_folder)(images=images, return_tensors="pt")
     with torch.no_grad():
         pooled = ViTModel.from_pretrained(vision_folder).eval()(**inputs).pooler_output
-    np.testing.assert_allclose(vectors, torch.nn.functional.normalize(pooled, dim=1), atol=1e-5)
+    assert_close(vectors, torch.nn.functional.normalize(pooled, dim=1))
 
 
 def test_what_vision_models_return_is_pooled_to_one_vector_an_image():
@@ -106,7 +108,7 @@ def test_of_a_picture_and_text_model_the_picture_half_is_taken(tmp_path):
     with torch.no_grad():
         states = model.vision_model(pixel_values=encoder.pixels([picture(1)])).pooler_output
         expected = torch.nn.functional.normalize(model.visual_projection(states), dim=1)
-    np.testing.assert_allclose(encoder.encode([picture(1)]), expected, atol=1e-5)
+    assert_close(encoder.encode([picture(1)]), expected)
 
 
 def test_wrong_encoders_are_refused_in_one_sentence(tmp_path, monkeypatch):
@@ -128,10 +130,10 @@ def test_the_projection_is_fixed_and_keeps_angles():
     projection = PanelProjection(1280, 384, width=512)
     drawn = np.random.default_rng(512)
     first, second = drawn.standard_normal((1280, 512)), drawn.standard_normal((384, 512))
-    np.testing.assert_allclose(projection.pictures(pictures), pictures @ first / 512**0.5, atol=1e-5)
-    np.testing.assert_allclose(projection.texts(texts), texts @ second / 512**0.5, atol=1e-5)
+    assert_close(projection.pictures(pictures), pictures @ first / 512**0.5)
+    assert_close(projection.texts(texts), texts @ second / 512**0.5)
     fused = projection.fuse(pictures, texts)
-    np.testing.assert_allclose(fused, projection.pictures(pictures) + projection.texts(texts), atol=1e-6)
+    assert_close(fused, projection.pictures(pictures) + projection.texts(texts))
     np.testing.assert_array_equal(projection.fuse(pictures, None), projection.pictures(pictures))
     assert not projection.texts(np.zeros((1, 384), np.float32)).any()
     # Johnson and Lindenstrauss: inner products change by about 1 / sqrt(width).
@@ -161,7 +163,7 @@ def test_the_offline_pair_makes_the_vectors_of_the_stage_3_store():
     image_encoder, text_encoder = load_image_encoder(), load_text_encoder()
     projection = PanelProjection(image_encoder.dim, text_encoder.dim, 512)
     made = projection.texts(text_encoder.encode(texts))
-    np.testing.assert_allclose(made, store["text_embeddings"][0, : len(texts)], atol=1e-5)
+    assert_close(made, store["text_embeddings"][0, : len(texts)])
     # The shared pages were compressed once more after their vectors had been made: nearly, not exactly the same.
     made, stored = projection.pictures(image_encoder.encode(pictures)), store["visual_embeddings"][0, : len(texts)]
     cosine = (made * stored).sum(1) / np.linalg.norm(made, axis=1) / np.linalg.norm(stored, axis=1)

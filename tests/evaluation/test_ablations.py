@@ -10,6 +10,7 @@ from modeling_comicseq.evaluation.ordering import pair_logits
 from modeling_comicseq.evaluation.scoring import model_logits
 from modeling_comicseq.tasks import TASKS
 
+from ..closeness import assert_close
 from ..data.made_dataset import identities, made_table
 from ..data.questions import draw_question_set
 from ..model_inputs import tiny_config
@@ -68,7 +69,7 @@ def test_candidates_only_neither_reads_position_nor_picture(model, task):
     if "mask_position" in other:  # another slot is asked for
         other["mask_position"] = (other["mask_position"] + 1) % batch["attention_mask"].sum(1)
     found = model_logits(model, task, candidates_only(other, numbers))
-    assert np.abs(found - expected).max() < 1e-5
+    assert_close(found, expected)
 
 
 @pytest.mark.parametrize("task", [task for task in ABLATIONS if task != "caption_relevance"])
@@ -111,6 +112,6 @@ def test_pairs_are_scored_as_pages_of_their_own(model):
         pair = {"panel_embeddings": batch["panel_embeddings"][page : page + 1, [i, j]]}
         pair["attention_mask"] = np.ones((1, 2), dtype=np.int64)
         expected = model_logits(model, "reading_order", pair)[0]
-        assert scores[page, i, j] == pytest.approx(expected[0, 1], rel=1e-4)
-        assert scores[page, j, i] == pytest.approx(expected[1, 0], rel=1e-4)
+        assert_close(scores[page, i, j], expected[0, 1])
+        assert_close(scores[page, j, i], expected[1, 0])
     assert not scores[batch["attention_mask"] == 0].any()

@@ -11,6 +11,7 @@ from modeling_comicseq.evaluation.baselines import (
 )
 from modeling_comicseq.tasks import TASKS
 
+from ..closeness import assert_close
 from ..data.made_dataset import made_table
 from ..data.questions import build_questions
 
@@ -35,8 +36,8 @@ def test_panel_picking_baselines_by_hand():
         neighbour = batch["panel_embeddings"][question, asked - 1 if asked else 1]
         for k, candidate in enumerate(batch["candidate_embeddings"][question]):
             if batch["candidate_mask"][question, k]:
-                assert np.isclose(mean_scores[question, k], cosine(mean, candidate), atol=1e-6)
-                assert np.isclose(last_scores[question, k], cosine(neighbour, candidate), atol=1e-6)
+                assert_close(mean_scores[question, k], cosine(mean, candidate))
+                assert_close(last_scores[question, k], cosine(neighbour, candidate))
             else:
                 assert mean_scores[question, k] == last_scores[question, k] == -np.inf
 
@@ -45,16 +46,16 @@ def test_baselines_of_the_other_tasks_compare_like_with_like():
     closure = batch_of("visual_closure")
     for question, count in enumerate(closure["attention_mask"].sum(1)):
         last = closure["panel_embeddings"][question, count - 1]
-        assert np.isclose(
+        assert_close(
             last_panel_cosine(closure)[question, 0], cosine(last, closure["candidate_embeddings"][question, 0])
         )
     cloze = batch_of("text_cloze")
     other_text = cloze["text_embeddings"][2, 1 - cloze["mask_position"][2]]
     expected = cosine(other_text, cloze["candidate_text_embeddings"][2, 0])
-    assert np.isclose(context_mean_cosine(cloze)[2, 0], expected)
+    assert_close(context_mean_cosine(cloze)[2, 0], expected)
     caption = batch_of("caption_relevance")
     expected = cosine(caption["caption_embeddings"][0], caption["candidate_embeddings"][0, 1])
-    assert np.isclose(context_mean_cosine(caption)[0, 1], expected)
+    assert_close(context_mean_cosine(caption)[0, 1], expected)
 
 
 def test_farthest_is_right_where_wrong_candidates_stand_in_the_context():

@@ -11,6 +11,7 @@ from modeling_comicseq.evaluation.strips import retrieve, strip_vectors
 from modeling_comicseq.library.encoder import PageEncoder
 from modeling_comicseq.library.packing import pack_pages
 
+from ..closeness import assert_close
 from ..data.made_dataset import made_table
 
 
@@ -41,4 +42,4 @@ def test_a_strip_longer_than_the_model_takes_is_that_of_stage_5(length):
     found = strip_vectors(model)({"panel_embeddings": panels, "attention_mask": mask})
     packed = pack_pages(panels[mask.astype(bool)], counts, 8, 4)
     expected = PageEncoder(model.comicseq.eval(), torch.device("cpu"))(packed)[1]
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+    assert_close(found, expected)

@@ -219,8 +219,8 @@ def test_order_equals_dense_algebra(tiny_books):
         for i, j in itertools.permutations(range(n), 2):
             before = sum(w for w, o in zip(weights, orders, strict=True) if o.index(i) < o.index(j))
             directly = sum(w for w, o in zip(weights, orders, strict=True) if o.index(i) + 1 == o.index(j))
-            assert posterior.precedence[row, i, j] == pytest.approx(before, abs=1e-9)
-            assert posterior.adjacency[row, i, j] == pytest.approx(directly, abs=1e-9)
+            assert posterior.precedence[row, i, j] == pytest.approx(before, abs=1e-7)
+            assert posterior.adjacency[row, i, j] == pytest.approx(directly, abs=1e-7)
         assert tuple(posterior.best_order[row, :n]) == orders[weights.argmax()]
         expected = [sum(posterior.precedence[row, a, b] for a, b in itertools.combinations(o, 2)) for o in orders]
         chosen = tuple(posterior.by_precedence[row, :n])

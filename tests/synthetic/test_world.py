@@ -15,6 +15,8 @@ from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.synthetic import world as synthetic
 from modeling_comicseq.synthetic.world import DEMO_WORLD, Shares, SyntheticCorpus, SyntheticWorld, synthesize
 
+from ..closeness import assert_close
+
 DEMO_FINGERPRINT = "9ef01f3e6b6e6ebdced2e7d1e71a973da7a92497258fe6830c5ac04bcbf32d61"
 FIRST_PAGES = [4, 3, 2, 7, 8, 6]
 FIRST_VALUES = {
@@ -138,8 +140,8 @@ def test_maps_are_orthonormal():
     size = np.eye(DEMO_WORLD.latent_dim)
     for channel in CHANNELS:
         gram = DEMO_WORLD.map_of(channel).T @ DEMO_WORLD.map_of(channel)
-        np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)
-    np.testing.assert_allclose(visual.T @ text, 0 * size, atol=1e-12)
+        assert_close(gram, np.eye(len(gram)))
+    assert_close(visual.T @ text, 0 * size)
 
 
 def test_moments_are_those_of_the_formulas():
@@ -158,7 +160,7 @@ def test_moments_are_those_of_the_formulas():
         pages = np.stack([page for book in books for page in book[channel]])
         assert np.mean(pages**2) * 24 == pytest.approx(1, abs=0.02)  # norm 1 on average
         seen = world.observe(pages, channel)
-        np.testing.assert_allclose(seen @ world.map_of(channel).T, pages, atol=1e-6)  # nothing outside the map
+        assert_close(seen @ world.map_of(channel).T, pages)  # nothing outside the map
         loading = world.loading(channel)
         for lag in (0, 1, 2):
             latent = np.eye(6)

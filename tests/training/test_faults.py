@@ -297,7 +297,7 @@ def test_settings_that_save_memory_train_the_same_model(tmp_path, fields):
     ordinary, saving_memory = make_trainer(tmp_path, max_steps=2), make_trainer(tmp_path, max_steps=2, **fields)
     for trainer in (ordinary, saving_memory):
         trainer.train()
-    tolerance = 0.1 if "bf16" in fields else 1e-6
+    tolerance = 0.1 if "bf16" in fields else 1e-5
     assert logged(saving_memory) == pytest.approx(logged(ordinary), rel=tolerance)
     assert next(saving_memory.model.parameters()).dtype == torch.float32
 

@@ -9,6 +9,7 @@ from modeling_comicseq.training.arguments import PretrainingArguments, parse_arg
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.trainer import ComicSeqTrainer
 
+from ..closeness import assert_close
 from ..data.made_dataset import made_table
 
 BOOKS = [[3, 4, 2, 5, 6, 3]] * 4
@@ -52,7 +53,7 @@ def test_accumulation_gives_the_loss_of_one_batch(tmp_path):
         trainer.model.train = lambda mode=True: trainer.model  # noqa: B023
         trainer.train()
         runs.append(logged(trainer))
-    assert runs[1] == pytest.approx(runs[0], abs=1e-5)
+    assert_close(runs[1], runs[0])
 
 
 def test_logs_name_every_task_s_own_loss(tmp_path):
