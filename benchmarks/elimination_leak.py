@@ -22,10 +22,12 @@ from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import iterate_questions
 from modeling_comicseq.evaluation.scoring import score_model
+from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.trainer import ComicSeqTrainer
 
+TASK = TASKS["panel_picking"]
 PAGES_PER_BOOK = 10
 PANELS = 6  # the asked one and five others, of which four are offered in_page
 WIDTH = 16
@@ -50,7 +52,7 @@ def noise_table(num_books: int, seed: int) -> PanelTable:
 
 def train(protocol: str, table: PanelTable, max_steps: int) -> ComicSeqForPreTraining:
     torch.manual_seed(0)
-    weights = {task: float(task == "panel_picking") for task in ComicSeqConfig().task_weights}
+    weights = {name: float(name == TASK.name) for name in TASKS}
     config = ComicSeqConfig(
         panel_embedding_dim=WIDTH,
         hidden_size=64,
@@ -92,8 +94,8 @@ def main() -> None:
         table.add_column(column, justify="right")
     for protocol in ("in_page", "same_book"):
         model = train(protocol, train_table, arguments.max_steps)
-        questions = iterate_questions(test_table, "panel_picking", protocol=protocol, seed=1)
-        rows, right = score_model(model, "panel_picking", questions)
+        questions = iterate_questions(test_table, TASK, protocol=protocol, seed=1)
+        rows, right = score_model(model, TASK, questions)
         mean, low, high = bootstrap_mean(right, test_table.books[rows])
         name = f"{protocol} (leaky)" if protocol == "in_page" else protocol
         table.add_row(name, f"{100 * mean:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", f"{len(right):,}")

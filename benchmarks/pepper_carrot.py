@@ -33,24 +33,25 @@ from modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.checkpoints.opening import open_checkpoint, override_config, read_config
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.evaluation.baselines import choice_baselines, nearest_neighbour_chain
-from modeling_comicseq.evaluation.metrics import bootstrap_mean, chance_level, pairwise_accuracy, top1_accuracy
-from modeling_comicseq.evaluation.questions import draw_question_set, right_candidates
+from modeling_comicseq.data.task import Task
+from modeling_comicseq.evaluation.metrics import bootstrap_mean
+from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import interval
-from modeling_comicseq.evaluation.scoring import judge, model_logits
-from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.evaluation.scoring import model_logits
+from modeling_comicseq.files import write_json
+from modeling_comicseq.tasks import TASKS, get_tasks
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.trainer import ComicSeqTrainer
 
-TASKS = ("panel_picking", "visual_closure", "text_closure", "reading_order")
+ASKED = get_tasks(("panel_picking", "visual_closure", "text_closure", "reading_order"))
 # A few dozen pages are learned by heart at once.
 REGULARISED = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3}
 
 
 def task_weights() -> dict[str, float]:
     """Sampling weights: the tasks that are asked are trained alike, the others not at all."""
-    return {task: float(task in TASKS) for task in DEFAULT_TASK_WEIGHTS}
+    return {name: float(task in ASKED) for name, task in TASKS.items()}
 
 
 def train(model: ComicSeqForPreTraining, table: PanelTable, steps: int, learning_rate: float, seed: int) -> None:
@@ -75,25 +76,21 @@ def train(model: ComicSeqForPreTraining, table: PanelTable, steps: int, learning
 
 
 def ask(
-    models: dict[str, ComicSeqForPreTraining], table: PanelTable, task: str, repeats: int, seed: int
+    models: dict[str, ComicSeqForPreTraining], table: PanelTable, task: Task, repeats: int, seed: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The book of every question `(Q,)`, and how right each answerer is `(Q,)`."""
     questions = draw_question_set(table, task, seed=seed, repeats=repeats)
     right: dict[str, list[np.ndarray]] = defaultdict(list)
-    for chosen, batch in questions.batches(table):
-        if task == "reading_order":
-            orders = [np.argsort(shuffle[shuffle >= 0]) for shuffle in questions.shuffles[chosen]]
-            right["chance"].append(np.full(len(orders), 0.5))
-            right["nearest-neighbour chain"].append(pairwise_accuracy(nearest_neighbour_chain(batch), orders))
-        else:
-            right["chance"].append(chance_level(batch["candidate_mask"]))
-            for name, baseline in choice_baselines(task).items():
-                right[name].append(top1_accuracy(baseline(batch), right_candidates(batch)))
+    for _, batch in questions.batches(table):
+        answers = {"chance": task.chance(batch)}
+        answers |= {name: answer(batch) for name, answer in task.baselines(table, print).items()}
         for name, model in models.items():
-            right[name].append(judge(task, batch, model_logits(model, task, batch)))
-    return table.book_ids[table.books[questions.rows]], {
-        name: np.concatenate(values) for name, values in right.items()
-    }
+            logits = model_logits(model, task.name, batch)
+            answers[name] = task.judge(batch, logits, model.config.reading_order_target)
+        for name, values in answers.items():
+            right[name].append(values[task.metrics[0]])
+    books = table.book_ids[table.books[questions.rows]]
+    return books, {name: np.concatenate(values) for name, values in right.items()}
 
 
 def fold_models(arguments: argparse.Namespace, table: PanelTable, seed: int) -> dict[str, ComicSeqForPreTraining]:
@@ -113,16 +110,16 @@ def fold_models(arguments: argparse.Namespace, table: PanelTable, seed: int) -> 
     return models
 
 
-def print_task(task: str, books: np.ndarray, right: dict[str, np.ndarray], console: Console) -> list[dict]:
+def print_task(task: Task, books: np.ndarray, right: dict[str, np.ndarray], console: Console) -> list[dict]:
     """Prints one task's table; returns its rows for the JSON file."""
     rows = []
-    nearest = "nearest-neighbour chain" if task == "reading_order" else "context-mean cosine"
-    metric = "pairwise accuracy, %" if task == "reading_order" else "top-1, %"
-    table = Table("answerer", metric, f"minus {nearest}", title=f"{task}: {len(books)} questions")
+    nearest = "context-mean cosine" if task.protocols else "nearest-neighbour chain"
+    title = f"{task.name}: {len(books)} questions"
+    table = Table("answerer", f"{task.metrics[0]}, %", f"minus {nearest}", title=title)
     for name, values in right.items():
         score, gain = bootstrap_mean(values, books), bootstrap_mean(values - right[nearest], books)
         table.add_row(name, interval(*score), "" if name == nearest else interval(*gain, signed=True))
-        rows.append({"task": task, "answerer": name, "score": list(score), "minus_nearest": list(gain)})
+        rows.append({"task": task.name, "answerer": name, "score": list(score), "minus_nearest": list(gain)})
     console.print(table)
     return rows
 
@@ -145,7 +142,7 @@ def main() -> None:
 
     books = sorted({page["book_id"] for page in json.loads(Path(arguments.metadata).read_text())})
     asked: dict[str, list[np.ndarray]] = defaultdict(list)
-    right: dict[str, dict[str, list[np.ndarray]]] = {task: defaultdict(list) for task in TASKS}
+    right: dict[str, dict[str, list[np.ndarray]]] = {task.name: defaultdict(list) for task in ASKED}
     for fold in track(range(arguments.folds), "Folds", console=Console(stderr=True)):
         held_out = books[fold :: arguments.folds]
         rest = [book for book in books if book not in held_out]
@@ -161,22 +158,21 @@ def main() -> None:
             train_table, test_table = PanelTable(splits["train"]), PanelTable(splits["test"])
             assert not set(train_table.book_ids) & set(test_table.book_ids)
             models = fold_models(arguments, train_table, arguments.seed)
-            for task in TASKS:
+            for task in ASKED:
                 names, answers = ask(models, test_table, task, arguments.repeats, arguments.seed)
-                asked[task].append(names)
+                asked[task.name].append(names)
                 for name, values in answers.items():
-                    right[task][name].append(values)
+                    right[task.name][name].append(values)
             del splits, train_table, test_table  # nothing may keep the folder's files mapped
 
     console = Console(width=120)
     rows = []
-    for task in TASKS:
-        pooled = {name: np.concatenate(values) for name, values in right[task].items()}
-        rows += print_task(task, np.concatenate(asked[task]), pooled, console)
+    for task in ASKED:
+        pooled = {name: np.concatenate(values) for name, values in right[task.name].items()}
+        rows += print_task(task, np.concatenate(asked[task.name]), pooled, console)
     if arguments.output:
         settings = {key: str(value) for key, value in vars(arguments).items()}
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps({"settings": settings, "results": rows}, indent=2) + "\n")
+        write_json(arguments.output, {"settings": settings, "results": rows})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ one:
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
+from modeling_comicseq.files import write_json
 from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels, read_pages
 
 PAGES_AT_A_TIME = 128
@@ -180,10 +180,8 @@ def main() -> None:
         results["half pages"] = compare(console, title, halves, half_books, 1 / len(half_books))
     console.print("Brackets: 95 % intervals by bootstrap over books, paired for the gain.")
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(
-            json.dumps({"settings": vars(arguments), "results": results}, indent=2, default=str)
-        )
+        settings = vars(arguments) | {"output": str(arguments.output)}
+        write_json(arguments.output, {"settings": settings, "results": results})
 
 
 if __name__ == "__main__":

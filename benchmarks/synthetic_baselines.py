@@ -18,68 +18,70 @@ from rich.table import Table
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.distractors import PROTOCOLS
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.evaluation.baselines import BASELINES
-from modeling_comicseq.evaluation.metrics import bootstrap_mean, chance_level, pairwise_accuracy, top1_accuracy
-from modeling_comicseq.evaluation.questions import iterate_questions, right_candidates
-from modeling_comicseq.evaluation.scoring import true_order
+from modeling_comicseq.data.task import Task
+from modeling_comicseq.evaluation.baselines import context_mean_cosine, last_panel_cosine
+from modeling_comicseq.evaluation.metrics import bootstrap_mean, pairwise_accuracy
+from modeling_comicseq.evaluation.questions import iterate_questions
 from modeling_comicseq.stores.provenance import read_provenance
-from modeling_comicseq.synthetic.optimum import TASKS, candidate_log_ratio, joint_log_posterior
+from modeling_comicseq.synthetic.optimum import candidate_log_ratio, joint_log_posterior
 from modeling_comicseq.synthetic.order_optimum import MAX_PANELS, order_posterior
 from modeling_comicseq.synthetic.world import SyntheticCorpus, synthesize
+from modeling_comicseq.tasks import TASKS
+from modeling_comicseq.tasks.reading_order import true_orders
+
+ORDER = TASKS["reading_order"]
 
 
-def candidate_task(tables: list[PanelTable], task: str, corpus: SyntheticCorpus, protocol: str, k: int) -> list[str]:
+def candidate_task(tables: list[PanelTable], task: Task, corpus: SyntheticCorpus, protocol: str, k: int) -> list[str]:
     """One row of the table: every answer to every question of a task, over all books."""
+    metric = task.metrics[0]
     parts: dict[str, list[np.ndarray]] = {}
     books: list[np.ndarray] = []
     for table in tables:
         for rows, batch in iterate_questions(table, task, protocol=protocol, num_candidates=k):
-            right = right_candidates(batch)
-            joint = joint_log_posterior(task, batch, corpus.world, protocol)
-            answers = {name: score(batch) for name, score in BASELINES.items()}
-            answers |= {"alone": candidate_log_ratio(task, batch, corpus.world, protocol), "joint": joint}
-            results = {"chance": chance_level(batch["candidate_mask"])}
-            results |= {name: top1_accuracy(scores, right) for name, scores in answers.items()}
+            joint = joint_log_posterior(task.name, batch, corpus.world, protocol)
+            answers = {"last panel": last_panel_cosine(batch), "context mean": context_mean_cosine(batch)}
+            answers |= {"alone": candidate_log_ratio(task.name, batch, corpus.world, protocol), "joint": joint}
+            results = {"chance": task.chance(batch)[metric]}
+            results |= {name: task.judge(batch, scores)[metric] for name, scores in answers.items()}
             results["stated"] = np.exp(joint.max(1))
             for name, values in results.items():
                 parts.setdefault(name, []).append(values)
-            books.append(np.asarray(table.book_ids)[table.books[rows]])
+            books.append(table.book_ids[table.books[rows]])
     if not books:
-        return [task, "0"]
+        return [task.name, "0"]
     values = {name: np.concatenate(part) for name, part in parts.items()}
-    _, low, high = bootstrap_mean(values["joint"], np.concatenate(books))
-    interval = f"{100 * low:.1f}–{100 * high:.1f}"
-    return [task, str(len(values["joint"])), *(f"{100 * part.mean():.1f}" for part in values.values()), interval]
+    means = (f"{100 * part.mean():.1f}" for part in values.values())
+    return [task.name, str(len(values["joint"])), *means, _ends(values["joint"], books)]
 
 
 def reading_order(tables: list[PanelTable], corpus: SyntheticCorpus) -> list[str]:
     """Pairwise accuracy of the best order by exact posterior, on the pages that are short enough to enumerate."""
     shares, stated, books = [], [], []
     for table in tables:
-        for rows, batch in iterate_questions(table, "reading_order", reading_order_target="precedence"):
+        for rows, batch in iterate_questions(table, ORDER):
             short = batch["attention_mask"].sum(1) <= MAX_PANELS
             if not short.any():
                 continue
-            vectors, mask = batch["panel_embeddings"][short], batch["attention_mask"][short].astype(bool)
-            posterior = order_posterior(vectors, mask, corpus.world)
-            sizes = mask.sum(1)
+            batch = {name: value[short] for name, value in batch.items()}
+            posterior = order_posterior(batch["panel_embeddings"], batch["attention_mask"].astype(bool), corpus.world)
+            sizes = batch["attention_mask"].sum(1)
             orders = [order[:n] for order, n in zip(posterior.by_precedence, sizes, strict=True)]
-            labels = [page[:n, :n] for page, n in zip(batch["labels"][short], sizes, strict=True)]
-            shares.append(pairwise_accuracy(orders, [true_order(page, "precedence") for page in labels]))
+            shares.append(pairwise_accuracy(orders, true_orders(batch)))
             chosen = [
                 p[np.ix_(o, o)][np.triu_indices(len(o), 1)] for p, o in zip(posterior.precedence, orders, strict=True)
             ]
             stated.append(np.array([pairs.mean() for pairs in chosen]))
-            books.append(np.asarray(table.book_ids)[table.books[rows[short]]])
+            books.append(table.book_ids[table.books[rows[short]]])
     accuracy = np.concatenate(shares)
-    _, low, high = bootstrap_mean(accuracy, np.concatenate(books))
-    cells = ["50.0", "", "", "", f"{100 * accuracy.mean():.1f}", f"{100 * np.concatenate(stated).mean():.1f}"]
-    return [
-        f"reading_order (pairs, up to {MAX_PANELS} panels)",
-        str(len(accuracy)),
-        *cells,
-        f"{100 * low:.1f}–{100 * high:.1f}",
-    ]
+    name = f"{ORDER.name} (pairs, up to {MAX_PANELS} panels)"
+    optimum = [f"{100 * accuracy.mean():.1f}", f"{100 * np.concatenate(stated).mean():.1f}", _ends(accuracy, books)]
+    return [name, str(len(accuracy)), "50.0", "", "", "", *optimum]
+
+
+def _ends(values: np.ndarray, books: list[np.ndarray]) -> str:
+    _, low, high = bootstrap_mean(values, np.concatenate(books))
+    return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def main() -> None:
@@ -111,9 +113,9 @@ def main() -> None:
             f"fingerprint {corpus.fingerprint[:16]}"
         )
         output = Table(*columns, title=title)
-        tasks = TASKS if arguments.protocol != "later_panels" else ("visual_closure", "text_closure")
-        for task in tasks:
-            output.add_row(*candidate_task(tables, task, corpus, arguments.protocol, arguments.candidates))
+        for task in TASKS.values():
+            if arguments.protocol in task.protocols:
+                output.add_row(*candidate_task(tables, task, corpus, arguments.protocol, arguments.candidates))
         output.add_row(*reading_order(tables, corpus))
         Console(width=160).print(output)
 

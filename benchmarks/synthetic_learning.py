@@ -28,19 +28,16 @@ from rich.table import Table
 from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.views import Batch, select_questions
+from modeling_comicseq.data.task import Answer, Task
 from modeling_comicseq.evaluation.attainable import attainable_share
 from modeling_comicseq.evaluation.baselines import context_mean_cosine
-from modeling_comicseq.evaluation.metrics import chance_level, pairwise_accuracy
-from modeling_comicseq.evaluation.questions import iterate_questions
+from modeling_comicseq.evaluation.questions import QuestionSet, draw_question_set, iterate_questions
 from modeling_comicseq.evaluation.results import interval
-from modeling_comicseq.evaluation.scoring import judge, model_logits, true_order
-from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.evaluation.scoring import model_logits
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.stores.provenance import read_provenance
-from modeling_comicseq.synthetic.optimum import candidate_log_ratio, joint_log_posterior
-from modeling_comicseq.synthetic.order_optimum import MAX_PANELS, order_posterior
 from modeling_comicseq.synthetic.world import SyntheticCorpus, SyntheticWorld
+from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.trainer import VALIDATION_SEED, validation_repeats
 
 from .comics.ranker import LogisticRanker
@@ -49,62 +46,37 @@ COSINE, PROBE, PLAIN, MODEL = "context-mean cosine", "linear probe", "plain tran
 ALONE, JOINT = "per-candidate optimum", "joint optimum"
 
 
-def ask_choices(
-    models: dict[str, ComicSeqForPreTraining],
-    train: PanelTable,
-    test: PanelTable,
-    task: str,
-    world: SyntheticWorld,
-    repeats: int,
+def judge_all(
+    questions: QuestionSet, table: PanelTable, world: SyntheticWorld, answers: dict[str, Answer]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """How right every answerer is, question by question, and the book of each question."""
-    probe = LogisticRanker().fit(batch for _, batch in iterate_questions(train, task, seed=1, repeats=2))
-    right: dict[str, list[np.ndarray]] = {}
-    books = []
-    for rows, batch in iterate_questions(test, task, repeats=repeats):
-        scores = {COSINE: context_mean_cosine(batch), PROBE: probe.scores(batch)}
-        scores |= {name: model_logits(model, task, batch) for name, model in models.items()}
-        scores[ALONE] = candidate_log_ratio(task, batch, world)
-        scores[JOINT] = joint_log_posterior(task, batch, world)
-        right.setdefault("chance", []).append(chance_level(batch["candidate_mask"]))
-        for name, values in scores.items():
-            right.setdefault(name, []).append(judge(task, batch, values))
-        books.append(test.books[rows])
-    return {name: np.concatenate(parts) for name, parts in right.items()}, np.concatenate(books)
+    """How right a guess, the `answers` and both optima are, question by question, and the book of each question.
+
+    Of reading order, these are the pages that are short enough for an optimum, which is joint.
+    """
+    task = questions.task
+    optima = task.optima(questions, table, world, print)
+    answers = {"chance": task.chance, **answers, ALONE: optima[0].answer, JOINT: optima[-1].answer}
+    right: dict[str, list[np.ndarray]] = {name: [] for name in answers}
+    for _, batch in questions.batches(table):
+        for name, answer in answers.items():
+            right[name].append(answer(batch)[task.metrics[0]])
+    chosen = slice(None) if optima[0].chosen is None else optima[0].chosen
+    books = table.books[questions.rows[chosen]]
+    return {name: np.concatenate(values)[chosen] for name, values in right.items()}, books
 
 
-def ask_order(
-    models: dict[str, ComicSeqForPreTraining], test: PanelTable, world: SyntheticWorld, repeats: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The same of reading order: shares of pairs that are right. A likeness knows no direction, so cosines are chance."""
-    right: dict[str, list[np.ndarray]] = {}
-    books = []
-    targets = {model.config.reading_order_target for model in models.values()}
-    for target in sorted(targets):
-        for rows, every in iterate_questions(test, "reading_order", repeats=repeats, reading_order_target=target):
-            short = every["attention_mask"].sum(1) <= MAX_PANELS
-            if not short.any():
-                continue
-            batch = select_questions(every, short)
-            for name, model in models.items():
-                if model.config.reading_order_target == target:
-                    answers = judge("reading_order", batch, model_logits(model, "reading_order", batch), target)
-                    right.setdefault(name, []).append(answers)
-            if target == min(targets):
-                right.setdefault(JOINT, []).append(order_optimum(batch, world, target))
-                books.append(test.books[rows[short]])
-    answers = {name: np.concatenate(parts) for name, parts in right.items()}
-    chance = np.full(len(answers[JOINT]), 0.5)
-    return {"chance": chance, **answers, ALONE: answers[JOINT]}, np.concatenate(books)
-
-
-def order_optimum(batch: Batch, world: SyntheticWorld, target: str) -> np.ndarray:
-    """Share of the pairs that the best possible order of each page puts right `(Q,)`."""
-    posterior = order_posterior(batch["panel_embeddings"], batch["attention_mask"], world)
-    counts = batch["attention_mask"].sum(1)
-    orders = [order[:count] for order, count in zip(posterior.by_precedence, counts, strict=True)]
-    truth = [true_order(labels[:n, :n], target) for labels, n in zip(batch["labels"], counts, strict=True)]
-    return pairwise_accuracy(orders, truth)
+def answers_of(models: dict[str, ComicSeqForPreTraining], train: PanelTable, task: Task) -> dict[str, Answer]:
+    """What the models answer and, where there are candidates, cosine and the linear probe."""
+    answers: dict[str, Answer] = {}
+    if task.protocols:  # a likeness knows no direction: in reading order cosines are chance
+        probe = LogisticRanker().fit(batch for _, batch in iterate_questions(train, task, seed=1, repeats=2))
+        answers[COSINE] = lambda batch: task.judge(batch, context_mean_cosine(batch))
+        answers[PROBE] = lambda batch: task.judge(batch, probe.scores(batch))
+    for name, model in models.items():
+        answers[name] = lambda batch, model=model: task.judge(
+            batch, model_logits(model, task.name, batch), model.config.reading_order_target
+        )
+    return answers
 
 
 def validation_curves(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -112,28 +84,12 @@ def validation_curves(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     validations = [entry for entry in history if "eval_score" in entry]
     steps = np.asarray([entry["step"] for entry in validations])
-    names = {f"eval_{task}_accuracy": task for task in DEFAULT_TASK_WEIGHTS} | {"eval_score": "score"}
+    names = {f"eval_{task}_accuracy": task for task in TASKS} | {"eval_score": "score"}
     return steps, {
         label: np.asarray([entry[name] for entry in validations])
         for name, label in names.items()
         if validations and name in validations[0]
     }
-
-
-def validation_limits(table: PanelTable, task: str, world: SyntheticWorld) -> tuple[float, float]:
-    """Chance and optimum of the questions that a run is validated on (of reading order: of those up to 7 panels)."""
-    chance, optimum = [], []
-    for _, batch in iterate_questions(table, task, seed=VALIDATION_SEED, repeats=validation_repeats(table)):
-        if task == "reading_order":
-            batch = select_questions(batch, batch["attention_mask"].sum(1) <= MAX_PANELS)
-            if not len(batch["labels"]):
-                continue
-            optimum.append(order_optimum(batch, world, "adjacency"))
-            chance.append(np.full(len(optimum[-1]), 0.5))
-        else:
-            optimum.append(judge(task, batch, candidate_log_ratio(task, batch, world)))
-            chance.append(chance_level(batch["candidate_mask"]))
-    return float(np.concatenate(chance).mean()), float(np.concatenate(optimum).mean())
 
 
 def plot_curves(runs: dict[str, Path], table: PanelTable, world: SyntheticWorld, path: Path) -> None:
@@ -143,9 +99,12 @@ def plot_curves(runs: dict[str, Path], table: PanelTable, world: SyntheticWorld,
     curves = {name: validation_curves(folder) for name, folder in runs.items()}
     figure = Figure(figsize=(14, 6), layout="constrained")
     fields = figure.subplots(2, 4).ravel()
-    for axes, task in zip(fields, [*DEFAULT_TASK_WEIGHTS, "score"], strict=True):
+    for axes, task in zip(fields, [*TASKS, "score"], strict=True):
         if task != "score":
-            chance, optimum = validation_limits(table, task, world)
+            repeats = validation_repeats(table)
+            questions = draw_question_set(table, TASKS[task], seed=VALIDATION_SEED, repeats=repeats)
+            right, _ = judge_all(questions, table, world, {})
+            chance, optimum = right["chance"].mean(), right[ALONE].mean()
             axes.axhline(100 * chance, color="#999999", linestyle=":", label="chance")
             axes.axhline(100 * optimum, color="#009E73", linestyle="--", label="optimum")
             axes.axhline(100 * (chance + 0.8 * (optimum - chance)), color="#E69F00", linewidth=0.8, label="80 % of it")
@@ -186,12 +145,10 @@ def main() -> None:
         accuracies.add_column(name, justify="right")
     for name in (COSINE, PROBE, *models):
         shares.add_column(name, justify="right")
-    for task in DEFAULT_TASK_WEIGHTS:
-        if task == "reading_order":
-            right, books = ask_order(models, test, corpus.world, arguments.repeats)
-        else:
-            right, books = ask_choices(models, train, test, task, corpus.world, arguments.repeats)
-        accuracies.add_row(task, *(f"{100 * right[name].mean():.1f}" if name in right else "" for name in names))
+    for task in TASKS.values():
+        questions = draw_question_set(test, task, repeats=arguments.repeats)
+        right, books = judge_all(questions, test, corpus.world, answers_of(models, train, task))
+        accuracies.add_row(task.name, *(f"{100 * right[name].mean():.1f}" if name in right else "" for name in names))
         cells = []
         for name in (COSINE, PROBE, *models):
             if name in right:
@@ -199,7 +156,7 @@ def main() -> None:
                 cells.append(interval(*share))
             else:
                 cells.append("")
-        shares.add_row(task, str(len(books)), *cells)
+        shares.add_row(task.name, str(len(books)), *cells)
     console = Console(width=150)
     console.print(accuracies)
     console.print(shares)

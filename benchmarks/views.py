@@ -2,11 +2,9 @@
 
 Builds batches of `PretrainingDataset` (all tasks that the data can serve, default weights, the two half-page views)
 from a synthetic corpus with all four kinds of vectors and, where COMICSEQ_DATA names a folder with
-`stage3/comics_text`, from that store. The plain gather reads the same vectors, as many times, from the same mapped
-arrays, in one indexing operation a column, their places worked out beforehand: as the views do, vector by vector, each one
-item of raw bytes, and in the usual way, from an array of numbers, which NumPy reads more slowly. All take turns, each on a
-batch that the others have not just read into the processor's cache, and keep their last four results, as a data loader
-does; the medians count.
+`stage3/comics_text`, from that store. The plain gather reads the same vectors from the same mapped arrays, in one indexing
+operation a column, the panels' numbers known beforehand. Both take turns, each on a batch that the other has not just read
+into the processor's cache; the medians count.
 
     python -m benchmarks.views
     COMICSEQ_DATA=/path/to/data python -m benchmarks.views --profile
@@ -20,96 +18,73 @@ import os
 import pstats
 import tempfile
 import time
-from collections import deque
 from pathlib import Path
 
 import numpy as np
-from datasets import load_from_disk
-from numpy.lib.stride_tricks import as_strided
 from rich.console import Console
 from rich.table import Table
 
 from modeling_comicseq import ComicSeqConfig
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.data.panels import PanelTable, VectorColumn
-from modeling_comicseq.data.views import servable
-from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.synthetic.world import synthesize
+from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.dataset import PretrainingDataset
 
 
 def open_training_set(store: Path, folder: Path) -> PretrainingDataset:
     """Converts a store and opens its training split with all tasks that it can serve."""
-    convert_store(
-        store / "stage3_embeddings.zarr", store / "stage3_metadata.json", folder / store.name, progress=False
-    )
-    table = PanelTable(load_from_disk(str(folder / store.name))["train"])
+    output = folder / store.name
+    convert_store(store / "stage3_embeddings.zarr", store / "stage3_metadata.json", output, progress=False)
+    table = open_split(str(output), "train")
     rows = np.arange(len(table))
     weights = {
-        task: weight * float(servable(table, task, rows).any()) for task, weight in DEFAULT_TASK_WEIGHTS.items()
+        name: task.spec.sampling_weight * float(task.servable(table, rows).any()) for name, task in TASKS.items()
     }
-    return PretrainingDataset(table, ComicSeqConfig(task_weights=weights), num_candidates=5)
+    return PretrainingDataset(table, ComicSeqConfig(task_weights=weights))
 
 
-def recorded_panels(dataset: PretrainingDataset, batch: list[int]) -> list[tuple[str, np.ndarray]]:
-    """Column and panel numbers of all vectors that a batch reads, padding left out."""
-    calls, gather = [], dataset.table.gather
+def recorded_panels(dataset: PretrainingDataset, batch: list[int]) -> dict[str, np.ndarray]:
+    """Numbers of the panels that a batch reads of each column, padding left out."""
+    table = dataset.table
+    read, gather = {}, table.gather
 
     def record(column: str, panels: np.ndarray) -> np.ndarray:
-        calls.append((column, panels[panels >= 0]))
+        read[column] = panels[panels >= 0]
         return gather(column, panels)
 
-    dataset.table.gather = record  # type: ignore[method-assign]
+    table.gather = record  # type: ignore[method-assign]
     try:
         dataset.__getitems__(batch)
     finally:
-        del dataset.table.gather  # type: ignore[method-assign]
-    return calls
-
-
-def places(table: PanelTable, calls: list[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Where each column has the vectors of these reads."""
-    names = {column for column, _ in calls}
-    return {
-        name: table.columns[name].places(np.concatenate([panels for column, panels in calls if column == name]))
-        for name in names
-    }
-
-
-def as_numbers(column: VectorColumn) -> np.ndarray:
-    """The `runs` of a column as an array of numbers `(n, width)`."""
-    first, step = column.runs[:1].view(column.dtype), column.dtype.itemsize
-    return as_strided(first, (len(column.runs), column.width), (step, step), writeable=False)
+        del table.gather  # type: ignore[method-assign]
+    return read
 
 
 def measure(dataset: PretrainingDataset, batch_size: int, batches: int) -> list[str]:
-    """One row of the table: vectors a second of the three ways and the ratios of the views to the two gathers."""
+    """One row of the table: vectors a second of views and gather, and their ratio."""
     rng = np.random.default_rng(0)
     drawn = [rng.choice(len(dataset), min(batch_size, len(dataset)), replace=False).tolist() for _ in range(batches)]
     reads = [recorded_panels(dataset, batch) for batch in drawn]
-    plans = [places(dataset.table, calls) for calls in reads]
-    third = batches // 3
-    plans, others = plans[third:] + plans[:third], plans[2 * third :] + plans[: 2 * third]
-    vectors = np.median([sum(len(panels) for _, panels in calls) for calls in reads])
-    items = {name: column.runs for name, column in dataset.table.columns.items()}
-    numbers = {name: as_numbers(column) for name, column in dataset.table.columns.items()}
-    seconds = np.zeros((batches, 3))
-    kept: deque = deque(maxlen=4)
-    for number, (batch, plan, other) in enumerate(zip(drawn, plans, others, strict=True)):
+    vectors = np.median([sum(map(len, read.values())) for read in reads])
+    reads = reads[batches // 2 :] + reads[: batches // 2]
+    columns = {
+        name: pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        for name, pieces in dataset.table.columns.items()
+    }
+    seconds = np.zeros((batches, 2))
+    for number, (batch, read) in enumerate(zip(drawn, reads, strict=True)):
         times = [time.perf_counter()]
-        made = [dataset.__getitems__(batch)]
+        made = dataset.__getitems__(batch)
         times.append(time.perf_counter())
-        made.append([items[name][rows] for name, rows in plan.items()])
+        made = [columns[name][panels] for name, panels in read.items()]
         times.append(time.perf_counter())
-        made.append([numbers[name][rows] for name, rows in other.items()])
-        times.append(time.perf_counter())
+        del made
         seconds[number] = np.diff(times)
-        kept.append(made)
-    medians = np.median(seconds, axis=0)
-    pieces = len(dataset.table.columns["panel_embeddings"].pieces) - 1
-    cells = [f"{len(dataset):,}", str(len(dataset.table.widths)), str(pieces), f"{vectors:,.0f}"]
-    cells += [f"{1e3 * each:.2f} ms, {vectors / each / 1e6:.1f} M/s" for each in medians]
-    return [*cells, *(f"{100 * each / medians[0]:.0f} %" for each in medians[1:])]
+    views, gather = np.median(seconds, axis=0)
+    cells = [f"{len(dataset):,}", str(len(columns)), f"{vectors:,.0f}"]
+    cells += [f"{1e3 * each:.2f} ms, {vectors / each / 1e6:.1f} M/s" for each in (views, gather)]
+    return [*cells, f"{100 * gather / views:.0f} %"]
 
 
 def main() -> None:
@@ -120,8 +95,8 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=100, help="batches that are timed")
     parser.add_argument("--profile", action="store_true", help="print where the time of the views goes")
     options = parser.parse_args()
-    columns = ("data", "pages", "kinds", "pieces", "vectors a batch", "views", "gather of items", "gather of numbers")
-    output = Table(*columns, "to items", "to numbers", title=f"batches of {options.batch_size} pages")
+    columns = ("data", "pages", "kinds", "vectors a batch", "views", "gather", "gather to views")
+    output = Table(*columns, title=f"batches of {options.batch_size} pages")
     with tempfile.TemporaryDirectory() as folder:
         synthesize(Path(folder) / "synthetic", num_books=options.books, progress=False)
         stores = [Path(folder) / "synthetic"]

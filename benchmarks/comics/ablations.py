@@ -27,10 +27,12 @@ from rich.table import Table
 
 from modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.data.opening import open_split
-from modeling_comicseq.evaluation.baselines import context_mean_cosine, last_panel_cosine, nearest_neighbour_chain
-from modeling_comicseq.evaluation.metrics import bootstrap_mean, pairwise_accuracy
+from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import iterate_questions
-from modeling_comicseq.evaluation.scoring import judge, score_model, true_order
+from modeling_comicseq.evaluation.results import interval
+from modeling_comicseq.evaluation.scoring import score_model
+from modeling_comicseq.files import write_json
+from modeling_comicseq.tasks import TASKS
 
 from .ranker import LogisticRanker
 
@@ -74,35 +76,24 @@ def ask(arguments: argparse.Namespace, folders: dict[str, list[Path]]) -> dict:
     """Right answers of every answerer, question by question, for each set of questions."""
     train_table, test_table = (open_split(arguments.dataset, split) for split in ("train", "test"))
     answers: dict = {}
-    for task, protocol in QUESTIONS:
-        settings = {"protocol": protocol, "repeats": arguments.repeats}
-        questions = list(iterate_questions(test_table, task, **settings))
-        right: dict[str, np.ndarray] = {}
-        if task == "reading_order":
-            right["nearest-neighbour chain"] = np.concatenate([judge_chain(batch) for _, batch in questions])
-        else:
-            ranker = LogisticRanker().fit(
-                batch for _, batch in iterate_questions(train_table, task, protocol=protocol, seed=1)
-            )
-            for name, score in (
-                ("last-panel cosine", last_panel_cosine),
-                ("context-mean cosine", context_mean_cosine),
-                ("logistic ranker", ranker.scores),
-            ):
-                right[name] = np.concatenate([judge(task, batch, score(batch)) for _, batch in questions])
-        for name, paths in folders.items():
-            runs = [
-                score_model(ComicSeqForPreTraining.from_pretrained(path).eval(), task, questions)[1] for path in paths
-            ]
-            right[name] = np.mean(runs, axis=0)
-        answers[task, protocol] = right, test_table.books[np.concatenate([rows for rows, _ in questions])]
+    for name, protocol in QUESTIONS:
+        task = TASKS[name]
+        metric = task.metrics[0]
+        questions = list(iterate_questions(test_table, task, protocol=protocol, repeats=arguments.repeats))
+        right = {
+            baseline: np.concatenate([answer(batch)[metric] for _, batch in questions])
+            for baseline, answer in task.baselines(test_table, print).items()
+        }
+        if task.protocols:
+            learned_from = iterate_questions(train_table, task, protocol=protocol, seed=1)
+            ranker = LogisticRanker().fit(batch for _, batch in learned_from)
+            scores = [task.judge(batch, ranker.scores(batch)) for _, batch in questions]
+            right["logistic ranker"] = np.concatenate([values[metric] for values in scores])
+        for run, paths in folders.items():
+            models = (ComicSeqForPreTraining.from_pretrained(path).eval() for path in paths)
+            right[run] = np.mean([score_model(model, task, questions)[1] for model in models], axis=0)
+        answers[name, protocol] = right, test_table.books[np.concatenate([rows for rows, _ in questions])]
     return answers
-
-
-def judge_chain(batch: dict) -> np.ndarray:
-    counts = batch["attention_mask"].sum(1)
-    true = [true_order(labels[:n, :n], "adjacency") for labels, n in zip(batch["labels"], counts, strict=True)]
-    return pairwise_accuracy(nearest_neighbour_chain(batch), true)
 
 
 def main() -> None:
@@ -130,19 +121,14 @@ def main() -> None:
             table.add_column(column)
         for name, values in right.items():
             row = {"task": task, "protocol": protocol, "answerer": name, "score": bootstrap_mean(values, books)}
-            cells = [name, _percent(row["score"])]
+            cells = [name, interval(*row["score"])]
             if "default" in right and name != "default":
                 row["default_minus_it"] = bootstrap_mean(right["default"] - values, books)
-                cells.append(_percent(row["default_minus_it"]))
+                cells.append(interval(*row["default_minus_it"], signed=True))
             table.add_row(*cells)
             results.append(row)
         Console().print(table)
-    Path(arguments.output, "ablations.json").write_text(json.dumps(results, indent=1))
-
-
-def _percent(interval: tuple[float, float, float]) -> str:
-    mean, low, high = (100 * value for value in interval)
-    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    write_json(Path(arguments.output, "ablations.json"), results)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from scipy import optimize, special
 
 from modeling_comicseq.data.views import Batch
 from modeling_comicseq.evaluation.baselines import _context, _unit
-from modeling_comicseq.evaluation.questions import right_candidates
+from modeling_comicseq.tasks.multiple_choice import right_candidates
 
 FEATURES = (
     "context mean",
