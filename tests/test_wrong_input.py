@@ -10,7 +10,6 @@ from datasets import DatasetDict
 from transformers import BertConfig
 
 import run_eval
-import run_pretraining
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPanelPicking, ComicSeqForPreTraining, ComicSeqModel
 from modeling_comicseq.checkpoints.opening import check_fits, load_checkpoint, override_config, read_config
 from modeling_comicseq.data.opening import open_split
@@ -19,6 +18,7 @@ from modeling_comicseq.training.arguments import PretrainingArguments, parse_arg
 from modeling_comicseq.training.checkpointing import mark_complete
 from modeling_comicseq.training.dataset import PretrainingDataset
 from modeling_comicseq.training.model import build_model
+from modeling_comicseq.training.run import find_checkpoint, pretrain
 from modeling_comicseq.training.trainer import ComicSeqTrainer
 
 from .data.made_dataset import made_dataset, made_table
@@ -184,16 +184,16 @@ def test_a_metric_that_validation_does_not_give(folders):
 
 def test_resuming_what_is_no_checkpoint_of_this_run(folders):
     with refused("is no complete checkpoint of a run"):
-        run_pretraining.find_checkpoint(run_arguments(folders, resume_from_checkpoint="nowhere"), tiny_config())
+        find_checkpoint(run_arguments(folders, resume_from_checkpoint="nowhere"), tiny_config())
     last = folders / "out" / "checkpoint-5"
     tiny_config().save_pretrained(last)
     for name in ("trainer_state.json", "scheduler.pt", "model.safetensors"):
         (last / name).write_text("{}")
     mark_complete(last)
-    assert run_pretraining.find_checkpoint(run_arguments(folders), tiny_config()) == str(last)
-    assert run_pretraining.find_checkpoint(run_arguments(folders, restart=True), tiny_config()) is None
+    assert find_checkpoint(run_arguments(folders), tiny_config()) == str(last)
+    assert find_checkpoint(run_arguments(folders, restart=True), tiny_config()) is None
     with refused("checkpoint-5 is of another run: its `hidden_size` is 16, not 32.* --restart"):
-        run_pretraining.find_checkpoint(run_arguments(folders), tiny_config(hidden_size=32))
+        find_checkpoint(run_arguments(folders), tiny_config(hidden_size=32))
 
 
 @pytest.mark.parametrize(
@@ -232,4 +232,4 @@ def test_all_tasks_are_those_that_can_be_asked(folders, tmp_path, capsys):
 )
 def test_a_run_without_data_or_file_is_refused(arguments, message, tmp_path):
     with refused(message):
-        run_pretraining.main([*arguments, "--use_cpu", "true", "--output_dir", str(tmp_path)])
+        pretrain(parse_arguments([*arguments, "--use_cpu", "true", "--output_dir", str(tmp_path)]))

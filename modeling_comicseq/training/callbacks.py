@@ -1,4 +1,4 @@
-"""What a run does at its start, at logs, at evaluations and at saves, beside what Trainer does."""
+"""What a run does at its start, at logs and at evaluations, beside what Trainer does."""
 
 from __future__ import annotations
 
@@ -6,41 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from tqdm.auto import tqdm
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from .checkpointing import is_complete
-from .faults import TrainingStopped, what_remains
-from .loss_watch import LOSSES, PATIENCE, describe, suspect_logs
+from .dataset import PretrainingDataset
 
 
-class LogAtSaves(TrainerCallback):
-    """Logs at every save, so that a resumed run averages its first losses over the same steps as an unbroken one."""
+class EpochCallback(TrainerCallback):
+    """Tells the data set which epoch to draw for."""
 
-    def on_step_end(self, args, state, control: TrainerControl, **kwargs):
-        control.should_log |= control.should_save
+    def __init__(self, dataset: PretrainingDataset):
+        self.dataset = dataset
 
-    on_epoch_end = on_step_end
-
-
-class StopIfExploded(TrainerCallback):
-    """Stops a run whose loss stays far above its running median."""
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control, **kwargs):
-        history = state.log_history
-        if "loss" not in history[-1] or suspect_logs(history) < PATIENCE:
-            return
-        tasks = [name for name in LOSSES if suspect_logs(history, name) >= PATIENCE]
-        raise TrainingStopped(
-            f"The run has diverged: {describe(tasks) if tasks else 'the loss'} has been more than ten times as high as"
-            f" before for {PATIENCE} logs, at step {state.global_step}; {lower_the_learning_rate(args)}.",
-            everywhere=True,
-        )
-
-
-def lower_the_learning_rate(args: TrainingArguments) -> str:
-    """The remedy for a run that diverged, and what it resumes from."""
-    return f"lower `learning_rate`, now {args.learning_rate:g}, and {what_remains(str(args.output_dir))}"
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.dataset.set_epoch(int(state.epoch + 1e-6))
 
 
 class Resume(TrainerCallback):
@@ -94,20 +75,58 @@ class EarlyStopping(TrainerCallback):
 
     Args:
         metric: Name of the metric, with or without `eval_`.
-        patience: Evaluations to wait for a better one.
+        patience: Evaluations to wait for a better one; None waits for ever.
         greater_is_better: Whether more of the metric is better.
     """
 
-    def __init__(self, metric: str, patience: int, greater_is_better: bool = True):
+    def __init__(self, metric: str, patience: int | None, greater_is_better: bool = True):
         self.metric = f"eval_{metric.removeprefix('eval_')}"
         self.patience, self.greater_is_better = patience, greater_is_better
 
     def is_over(self, history: Sequence[Mapping[str, Any]]) -> bool:
         """Whether Trainer's `log_history` says that the run has waited long enough."""
         values = [entry[self.metric] for entry in history if self.metric in entry]
-        best = max(values, default=0) if self.greater_is_better else min(values, default=0)
-        return bool(values) and len(values) - 1 - values.index(best) >= self.patience
+        if self.patience is None or not values:
+            return False
+        best = max(values) if self.greater_is_better else min(values)
+        return len(values) - 1 - values.index(best) >= self.patience
 
     def on_evaluate(self, args, state: TrainerState, control: TrainerControl, **kwargs):
-        if self.is_over(state.log_history):
-            control.should_training_stop = True
+        control.should_training_stop |= self.is_over(state.log_history)
+
+
+class ProgressBar(ProgressCallback):
+    """Trainer's progress bar without its logs."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """`ReadableLogs` writes them."""
+
+
+class ReadableLogs(TrainerCallback):
+    """Writes each log entry for people, in 80 columns, above the progress bar where there is one."""
+
+    def on_log(self, args, state: TrainerState, control, logs: dict[str, float], **kwargs):
+        if state.is_world_process_zero:
+            tqdm.write(readable(logs, state.global_step))
+
+
+def readable(logs: Mapping[str, float], step: int) -> str:
+    """One line of a log entry; of an evaluation, with a row of accuracies under it that is wrapped at 80 columns."""
+    words = [f"step {step:>6,}", f"epoch {logs.get('epoch', 0):.1f}"]
+    formats = {
+        "loss": "loss {:.3f}",
+        "learning_rate": "lr {:.1e}",
+        "grad_norm": "grad norm {:.2f}",
+        "pages_per_second": "{:,.0f} pages/s",
+        "eval_score": "score {:.1%}",
+        "train_loss": "mean loss {:.3f}",
+        "train_runtime": "trained for {:,.0f} s",
+    }
+    lines = ["  ".join([*words, *(text.format(logs[name]) for name, text in formats.items() if name in logs)])]
+    for name, value in logs.items():
+        if name.startswith("eval_") and name.endswith("_accuracy"):
+            word = f"  {name.removeprefix('eval_').removesuffix('_accuracy')} {100 * value:.1f}"
+            if len(lines) == 1 or len(lines[-1]) + len(word) > 80:
+                lines.append("    ")
+            lines[-1] += word
+    return "\n".join(lines)

@@ -15,7 +15,10 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..files import written_file
+
 MARKER = "complete.json"
+PARTIAL = "_saving"  # in a folder: the model while it is written
 
 # What Trainer needs to resume and a repository on the Hub does not; some of it is pickled.
 STATE_FILES = (
@@ -42,10 +45,9 @@ def mark_complete(folder: Path) -> None:
         "saved_at": datetime.now(UTC).isoformat(),
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
     }
-    beside = folder / f"_{MARKER}"
-    beside.write_text(json.dumps(marker, indent=2) + "\n")
-    sync(beside)
-    os.replace(beside, folder / MARKER)
+    with written_file(folder / MARKER) as beside:
+        beside.write_text(json.dumps(marker, indent=2) + "\n")
+        sync(beside)
     sync(folder)
     sync(folder.parent)
 

@@ -6,16 +6,17 @@ import errno
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import torch
 from safetensors import SafetensorError
+from transformers import TrainingArguments
 
 from .arguments import PretrainingArguments
-from .checkpointing import discard, last_checkpoint
+from .checkpointing import PARTIAL, discard, last_checkpoint
 
 
 class TrainingStopped(RuntimeError):
@@ -42,6 +43,11 @@ def what_remains(output_dir: str | Path) -> str:
     if checkpoint is None:
         return "run again to start anew, as there is no complete checkpoint yet"
     return f"run again to go on from {checkpoint}, the last complete checkpoint"
+
+
+def lower_the_learning_rate(arguments: TrainingArguments) -> str:
+    """The remedy for a run that diverged, and what it resumes from."""
+    return f"lower `learning_rate`, now {arguments.learning_rate:g}, and {what_remains(str(arguments.output_dir))}"
 
 
 @contextmanager
@@ -105,21 +111,21 @@ def _out_of_memory(arguments: PretrainingArguments) -> str:
 
 
 @contextmanager
-def saving(folder: Path, output_dir: str | Path, partial: Path) -> Iterator[None]:
-    """Turns a failure to write into `TrainingStopped`.
+def saving(output_dir: str | Path, being_saved: Callable[[], Path | None]) -> Iterator[None]:
+    """Turns a failure to write into `TrainingStopped`, and deletes what is half written: its room may be what is missing.
 
     Args:
-        folder: What is being saved, for the message.
         output_dir: The run's folder, in which the earlier checkpoints are.
-        partial: What is worth nothing after a failure and is taken away: its room may be what is missing.
+        being_saved: Gives the folder that is being saved, `output_dir` itself or a checkpoint in it, if any is.
     """
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        cause = _why_not_written(error, folder)
-        if cause is None:
+        folder = being_saved()
+        cause = _why_not_written(error, folder) if folder is not None else None
+        if folder is None or cause is None:
             raise
-        discard(partial)
+        discard(folder / PARTIAL if folder == Path(output_dir) else folder)
         raise TrainingStopped(f"{folder} could not be saved: {cause}, and {what_remains(output_dir)}.") from error
 
 
@@ -137,8 +143,3 @@ def _why_not_written(error: Exception, folder: Path) -> str | None:
         return None
     found = next((cause for cause in no_room if cause in text), None)
     return f"{found}; {more_room}" if found else f"{text}; mend that"
-
-
-def names(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

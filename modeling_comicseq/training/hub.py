@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import Future
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
+from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
 from .arguments import PretrainingArguments
@@ -35,36 +34,19 @@ def upload_checkpoint(checkpoint: Path, repo_id: str, arguments: PretrainingArgu
     Returns:
         What waits for the uploads.
     """
+    linked = checkpoint.with_name(f"_{checkpoint.name}")  # because the checkpoint may be deleted by the next save
+    shutil.rmtree(linked, ignore_errors=True)  # of a run that was killed
+    shutil.copytree(checkpoint, linked, copy_function=link)
+    common: dict[str, Any] = {"folder_path": str(linked), "repo_id": repo_id, "token": arguments.hub_token}
+    common |= {"revision": arguments.hub_revision, "run_as_future": True}
     api = HfApi()
-    # Uploaded from the run's folder and from links, because the checkpoint may be deleted by the next save.
-    copy_repository(checkpoint, Path(str(arguments.output_dir)))
-    common: dict[str, Any] = {"repo_id": repo_id, "token": arguments.hub_token, "revision": arguments.hub_revision}
-    jobs = [
-        api.upload_folder(
-            folder_path=str(arguments.output_dir),
-            commit_message=message,
-            ignore_patterns=["_*", f"{PREFIX_CHECKPOINT_DIR}-*", *STATE_FILES],
-            run_as_future=True,
-            **common,
-        )
-    ]
+    jobs = [api.upload_folder(commit_message=message, ignore_patterns=list(STATE_FILES), **common)]
     if arguments.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
         name = "last-checkpoint" if arguments.hub_strategy == HubStrategy.CHECKPOINT else checkpoint.name
-        linked = checkpoint.with_name(f"_{checkpoint.name}")
-        shutil.rmtree(linked, ignore_errors=True)  # of a run that was killed
-        shutil.copytree(checkpoint, linked, copy_function=link)
-        jobs.append(
-            api.upload_folder(
-                folder_path=str(linked),
-                path_in_repo=name,
-                commit_message=f"{message}, checkpoint",
-                run_as_future=True,
-                **common,
-            )
-        )
-        jobs[-1].add_done_callback(lambda _: shutil.rmtree(linked, ignore_errors=True))
+        jobs.append(api.upload_folder(path_in_repo=name, commit_message=f"{message}, checkpoint", **common))
     for job in jobs:
         job.add_done_callback(report_failure)
+    jobs[-1].add_done_callback(lambda _: shutil.rmtree(linked, ignore_errors=True))  # uploads take their turns
     return jobs
 
 
@@ -80,12 +62,3 @@ def link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def copy_repository(checkpoint: Path, folder: Path) -> None:
-    """Copies a checkpoint's files into `folder`, without what only Trainer reads; each file appears whole."""
-    for path in sorted(checkpoint.iterdir()):
-        if path.is_file() and not any(fnmatch(path.name, pattern) for pattern in STATE_FILES):
-            beside = folder / f"_{path.name}"
-            shutil.copyfile(path, beside)
-            os.replace(beside, folder / path.name)

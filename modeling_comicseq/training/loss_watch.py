@@ -1,19 +1,24 @@
-"""Notices a loss that is not finite or explodes, before what it did to the weights is saved."""
+"""Stops a run whose loss or gradient is not finite or explodes, before what it did to the weights is saved."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch.nn.utils import get_total_norm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import logging
 
-from ..model.tasks_comicseq import TASKS
-from .faults import names
+from .faults import TrainingStopped, lower_the_learning_rate
+
+logger = logging.get_logger(__name__)
 
 OBJECTIVES = ("contrastive_loss", "masked_panel_loss")
-LOSSES = (*(f"{task}_loss" for task in TASKS), *OBJECTIVES)
 
 # A loss has exploded if it stood above FACTOR times both its running median and its first logged value in PATIENCE logs
 # in a row. An untrained model's loss is about the logarithm of the number of candidates: no healthy run gets there.
@@ -23,19 +28,22 @@ WINDOW = 25  # logs in the running median
 LEAST_LOGS = 3  # logs before anything is judged
 
 
-class LossWatch:
+class LossWatch(TrainerCallback):
     """Remembers, on the device, the first step with a loss or gradient norm that is not finite, and in which losses.
 
     Recording costs a dozen tiny kernels a step and never waits for the device; `first_fault` waits, and is asked only
-    where Trainer waits anyway: at logs, evaluations and saves (at every step on the CPU).
+    where Trainer waits anyway: at logs, evaluations and saves (at every step on the CPU). While a logged loss is far
+    above what came before, nothing is saved; if it stays there, the run is stopped.
 
     Args:
         accelerator: Gathers over the processes of the run.
+        tasks: Names of the tasks that the model knows.
     """
 
-    def __init__(self, accelerator: Accelerator):
+    def __init__(self, accelerator: Accelerator, tasks: Sequence[str]):
         self.accelerator = accelerator
-        size = (len(LOSSES) + 1,)  # the last is the gradient norm
+        self.losses = [*(f"{task}_loss" for task in tasks), *OBJECTIVES]
+        size = (len(self.losses) + 1,)  # the last is the gradient norm
         self._now = torch.zeros(size, dtype=torch.bool, device=accelerator.device)
         self._first = torch.zeros(size, dtype=torch.bool, device=accelerator.device)
         self._step = torch.full((1,), float("inf"), device=accelerator.device)
@@ -45,19 +53,8 @@ class LossWatch:
         losses = {f"{task}_loss": values for task, values in (outputs.task_losses or {}).items()}
         losses |= {name: value for name in OBJECTIVES if (value := getattr(outputs, name, None)) is not None}
         zero = self._step.new_zeros(())
-        sums = [losses[name].detach().sum().float() if name in losses else zero for name in LOSSES]
+        sums = [losses[name].detach().sum().float() if name in losses else zero for name in self.losses]
         self._now[:-1] |= ~torch.isfinite(torch.stack(sums))
-
-    def record_step(self, step: int, grad_norm: torch.Tensor | float | None) -> None:
-        """Ends an optimiser step, the `step`-th, in which the gradient norm was `grad_norm`."""
-        if grad_norm is not None:
-            norm = torch.as_tensor(grad_norm, device=self._now.device)
-            norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # FSDP's
-            self._now[-1] |= ~torch.isfinite(norm.float())
-        first = self._now.any() & torch.isinf(self._step)
-        self._step = torch.where(first, float(step), self._step)
-        self._first = torch.where(first, self._now, self._first)
-        self._now.zero_()
 
     def first_fault(self) -> tuple[int, list[str]] | None:
         """The first step that was not finite in any process, with its losses; every process must ask at the same time."""
@@ -67,12 +64,67 @@ class LossWatch:
         if torch.isinf(step):
             return None
         found = (everyone[everyone[:, 0] == step, 1:] > 0).any(dim=0).tolist()
-        return int(step), [name for name, bad in zip(LOSSES, found[:-1], strict=True) if bad]
+        return int(step), [name for name, bad in zip(self.losses, found[:-1], strict=True) if bad]
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        norm = get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # FSDP's
+        self._now[-1] |= ~torch.isfinite(norm.float())
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
+        # In fp16 a norm that is not finite is everyday: the scaler leaves the step out and lowers its scale.
+        self._now[-1] &= not self.accelerator.optimizer_step_was_skipped
+        first = self._now.any() & torch.isinf(self._step)
+        self._step = torch.where(first, float(state.global_step), self._step)
+        self._first = torch.where(first, self._now, self._first)
+        self._now.zero_()
+        # A log at every save: a resumed run averages its first losses over the same steps as an unbroken one.
+        control.should_log |= control.should_save
+        if args.device.type == "cpu" or control.should_log or control.should_evaluate:
+            self._stop_if_not_finite(args)
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
+        control.should_log |= control.should_save
+        if control.should_log or control.should_evaluate:
+            self._stop_if_not_finite(args)
+        self._keep_last_good_checkpoint(args, state, control)  # where this step has been logged already
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
+        history = state.log_history
+        if "loss" not in history[-1]:
+            return
+        self._keep_last_good_checkpoint(args, state, control)
+        if suspect_logs(history) >= PATIENCE:
+            tasks = [name for name in self.losses if suspect_logs(history, name) >= PATIENCE]
+            raise TrainingStopped(
+                f"The run has diverged: {describe(tasks) if tasks else 'the loss'} has been more than ten times as high"
+                f" as before for {PATIENCE} logs, at step {state.global_step}; {lower_the_learning_rate(args)}.",
+                everywhere=True,
+            )
+
+    def _stop_if_not_finite(self, args: TrainingArguments) -> None:
+        fault = self.first_fault()
+        if fault is not None:
+            step, losses = fault
+            what = describe(losses) if losses else "the gradient norm"
+            raise TrainingStopped(
+                f"The run has diverged: {what} is not finite at step {step}; {lower_the_learning_rate(args)}.",
+                everywhere=True,
+            )
+
+    def _keep_last_good_checkpoint(self, args, state: TrainerState, control: TrainerControl) -> None:
+        """Lets no checkpoint be saved, for which a good one would be deleted, if this step's logged loss is suspect."""
+        logs = [entry for entry in state.log_history if "loss" in entry]
+        if control.should_save and logs and logs[-1]["step"] == state.global_step and suspect_logs(logs):
+            folder = Path(str(args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+            logger.warning(f"{folder} is not saved: the loss is more than ten times as high as before.")
+            control.should_save = False
 
 
 def describe(losses: Sequence[str]) -> str:
-    """The words "the loss of A and B" for names of LOSSES."""
-    return f"the loss of {names([name.removesuffix('_loss') for name in losses])}"
+    """The words "the loss of A, B and C" for names of losses."""
+    names = [name.removesuffix("_loss") for name in losses]
+    return f"the loss of {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}"
 
 
 def suspect_logs(history: Sequence[Mapping[str, Any]], name: str = "loss") -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..checkpoints.opening import open_checkpoint
 from ..data.panels import PanelTable
 from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..resources import find_resource
 from .arguments import PretrainingArguments
 
 
@@ -15,7 +16,7 @@ def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqF
         ComicSeqError: If the configuration, the checkpoint or an override is wrong or does not fit the data.
     """
     return open_checkpoint(
-        arguments.model,
+        str(find_resource("model", arguments.model)),
         table,
         str(arguments.dataset or arguments.train_embeddings),
         overrides=arguments.config_fields(),

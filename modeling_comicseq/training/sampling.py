@@ -5,32 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from accelerate.data_loader import BatchSamplerShard
+import torch
+from torch.utils.data import Sampler
+
+from .dataset import PretrainingDataset
 
 
-class SharedBatches(BatchSamplerShard):
+class SharedBatches(Sampler[list[int]]):
     """Deals the pages of every step out to the processes, of the last step of an epoch as many as are left.
 
-    Accelerate's own fills the last step up with the pages that the epoch began with, which would then count twice. Here
-    a process can be left with fewer pages than the others, or with none; it still takes part in the step.
+    Each page counts once in an epoch, however many processes there are: at the end of an epoch, a process can have fewer
+    pages than the others, or none; it still takes part in the step. The order is drawn from the seed and the data set's
+    epoch alone, so that a resumed run goes on with it.
+
+    Args:
+        dataset: The pages; its `epoch` is the one that is dealt out.
+        batch_size: Pages of one process in a step.
+        seed: Seed of the order.
+        drop_last: Whether to leave out a last step with fewer pages.
+        processes: How many processes take part.
+        rank: Which of them this one is.
     """
 
-    def __iter__(self) -> Iterator[list[int]]:
-        batches_a_step = 1 if self.split_batches else self.num_processes
-        step: list[list[int]] = []
-        for batch in self.batch_sampler:
-            step.append(batch)
-            if len(step) == batches_a_step:
-                yield self._share(step)
-                step = []
-        if step and not self.drop_last:
-            yield self._share(step)
+    def __init__(
+        self,
+        dataset: PretrainingDataset,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = False,
+        processes: int = 1,
+        rank: int = 0,
+    ):
+        self.dataset, self.seed, self.drop_last = dataset, seed, drop_last
+        self.pages_a_step = batch_size * processes
+        self.processes, self.rank = processes, rank
 
-    def _share(self, step: list[list[int]]) -> list[int]:
-        pages = [page for batch in step for page in batch]
-        return np.array_split(np.asarray(pages, dtype=np.int64), self.num_processes)[self.process_index].tolist()
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = torch.Generator().manual_seed(self.seed + self.dataset.epoch)
+        order = torch.randperm(len(self.dataset), generator=generator).numpy()
+        for step in range(len(self)):
+            pages = order[step * self.pages_a_step : (step + 1) * self.pages_a_step]
+            yield np.array_split(pages, self.processes)[self.rank].tolist()
 
     def __len__(self) -> int:
-        batches_a_step = 1 if self.split_batches else self.num_processes
-        steps, left = divmod(len(self.batch_sampler), batches_a_step)
+        steps, left = divmod(len(self.dataset), self.pages_a_step)
         return steps + (left > 0 and not self.drop_last)

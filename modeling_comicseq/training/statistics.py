@@ -7,6 +7,7 @@ import time
 import numpy as np
 import torch
 from accelerate import Accelerator
+from transformers import TrainerCallback
 
 from ..data.panels import PanelTable
 from ..data.views import materialise, to_tensors, whole_pages
@@ -18,7 +19,7 @@ from ..tasks import TASKS
 OBJECTIVES = ("contrastive_loss", "masked_panel_loss", "padding_share")
 
 
-class TrainingStatistics:
+class TrainingStatistics(TrainerCallback):
     """Means over the steps since the last log, over all processes.
 
     Sums stay on the device until they are logged, so that no step waits for another.
@@ -31,11 +32,20 @@ class TrainingStatistics:
     def reset(self) -> None:
         # Rows: each task's losses, each task's right answers, the objectives. Columns: total and count.
         self.sums = torch.zeros(2 * len(TASKS) + len(OBJECTIVES), 2, device=self.device)
-        self.started, self.paused = time.perf_counter(), 0.0
+        self.started = self.left = time.perf_counter()
+        self.paused = 0.0
 
-    def pause(self, seconds: float) -> None:
-        """Takes out time that was no training: validation and saving."""
-        self.paused += seconds
+    def on_step_end(self, args, state, control, **kwargs):
+        self.left = time.perf_counter()
+
+    on_train_begin = on_epoch_end = on_step_end
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        now = time.perf_counter()
+        self.paused += now - self.left  # neither validation nor saving is training
+        self.left = now
+
+    on_save = on_evaluate
 
     def add(self, outputs: ComicSeqForPreTrainingOutput, inputs: dict) -> None:
         """Counts a batch."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import time
+import os
+import shutil
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate.data_loader import BatchSamplerShard
 from accelerate.utils import DynamoBackend
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..checkpoints.card import write_card
 from ..checkpoints.provenance import save_training_provenance
@@ -22,14 +25,21 @@ from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
 from ..stores.provenance import read_provenance
 from ..tasks import TASKS
+from .arguments import PretrainingArguments
+from .callbacks import EarlyStopping, EpochCallback, ProgressBar, ReadableLogs, Resume
+from .checkpointing import PARTIAL, discard, sync
 from .dataset import PretrainingDataset, first_item
+from .faults import saving
+from .loss_watch import LossWatch
 from .model import compile_layers
 from .sampling import SharedBatches
-from .saving import CheckpointingTrainer
+from .saving import CompleteCheckpoints
 from .statistics import TrainingStatistics, strip_space
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
 VALIDATION_QUESTIONS = 2000  # of a task, at least: with fewer, luck decides which checkpoint is the best
+# Private names of Trainer that are read, each with the reason; none is overridden.
+PRIVATE = {"_train_batch_size": "where `auto_find_batch_size` lowers the batch size, it stands nowhere else"}
 MOST_REPEATS = 8  # questions that a page asks for that: more of the same few pages would say little more
 
 
@@ -38,20 +48,14 @@ def validation_repeats(table: PanelTable) -> int:
     return min(-(-VALIDATION_QUESTIONS // len(table)), MOST_REPEATS)
 
 
-class EpochCallback(TrainerCallback):
-    """Tells the data set which epoch to draw for."""
-
-    def __init__(self, dataset: PretrainingDataset):
-        self.dataset = dataset
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.dataset.set_epoch(int(state.epoch + 1e-6))
-
-
-class ComicSeqTrainer(CheckpointingTrainer):
+class ComicSeqTrainer(Trainer):
     """Trains `ComicSeqForPreTraining` on a `PretrainingDataset` and validates it on frozen questions.
 
+    Its checkpoints are complete repositories, are known to be complete, and hold no spoilt weights. Of Trainer, public
+    methods and callbacks alone are overridden; `PRIVATE` names what is read beside them.
+
     Args:
+        args: Arguments of the run.
         validation_table: Panels of the validation split, or None.
         num_candidates: Candidates of a validation question.
         protocol: Protocol of the validation questions.
@@ -60,9 +64,13 @@ class ComicSeqTrainer(CheckpointingTrainer):
         kwargs: Trainer's own.
     """
 
+    args: PretrainingArguments
+    train_dataset: PretrainingDataset
+
     def __init__(
         self,
         *,
+        args: PretrainingArguments,
         validation_table: PanelTable | None,
         num_candidates: int = 5,
         protocol: str = "same_book",
@@ -70,25 +78,39 @@ class ComicSeqTrainer(CheckpointingTrainer):
         training_data: str = "",
         **kwargs: Any,
     ):
+        self.arguments_json = args.to_json_string()
+        self.being_saved: Path | None = None  # the checkpoint that is not complete yet
+        self.resumed_from: str | None = None
+        self.validation_table, self.num_candidates, self.protocol = validation_table, num_candidates, protocol
+        self.card_template, self.training_data = card_template, training_data
+        # Trainer would rotate and upload a checkpoint before it is complete: `CompleteCheckpoints` does both.
+        own = copy(args)
+        own.save_total_limit, own.hub_strategy = None, HubStrategy.END
         # The validation questions come from the table; an empty data set tells Trainer that there are some.
-        super().__init__(data_collator=first_item, eval_dataset={} if validation_table is not None else None, **kwargs)
-        if self.args.torch_compile:
+        eval_dataset = {} if validation_table is not None else None
+        super().__init__(args=own, data_collator=first_item, eval_dataset=eval_dataset, **kwargs)
+        model = self.accelerator.unwrap_model(self.model)
+        if args.torch_compile:
             self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # which would compile the whole model
-            model = self.accelerator.unwrap_model(self.model)
-            compile_layers(model, self.args.torch_compile_backend, self.args.torch_compile_mode)
-        self.validation_table = validation_table
+            compile_layers(model, args.torch_compile_backend, args.torch_compile_mode)
         self.validation_tasks: list[Task] = []
         if validation_table is not None:
-            config = self.accelerator.unwrap_model(self.model).config
-            self.validation_tasks = [TASKS[name] for name, weight in config.task_weights.items() if weight > 0]
+            self.validation_tasks = [TASKS[name] for name, weight in model.config.task_weights.items() if weight > 0]
             for task in self.validation_tasks:
                 task.check_servable(validation_table, protocol)
             self._check_metric()
-        self.num_candidates, self.protocol = num_candidates, protocol
-        self.card_template, self.training_data = card_template, training_data
-        if isinstance(self.train_dataset, PretrainingDataset):
-            self.add_callback(EpochCallback(self.train_dataset))
         self.statistics = TrainingStatistics(self.accelerator.device)
+        self.loss_watch = LossWatch(self.accelerator, list(model.config.task_weights))
+        self.early_stopping = EarlyStopping(
+            str(args.metric_for_best_model), args.early_stopping_patience, args.greater_is_better is not False
+        )
+        for callback in (PrinterCallback, ProgressCallback):
+            self.remove_callback(callback)
+        if not args.disable_tqdm:
+            self.add_callback(ProgressBar)
+        callbacks = (EpochCallback(self.train_dataset), self.loss_watch, self.early_stopping, Resume())
+        for callback in (*callbacks, CompleteCheckpoints(self, args), self.statistics, ReadableLogs()):
+            self.add_callback(callback)
 
     def _check_metric(self) -> None:
         names = [*(f"{task.name}_accuracy" for task in self.validation_tasks), "score"]
@@ -96,17 +118,46 @@ class ComicSeqTrainer(CheckpointingTrainer):
         if self.args.load_best_model_at_end and metric not in names:
             raise ComicSeqDataError(f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}.")
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Trainer's own, but with several processes each page counts once, at the end of an epoch, too."""
-        loader = super().get_train_dataloader()
-        if isinstance(loader.batch_sampler, BatchSamplerShard):  # of which a loader lets no other take the place
-            loader.batch_sampler.__class__ = SharedBatches
-        return loader
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
+        """Trainer's own; a checkpoint that cannot be written raises `TrainingStopped`."""
+        self.resumed_from = resume_from_checkpoint
+        with saving(str(self.args.output_dir), lambda: self.being_saved):
+            return super().train(resume_from_checkpoint, **kwargs)
 
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor:
-        """Examples of all tasks in the whole optimiser step, over all processes and accumulated batches."""
-        count = sum(len(batch[task]["labels"]) for batch in batch_samples for task in TASKS if task in batch)
-        return self.accelerator.reduce(torch.tensor(count, device=device, dtype=torch.float32))
+    def set_initial_training_values(self, args, dataloader):
+        """Trainer's own, but a run that is over has no epochs left: Trainer would resume it with one more step."""
+        epochs, steps_an_epoch, *others, max_steps = super().set_initial_training_values(args, dataloader)
+        if self.resumed_from is not None:
+            state = TrainerState.load_from_json(str(Path(self.resumed_from, TRAINER_STATE_NAME)))
+            if state.global_step >= max_steps or self.early_stopping.is_over(state.log_history):
+                epochs = state.global_step // steps_an_epoch
+        return (epochs, steps_an_epoch, *others, max_steps)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """The batches of this process. Accelerate does not prepare them: it would deal them out a second time."""
+        args = self.args
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=SharedBatches(
+                self.train_dataset,
+                self._train_batch_size,
+                args.seed if args.data_seed is None else args.data_seed,
+                args.dataloader_drop_last,
+                args.world_size,
+                args.process_index,
+            ),
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            pin_memory=args.dataloader_pin_memory,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+        )
+
+    def get_batch_samples(self, epoch_iterator, num_batches: int, device: torch.device):
+        """The batches of an optimiser step, and how many examples all tasks have in it, over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        count = sum(len(batch[task]["labels"]) for batch in batches for task in TASKS if task in batch)
+        return batches, self.accelerator.reduce(torch.tensor(count, device=device, dtype=torch.float32))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         # What follows averages the loss over processes and accumulated batches, hence the share of the examples.
@@ -121,10 +172,30 @@ class ComicSeqTrainer(CheckpointingTrainer):
             logs |= self.statistics.summary(self.accelerator)
         super().log(logs, start_time)
 
-    def _maybe_log_save_evaluate(self, *args, **kwargs) -> None:
-        started = time.perf_counter()
-        super()._maybe_log_save_evaluate(*args, **kwargs)
-        self.statistics.pause(time.perf_counter() - started)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves the model, each of its files appearing whole, and the arguments as JSON; `push_to_hub` uploads."""
+        folder = Path(output_dir or str(self.args.output_dir))
+        if folder.name == f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}":
+            self.being_saved = folder
+            if self.args.should_save:
+                discard(folder)  # what an earlier run left under this name
+            self.accelerator.wait_for_everyone()
+        partial = folder / PARTIAL
+        if self.args.should_save:
+            shutil.rmtree(partial, ignore_errors=True)
+        super().save_model(str(partial), _internal_call=True)
+        if self.args.should_save and partial.is_dir():
+            (partial / TRAINING_ARGS_NAME).unlink()  # pickled, and read by nothing
+            (partial / "training_args.json").write_text(self.arguments_json + "\n")
+            for path in sorted(partial.iterdir()):
+                sync(path)
+                os.replace(path, folder / path.name)
+            partial.rmdir()
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Writes the card of the final model. Trainer's own would overwrite it with its template."""
+        if self.is_world_process_zero():
+            self.write_card(Path(str(self.args.output_dir)))
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
@@ -158,8 +229,7 @@ class ComicSeqTrainer(CheckpointingTrainer):
 
     def write_card(self, folder: Path) -> None:
         """Writes what the weights were trained on and, where a template was given, the card with their own validation."""
-        if isinstance(self.train_dataset, PretrainingDataset):
-            save_training_provenance(folder, read_provenance(self.train_dataset.table.dataset))
+        save_training_provenance(folder, read_provenance(self.train_dataset.table.dataset))
         if self.card_template is None:
             return
         config = self.accelerator.unwrap_model(self.model).config

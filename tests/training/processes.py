@@ -27,7 +27,7 @@ FIELDS |= {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", 
 FIELDS |= {"disable_tqdm": True}
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["run_pretraining", __name__])
+CONTEXT.set_forkserver_preload(["modeling_comicseq.training.run", __name__])
 
 
 def write_inputs(folder: Path, books: list[list[int]] | None = None) -> None:
@@ -77,13 +77,13 @@ def _run(words: list[str], log: str, fault: Callable[[], None] | None, environme
     os.environ |= {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"} | environment
     import torch
 
-    import run_pretraining
+    from modeling_comicseq.training.run import main
 
     torch.set_num_threads(1)
     sys.argv = ["run_pretraining.py", *words]
     if fault is not None:
         fault()
-    sys.exit(run_pretraining.run())
+    sys.exit(main())
 
 
 def kill() -> None:
@@ -92,16 +92,16 @@ def kill() -> None:
 
 def at_step(step: int, what: Callable[[], None]) -> None:
     """Does `what` when the optimiser has done its `step`-th step of the run, before that is logged or saved."""
-    from modeling_comicseq.training.saving import CheckpointingTrainer
+    from transformers.trainer_callback import DefaultFlowCallback
 
-    ordinary = CheckpointingTrainer._maybe_log_save_evaluate
+    ordinary = DefaultFlowCallback.on_step_end
 
-    def patched(self, *args, **kwargs):
-        if self.state.global_step == step:
+    def patched(self, args, state, control, **kwargs):
+        if state.global_step == step:
             what()
-        ordinary(self, *args, **kwargs)
+        return ordinary(self, args, state, control, **kwargs)
 
-    CheckpointingTrainer._maybe_log_save_evaluate = patched  # type: ignore[method-assign]
+    DefaultFlowCallback.on_step_end = patched  # type: ignore[method-assign]
 
 
 def kill_at_step(step: int) -> None:
@@ -172,9 +172,9 @@ def spoil_weights(step: int) -> None:
     """Makes the encoder's last weights NaN before the `step`-th step."""
     import torch
 
-    from modeling_comicseq.training.saving import CheckpointingTrainer
+    from modeling_comicseq.training.trainer import ComicSeqTrainer
 
-    ordinary = CheckpointingTrainer.training_step
+    ordinary = ComicSeqTrainer.training_step
 
     def patched(self, model, *args, **kwargs):
         if self.state.global_step == step - 1:
@@ -183,4 +183,4 @@ def spoil_weights(step: int) -> None:
                     parameter.fill_(float("nan"))
         return ordinary(self, model, *args, **kwargs)
 
-    CheckpointingTrainer.training_step = patched  # type: ignore[method-assign]
+    ComicSeqTrainer.training_step = patched  # type: ignore[method-assign]

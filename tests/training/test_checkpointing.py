@@ -16,7 +16,6 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoModelForPreTraining, TrainerCallback, TrainerState
 
-import run_pretraining
 from modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.training import checkpointing
@@ -31,6 +30,7 @@ from modeling_comicseq.training.checkpointing import (
     mark_complete,
     rotate,
 )
+from modeling_comicseq.training.run import find_checkpoint
 
 from .test_trainer import logged, make_trainer
 
@@ -220,16 +220,15 @@ def test_a_new_run_in_the_place_of_an_old_one_keeps_its_own_checkpoints(tmp_path
 def test_which_checkpoint_a_run_resumes_from(tmp_path):
     trainer = make_trainer(tmp_path, max_steps=4, validate=False, save_strategy="steps", save_steps=2)
     config, arguments = trainer.model.config, trainer.args
-    find = run_pretraining.find_checkpoint
-    assert find(arguments, config) is None
+    assert find_checkpoint(arguments, config) is None
     trainer.train()
     (tmp_path / "checkpoint-4" / MARKER).unlink()
-    assert find(arguments, config) == str(tmp_path / "checkpoint-2")
+    assert find_checkpoint(arguments, config) == str(tmp_path / "checkpoint-2")
     arguments.restart = True
-    assert find(arguments, config) is None
+    assert find_checkpoint(arguments, config) is None
     arguments.resume_from_checkpoint = str(tmp_path / "checkpoint-4")
     with pytest.raises(ComicSeqDataError, match="checkpoint-4 is no complete checkpoint of a run"):
-        find(arguments, config)
+        find_checkpoint(arguments, config)
 
 
 def test_a_run_that_has_ended_within_an_epoch_is_not_trained_on(tmp_path):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.checkpointing import complete_checkpoints, incomplete_checkpoints
 from modeling_comicseq.training.faults import TrainingStopped, saving, stopped_in_one_sentence
@@ -150,12 +150,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path, mo
 
 def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path):
     trainer = make_trainer(tmp_path, validate=False, **SAVES)
-    norm = trainer._maybe_log_save_evaluate
+    ordinary = trainer.training_step
 
-    def spoilt(tr_loss, grad_norm, *args, **kwargs):
-        norm(tr_loss, torch.tensor(NAN) if trainer.state.global_step == 3 else grad_norm, *args, **kwargs)
+    def training_step(*args, **kwargs):
+        loss = ordinary(*args, **kwargs)
+        if trainer.state.global_step == 2:
+            next(trainer.model.parameters()).grad[0] = NAN
+        return loss
 
-    trainer._maybe_log_save_evaluate = spoilt
+    trainer.training_step = training_step
     with pytest.raises(TrainingStopped, match="the gradient norm is not finite at step 3; lower .*checkpoint-2"):
         trainer.train()
 
@@ -211,7 +214,7 @@ def test_other_errors_are_left_alone(tmp_path):
     arguments = PretrainingArguments(output_dir=str(tmp_path), use_cpu=True)
     with pytest.raises(RuntimeError, match="shapes"), stopped_in_one_sentence(arguments):
         raise RuntimeError("shapes cannot be multiplied")
-    with pytest.raises(RuntimeError, match="shapes"), saving(tmp_path / "x", tmp_path, tmp_path / "x"):
+    with pytest.raises(RuntimeError, match="shapes"), saving(tmp_path, lambda: tmp_path / "x"):
         raise RuntimeError("shapes cannot be multiplied")
 
 
@@ -241,7 +244,7 @@ def test_a_write_that_fails_names_the_cause_and_takes_the_rest_away(tmp_path, er
     checkpoint = tmp_path / "checkpoint-2"
     checkpoint.mkdir()
     (checkpoint / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(TrainingStopped) as stopped, saving(checkpoint, tmp_path, checkpoint):
+    with pytest.raises(TrainingStopped) as stopped, saving(tmp_path, lambda: checkpoint):
         raise error
     assert f"{checkpoint} could not be saved: {cause}" in str(stopped.value)
     assert not checkpoint.exists()
@@ -253,18 +256,18 @@ def test_a_full_disk_at_the_end_leaves_the_earlier_model(tmp_path, monkeypatch):
     trainer.save_model()
     before = (tmp_path / "model.safetensors").read_bytes()
     monkeypatch.setattr(
-        "modeling_comicseq.training.saving.os.replace",
+        "modeling_comicseq.training.trainer.os.replace",
         lambda source, target: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     trainer.model.comicseq.layernorm.weight.data.zero_()
-    with pytest.raises(TrainingStopped, match="No space left"), saving(tmp_path, tmp_path, tmp_path / "_saving"):
+    with pytest.raises(TrainingStopped, match="No space left"), saving(tmp_path, lambda: tmp_path):
         trainer.save_model()
     assert (tmp_path / "model.safetensors").read_bytes() == before and not (tmp_path / "_saving").exists()
 
 
 def test_early_stopping_is_refused_without_evaluations(tmp_path):
     fields = {"output_dir": str(tmp_path), "use_cpu": True, "early_stopping_patience": 1}
-    with pytest.raises(ComicSeqDataError, match="`eval_strategy` is 'no'"):
+    with pytest.raises(ComicSeqArgumentError, match="`eval_strategy` is 'no'"):
         PretrainingArguments(eval_strategy="no", save_strategy="no", load_best_model_at_end=False, **fields)
 
 

@@ -11,9 +11,9 @@ import yaml
 from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
-import run_pretraining
-from modeling_comicseq.errors import ComicSeqDataError
-from modeling_comicseq.training.arguments import PretrainingArguments
+from modeling_comicseq.errors import ComicSeqArgumentError
+from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
+from modeling_comicseq.training.run import pretrain
 
 from .processes import REPOSITORY, argv, write_inputs
 
@@ -31,7 +31,7 @@ def run(folder: Path, name: str, **fields) -> tuple[list[float], dict[str, torch
     """The losses and the final weights of a run of an epoch in five steps, of five pages and the last of four."""
     output = folder / name
     fields |= {"num_train_epochs": 1, "per_device_train_batch_size": 5, "config_overrides": EXACT}
-    run_pretraining.main(argv(folder, output, eval_steps=3, save_steps=3, **fields))
+    pretrain(parse_arguments(argv(folder, output, eval_steps=3, save_steps=3, **fields)))
     history = json.loads((output / "trainer_state.json").read_text())["log_history"]
     return [entry["loss"] for entry in history if "loss" in entry], load_file(output / "model.safetensors")
 
@@ -75,10 +75,12 @@ def test_files_for_accelerate_leave_the_precision_to_the_run(path, tmp_path, mon
         assert arguments.mixed_precision == ("bf16" if bf16 else "no")
 
 
-def test_workers_that_outlive_an_epoch_are_refused(tmp_path):
+def test_ways_to_load_data_that_would_repeat_questions_are_refused(tmp_path):
     fields = {"dataloader_num_workers": 1, "dataloader_persistent_workers": True, "use_cpu": True}
-    with pytest.raises(ComicSeqDataError, match="`dataloader_persistent_workers` is true but must be off"):
+    with pytest.raises(ComicSeqArgumentError, match="`dataloader_persistent_workers` is true but must be off"):
         PretrainingArguments(output_dir=str(tmp_path), **fields)
+    with pytest.raises(ComicSeqArgumentError, match="`train_sampling_strategy` is 'sequential' but must be random"):
+        PretrainingArguments(output_dir=str(tmp_path), use_cpu=True, train_sampling_strategy="sequential")
 
 
 def test_a_run_is_logged_to_wandb(folder, monkeypatch, tmp_path):

@@ -26,7 +26,7 @@ def test_means_are_over_examples_not_over_batches():
             padding_share=torch.tensor([0.25]),
         )
         statistics.add(outputs, {"panel_picking": {"labels": torch.tensor(labels)}})
-    statistics.pause(-3.0)  # as if three seconds had gone by
+    statistics.started -= 3  # seconds
     logs = statistics.summary(Accelerator(cpu=True))
     assert logs.pop("pages_per_second") == pytest.approx(4 / 3, rel=0.2)
     expected = {"panel_picking_loss": 3.0, "panel_picking_accuracy": 0.5, "contrastive_loss": 1.5}
