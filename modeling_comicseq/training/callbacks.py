@@ -105,9 +105,9 @@ class ProgressBar(ProgressCallback):
 class ReadableLogs(TrainerCallback):
     """Writes each log entry for people, in 80 columns, above the progress bar where there is one."""
 
-    def on_log(self, args, state: TrainerState, control, logs: dict[str, float], **kwargs):
+    def on_log(self, args, state: TrainerState, control, **kwargs):
         if state.is_world_process_zero:
-            tqdm.write(readable(logs, state.global_step))
+            tqdm.write(readable(kwargs["logs"], state.global_step))
 
 
 def readable(logs: Mapping[str, float], step: int) -> str:

@@ -66,8 +66,9 @@ class LossWatch(TrainerCallback):
         found = (everyone[everyone[:, 0] == step, 1:] > 0).any(dim=0).tolist()
         return int(step), [name for name, bad in zip(self.losses, found[:-1], strict=True) if bad]
 
-    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
-        norm = get_total_norm([weight.grad for weight in model.parameters() if weight.grad is not None])
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        weights = kwargs["model"].parameters()
+        norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # FSDP's
         self._now[-1] |= ~torch.isfinite(norm.float())
 

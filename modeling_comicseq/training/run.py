@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 from transformers.trainer_utils import set_seed
+from transformers.utils import logging
 
 from ..checkpoints.opening import MODEL_FIELDS, check_fits, read_config
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
@@ -35,6 +36,7 @@ def pretrain(arguments: PretrainingArguments) -> None:
             "`dataset` is not set: name the folder that `comicseq convert` wrote, or a store with `train_embeddings` and"
             " `train_metadata`."
         )
+    logging.disable_progress_bar()  # of transformers: files are written in no time
     train_table, validation_table = open_data(arguments)
     set_seed(arguments.seed)  # before the weights are drawn
     model = build_model(arguments, train_table)

@@ -87,7 +87,7 @@ class ComicSeqTrainer(Trainer):
         own = copy(args)
         own.save_total_limit, own.hub_strategy = None, HubStrategy.END
         # The validation questions come from the table; an empty data set tells Trainer that there are some.
-        eval_dataset = {} if validation_table is not None else None
+        eval_dataset: dict | None = {} if validation_table is not None else None
         super().__init__(args=own, data_collator=first_item, eval_dataset=eval_dataset, **kwargs)
         model = self.accelerator.unwrap_model(self.model)
         if args.torch_compile:
@@ -104,13 +104,17 @@ class ComicSeqTrainer(Trainer):
         self.early_stopping = EarlyStopping(
             str(args.metric_for_best_model), args.early_stopping_patience, args.greater_is_better is not False
         )
-        for callback in (PrinterCallback, ProgressCallback):
-            self.remove_callback(callback)
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
         if not args.disable_tqdm:
             self.add_callback(ProgressBar)
-        callbacks = (EpochCallback(self.train_dataset), self.loss_watch, self.early_stopping, Resume())
-        for callback in (*callbacks, CompleteCheckpoints(self, args), self.statistics, ReadableLogs()):
-            self.add_callback(callback)
+        self.add_callback(EpochCallback(self.train_dataset))
+        self.add_callback(self.loss_watch)
+        self.add_callback(self.early_stopping)
+        self.add_callback(Resume())
+        self.add_callback(CompleteCheckpoints(self, args))
+        self.add_callback(self.statistics)
+        self.add_callback(ReadableLogs())
 
     def _check_metric(self) -> None:
         names = [*(f"{task.name}_accuracy" for task in self.validation_tasks), "score"]
@@ -118,11 +122,11 @@ class ComicSeqTrainer(Trainer):
         if self.args.load_best_model_at_end and metric not in names:
             raise ComicSeqDataError(f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}.")
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs: Any):
+    def train(self, resume_from_checkpoint=None, *args: Any, **kwargs: Any):
         """Trainer's own; a checkpoint that cannot be written raises `TrainingStopped`."""
         self.resumed_from = resume_from_checkpoint
         with saving(str(self.args.output_dir), lambda: self.being_saved):
-            return super().train(resume_from_checkpoint, **kwargs)
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def set_initial_training_values(self, args, dataloader):
         """Trainer's own, but a run that is over has no epochs left: Trainer would resume it with one more step."""

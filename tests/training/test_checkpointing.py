@@ -38,7 +38,7 @@ CARD = Path(__file__).resolve().parents[2] / "model_card.md"
 SAVES = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
 REPOSITORY = {"README.md", "config.json", "model.safetensors", "handler.py", "requirements.txt"} | {
     f"{name}_comicseq.py"
-    for name in ("modeling", "configuration", "heads", "packing", "contrastive", "ordering", "pipeline")
+    for name in ("modeling", "configuration", "heads", "packing", "losses", "tasks", "ordering", "pipeline")
 }
 AUTO_CLASSES = {"AutoConfig", "AutoModel", "AutoModelForPreTraining", "AutoModelForMultipleChoice"}
 
