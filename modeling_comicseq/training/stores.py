@@ -11,7 +11,7 @@ from ..checkpoints.provenance import compare_origins
 from ..data.conversion import convert_store
 from ..data.opening import open_split
 from ..data.panels import PanelTable
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqDataError, ComicSeqError
 from ..stores.provenance import read_provenance
 from .arguments import PretrainingArguments
 
@@ -82,7 +82,7 @@ def _convert(arguments: PretrainingArguments, folder: Path) -> str | None:
                 overwrite=True,  # a store that has changed; what is no converted data set is left alone all the same
                 progress=not arguments.disable_tqdm,
             )
-        except ComicSeqDataError as error:
+        except ComicSeqError as error:
             return str(error)
         except OSError as error:
             return f"{embeddings} could not be converted to {folder / name}: {error}; run again to go on from there"

@@ -20,7 +20,7 @@ from ..checkpoints.card import write_card
 from ..checkpoints.provenance import save_training_provenance
 from ..data.panels import PanelTable
 from ..data.task import Task
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError
 from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
 from ..stores.provenance import read_provenance
@@ -120,7 +120,9 @@ class ComicSeqTrainer(Trainer):
         names = [*(f"{task.name}_accuracy" for task in self.validation_tasks), "score"]
         metric = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if self.args.load_best_model_at_end and metric not in names:
-            raise ComicSeqDataError(f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}.")
+            raise ComicSeqArgumentError(
+                f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}."
+            )
 
     def train(self, resume_from_checkpoint=None, *args: Any, **kwargs: Any):
         """Trainer's own; a checkpoint that cannot be written raises `TrainingStopped`."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.stores.provenance import read_provenance
 from modeling_comicseq.stores.splits import split_of
 from modeling_comicseq.synthetic.world import DEMO_WORLD, synthesize
@@ -207,7 +207,7 @@ def test_stores_of_other_encoders(source, tmp_path, monkeypatch):
     ],
 )
 def test_wrong_arguments(tmp_path, given, message):
-    with pytest.raises(ComicSeqError, match=message):
+    with pytest.raises(ComicSeqArgumentError, match=message):
         PretrainingArguments(output_dir=str(tmp_path), use_cpu=True, **given)
 
 
