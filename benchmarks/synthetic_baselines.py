@@ -39,9 +39,9 @@ def candidate_task(tables: list[PanelTable], task: Task, corpus: SyntheticCorpus
     books: list[np.ndarray] = []
     for table in tables:
         for rows, batch in iterate_questions(table, task, protocol=protocol, num_candidates=k):
-            joint = joint_log_posterior(task.name, batch, corpus.world, protocol)
+            joint = joint_log_posterior(batch, corpus.world, protocol, task.shown)
             answers = {"last panel": last_panel_cosine(batch), "context mean": context_mean_cosine(batch)}
-            answers |= {"alone": candidate_log_ratio(task.name, batch, corpus.world, protocol), "joint": joint}
+            answers |= {"alone": candidate_log_ratio(batch, corpus.world, protocol, task.shown), "joint": joint}
             results = {"chance": task.chance(batch)[metric]}
             results |= {name: task.judge(batch, scores)[metric] for name, scores in answers.items()}
             results["stated"] = np.exp(joint.max(1))

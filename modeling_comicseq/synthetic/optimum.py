@@ -11,50 +11,45 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_softmax, logsumexp
 
 from ..data.distractors import PROTOCOLS
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError
 from .gaussian import Place, assignment_log_likelihood
 from .world import Channel, SyntheticWorld
 
-TASKS = ("panel_picking", "character_coherence", "visual_closure", "text_closure", "caption_relevance", "text_cloze")
-CLOSURES = ("visual_closure", "text_closure")
+Shown = Literal["page", "before", "nothing"]
 _SAME = 2e-3  # two observations nearer than this are one vector: rounding is far below, the world's noise far above
 
 
 def joint_log_posterior(
-    task: str,
-    batch: Mapping[str, Any],
-    world: SyntheticWorld,
-    protocol: str = "same_book",
+    batch: Mapping[str, Any], world: SyntheticWorld, protocol: str = "same_book", shown: Shown = "page"
 ) -> np.ndarray:
     """Log probability of every candidate, given the context, all candidates and how the wrong ones are drawn.
 
     Args:
-        task: Name of the task.
-        batch: The inputs of the task's class as NumPy arrays; a closure batch's `modality` says what kind of vectors
-            it shows.
+        batch: The inputs of a task's class as NumPy arrays. With `caption_embeddings`, a caption of the asked panel is
+            seen; with `candidate_text_embeddings`, its text is asked for and its `visual_embedding`, if any, is seen; a
+            `modality` says what kind of vectors context and candidates are.
         world: The generative model that the batch's pages come from.
         protocol: How wrong candidates are drawn.
+        shown: Which panels of its page the context holds beside the asked one: all others ("page"), those "before" it, or
+            "nothing".
 
     Returns:
         (B, K) log probabilities, -inf at padded candidates; the probabilities of a question add up to 1.
 
     Raises:
-        ComicSeqDataError: If there is no such task or protocol, or the candidates outnumber the pages of a short book.
+        ComicSeqArgumentError: If the questions have no such protocol, or candidates outnumber the pages of a short book.
     """
-    return _by_form(_joint, task, batch, world, protocol)
+    return _by_form(_joint, batch, world, protocol, shown)
 
 
 def candidate_log_ratio(
-    task: str,
-    batch: Mapping[str, Any],
-    world: SyntheticWorld,
-    protocol: str = "same_book",
+    batch: Mapping[str, Any], world: SyntheticWorld, protocol: str = "same_book", shown: Shown = "page"
 ) -> np.ndarray:
     """Log likelihood ratio of "the asked panel" against "a wrong candidate", each candidate judged by itself.
 
@@ -64,7 +59,7 @@ def candidate_log_ratio(
         (B, K) log ratios; -inf at padded candidates and at those that stand in the context, inf where a candidate is
         certainly right.
     """
-    return _by_form(_alone, task, batch, world, protocol)
+    return _by_form(_alone, batch, world, protocol, shown)
 
 
 def candidate_probability(log_ratio: np.ndarray, candidates: np.ndarray | int) -> np.ndarray:
@@ -86,8 +81,8 @@ class _Form(NamedTuple):
     """Questions that differ in their vectors only."""
 
     world: SyntheticWorld
-    task: str
     protocol: str
+    shown: Shown
     fixed: tuple[Place, ...]  # of the known vectors
     asked: Place
     given: np.ndarray  # (B, D) known vectors
@@ -97,34 +92,32 @@ class _Form(NamedTuple):
 
 
 def _by_form(
-    answer: Callable[[_Form], np.ndarray],
-    task: str,
-    batch: Mapping[str, Any],
-    world: SyntheticWorld,
-    protocol: str,
+    answer: Callable[[_Form], np.ndarray], batch: Mapping[str, Any], world: SyntheticWorld, protocol: str, shown: Shown
 ) -> np.ndarray:
     """Sorts questions by form, because each form has one covariance, and answers form by form."""
-    if task not in TASKS:
-        raise ComicSeqDataError(f"task is {task!r}, but candidates are asked in {', '.join(TASKS)}.")
-    if protocol not in PROTOCOLS or (protocol == "later_panels" and task not in CLOSURES):
-        raise ComicSeqDataError(f"{task} has no protocol {protocol!r}: use 'same_book', 'cross_book' or 'in_page'.")
-    context_channel: Channel = batch.get("modality", "panel") if task in CLOSURES else "panel"
-    item_channel: Channel = "text" if task == "text_cloze" else context_channel
-    stored = batch["candidate_text_embeddings" if task == "text_cloze" else "candidate_embeddings"]
+    if protocol not in PROTOCOLS or (protocol == "later_panels" and shown != "before"):
+        raise ComicSeqArgumentError(
+            f"There is no protocol {protocol!r} for questions that show {shown!r}: use 'same_book', 'cross_book' or"
+            " 'in_page'."
+        )
+    asks_text = "candidate_text_embeddings" in batch
+    context_channel: Channel = batch.get("modality", "panel")
+    item_channel: Channel = "text" if asks_text else context_channel
+    stored = batch["candidate_text_embeddings" if asks_text else "candidate_embeddings"]
     shape = stored.shape[:2]
     real = np.asarray(batch.get("candidate_mask", np.ones(shape)), dtype=bool)
     items = world.observe(np.where(real[..., None], stored, 0), item_channel)
-    known, positions, asked = _places(task, batch, shape[0])
-    if task == "caption_relevance":
+    known, positions, asked = _places(batch, shape[0], shown)
+    if shown == "nothing":
         context = np.zeros((shape[0], 0, 2 * world.latent_dim))
     else:
         context = world.observe(np.where(known[..., None], batch["panel_embeddings"], 0), context_channel)
-    hint, hint_channel = _hint(task, batch, world, shape[0])
+    hint, hint_channel = _hint(batch, world, shape[0])
 
     standing = np.zeros(shape, bool)
     if protocol == "in_page":
         # A fused vector holds its own text, which is what a text candidate has to be compared with.
-        own = context[..., world.latent_dim :] * math.sqrt(2) if task == "text_cloze" else context
+        own = context[..., world.latent_dim :] * math.sqrt(2) if asks_text else context
         for slot in range(known.shape[1]):
             standing |= known[:, slot, None] & (np.abs(items - own[:, None, slot]).max(2) < _SAME)
     standing &= real
@@ -139,7 +132,7 @@ def _by_form(
         if not len(columns):
             continue
         if protocol == "same_book" and len(columns) > world.pages_per_book[0]:
-            raise ComicSeqDataError(
+            raise ComicSeqArgumentError(
                 f"a question has {len(columns)} candidates, but books have as few as {world.pages_per_book[0]} pages: "
                 "exact answers need a page of its own for each same_book candidate, use fewer candidates."
             )
@@ -149,8 +142,8 @@ def _by_form(
             fixed += (Place(hint_channel, 0, 0, place),)
         form = _Form(
             world=world,
-            task=task,
             protocol=protocol,
+            shown=shown,
             fixed=fixed,
             asked=Place(item_channel, 0, 0, place),
             given=np.concatenate([context[np.ix_(rows, slots)].reshape(len(rows), -1), hint[rows]], axis=1),
@@ -162,32 +155,28 @@ def _by_form(
     return result
 
 
-def _places(task: str, batch: Mapping[str, Any], questions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _places(batch: Mapping[str, Any], questions: int, shown: Shown) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which context panels are seen (B, N), the position of each (B, N), and the asked position (B,)."""
-    if task == "caption_relevance":
+    if shown == "nothing":
         return np.zeros((questions, 0), bool), np.zeros((questions, 0), int), np.zeros(questions, int)
     shape = batch["panel_embeddings"].shape[:2]
     known = np.asarray(batch.get("attention_mask", np.ones(shape)), dtype=bool)
     given = batch.get("position_ids")
     positions = np.broadcast_to(np.arange(shape[1]) if given is None else given, shape).astype(int)
-    if task in ("panel_picking", "text_cloze"):
-        slot = np.asarray(batch["mask_position"], dtype=int)
-        known = known & (np.arange(shape[1]) != slot[:, None])
-        return known, positions, np.take_along_axis(positions, slot[:, None], 1)[:, 0]
-    if task in CLOSURES:
+    if shown == "before":
         return known, positions, np.where(known, positions, -1).max(1) + 1
-    taken = ((positions[:, :, None] == np.arange(shape[1] + 1)) & known[:, :, None]).any(1)
-    return known, positions, (~taken).argmax(1)  # the place left free, or the one after the last
+    if "candidate_position" in batch:
+        return known, positions, np.asarray(batch["candidate_position"], dtype=int)
+    slot = np.asarray(batch["mask_position"], dtype=int)[:, None]
+    return known & (np.arange(shape[1]) != slot), positions, np.take_along_axis(positions, slot, 1)[:, 0]
 
 
-def _hint(
-    task: str, batch: Mapping[str, Any], world: SyntheticWorld, questions: int
-) -> tuple[np.ndarray, Channel | None]:
+def _hint(batch: Mapping[str, Any], world: SyntheticWorld, questions: int) -> tuple[np.ndarray, Channel | None]:
     """What is seen of the asked panel itself: (B, D) and its kind."""
-    if task == "caption_relevance":
-        return world.observe(batch["caption_embeddings"], "caption"), "caption"
-    if task == "text_cloze" and batch.get("visual_embedding") is not None:
-        return world.observe(batch["visual_embedding"], "visual"), "visual"
+    hints: dict[str, Channel] = {"caption_embeddings": "caption", "visual_embedding": "visual"}
+    for name, channel in hints.items():
+        if batch.get(name) is not None:
+            return world.observe(batch[name], channel), channel
     return np.zeros((questions, 0)), None
 
 
@@ -206,7 +195,7 @@ def _joint(form: _Form) -> np.ndarray:
 
 def _alone(form: _Form) -> np.ndarray:
     questions, k, d = form.items.shape
-    if form.protocol == "in_page" and form.task not in (*CLOSURES, "caption_relevance"):
+    if form.protocol == "in_page" and form.shown == "page":
         return np.full((questions, k), np.inf)  # every wrong candidate stands in the context, so this one is right
     given, items = np.repeat(form.given, k, axis=0), form.items.reshape(-1, 1, d)
 
@@ -243,7 +232,7 @@ def _fillings(form: _Form) -> Iterator[tuple[float, tuple[Place, ...], np.ndarra
 def _page_mates(form: _Form, k: int) -> Iterator[tuple[tuple[int, ...], float]]:
     """Sets of k-1 positions of the asked page that the wrong candidates can have, each with its probability."""
     lengths, longest = form.world.page_lengths, form.world.max_panels
-    if form.task == "caption_relevance":
+    if form.shown == "nothing":
         # Only differences of positions count: sets around the asked panel, times the ways to place them on a page.
         for before in range(longest):
             for mates in itertools.combinations([p for p in range(-before, longest - before) if p != 0], k - 1):
@@ -278,7 +267,7 @@ def _wrong_places(form: _Form) -> Iterator[tuple[float, Place]]:
     if form.protocol == "cross_book":
         yield 0.0, asked._replace(book=1, page=1, position=0)
         return
-    about_gap, gap = form.task in CLOSURES, asked.position
+    about_gap, gap = form.shown == "before", asked.position
     weights: dict[int, float] = {}
     total = 0.0
     for n, p in form.world.page_lengths:

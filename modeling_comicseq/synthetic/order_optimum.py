@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError
 from .gaussian import Place, assignment_log_likelihood
 from .world import SyntheticWorld
 
@@ -45,12 +45,12 @@ def order_posterior(
         world: The generative model that the pages come from.
 
     Raises:
-        ComicSeqDataError: If a page has more than 7 panels, which are too many orders to enumerate.
+        ComicSeqArgumentError: If a page has more than 7 panels, which are too many orders to enumerate.
     """
     shape = panel_embeddings.shape[:2]
     real = np.ones(shape, bool) if attention_mask is None else np.asarray(attention_mask, bool)
     if real.sum(1).max() > MAX_PANELS:
-        raise ComicSeqDataError(
+        raise ComicSeqArgumentError(
             f"a page has {real.sum(1).max()} panels, but all orders are enumerated up to {MAX_PANELS}: "
             "leave longer pages out."
         )

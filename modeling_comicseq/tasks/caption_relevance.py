@@ -20,6 +20,7 @@ class CaptionRelevance(MultipleChoiceTask):
     spec = CAPTION_RELEVANCE
     columns = ("caption_embeddings",)
     least_panels = 1
+    shown = "nothing"
     ablations = {"caption removed": without_context}
 
     def askable(self, table: PanelTable) -> PanelSubset | None:

@@ -22,6 +22,7 @@ class VisualClosure(MultipleChoiceTask):
     spec = VISUAL_CLOSURE
     protocols = (*MultipleChoiceTask.protocols, "later_panels")
     first_slot = 1
+    shown = "before"
     modality = "visual"
 
     def inputs(self, table: PanelTable, rows: np.ndarray, slots: np.ndarray, candidates: np.ndarray) -> Batch:

@@ -19,7 +19,7 @@ from ..evaluation.ablations import OF_SEQUENCES, Ablation
 from ..evaluation.baselines import OF_SEQUENCES as COSINES
 from ..evaluation.metrics import chance_level, chance_reciprocal_rank, reciprocal_rank, top1_accuracy
 from ..evaluation.scoring import model_logits
-from ..synthetic.optimum import candidate_log_ratio, joint_log_posterior
+from ..synthetic.optimum import Shown, candidate_log_ratio, joint_log_posterior
 
 MOST_CANDIDATES = 8  # of which the optimum knows all hypotheses about where wrong ones stand in good time
 _NO_DISTRACTOR = {
@@ -37,6 +37,7 @@ class MultipleChoiceTask(Task):
         columns: Vector columns without which it cannot be asked.
         least_panels: Panels of a page that can ask.
         first_slot: The first slot that can be asked for: 1 where the context is what stands before it.
+        shown: Which panels of its page a question shows; what the exact optimum goes by.
         ablations: What is taken away from a question to see what an answer rests on, by name.
     """
 
@@ -45,6 +46,7 @@ class MultipleChoiceTask(Task):
     columns: tuple[str, ...] = ()
     least_panels = 2
     first_slot = 0
+    shown: Shown = "page"
     ablations: Mapping[str, Ablation] = OF_SEQUENCES
 
     # Drawing
@@ -178,16 +180,14 @@ class MultipleChoiceTask(Task):
         protocol, num_candidates = questions.protocol, questions.candidates.shape[1]
 
         def scores(function: Callable, batch: Batch) -> np.ndarray:
-            return function(self.name, batch, world, protocol)
+            return function(batch, world, protocol, self.shown)
 
         reason = f"it tries all places of at most {MOST_CANDIDATES} candidates on a page, these have {num_candidates}"
         if protocol not in ("in_page", "later_panels") or num_candidates <= MOST_CANDIDATES:
-            fullest = int(
-                (questions.candidates >= 0).sum(1).argmax()
-            )  # what holds for most candidates holds for fewer
+            fullest = int((questions.candidates >= 0).sum(1).argmax())  # if it can be answered, all can
             try:
                 scores(joint_log_posterior, questions.batch(table, slice(fullest, fullest + 1)))
-            except ComicSeqDataError as error:
+            except ComicSeqArgumentError as error:
                 reason = str(error).rstrip(".")
             else:
                 functions = {"optimum, one candidate": candidate_log_ratio, "optimum": joint_log_posterior}

@@ -6,9 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from modeling_comicseq.synthetic.optimum import Shown
 from modeling_comicseq.synthetic.world import SyntheticCorpus
 
 Book = dict[str, list[np.ndarray]]
+SHOWN: dict[str, Shown] = {
+    "panel_picking": "page",
+    "character_coherence": "page",
+    "visual_closure": "before",
+    "text_closure": "before",
+    "caption_relevance": "nothing",
+    "text_cloze": "page",
+}
 
 
 def draw_books(corpus: SyntheticCorpus) -> list[Book]:
@@ -81,6 +90,7 @@ def ask(
             row["panel_embeddings"], row["attention_mask"] = context, np.arange(16) < len(kept)
             if task == "character_coherence":
                 row["position_ids"] = np.pad(kept, (0, 16 - len(kept)))
+                row["candidate_position"] = asked
             if task in ("panel_picking", "text_cloze"):
                 context[asked] = np.nan
                 row["mask_position"] = asked

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError
 from modeling_comicseq.synthetic.optimum import (
-    TASKS,
     candidate_log_ratio,
     candidate_probability,
     joint_log_posterior,
@@ -19,7 +18,7 @@ from modeling_comicseq.synthetic.optimum import (
 from modeling_comicseq.synthetic.order_optimum import order_posterior
 from modeling_comicseq.synthetic.world import DEMO_WORLD, Shares, SyntheticCorpus, SyntheticWorld
 
-from .synthetic_questions import ask, draw_books, shuffled_pages
+from .synthetic_questions import SHOWN, ask, draw_books, shuffled_pages
 
 TINY = SyntheticWorld(
     width=10,
@@ -134,11 +133,11 @@ def normalised(scores: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("protocol", ["same_book", "cross_book"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", SHOWN)
 def test_answers_equal_dense_algebra(tiny_books, task, protocol):
     batch = ask(tiny_books, task, k=3, protocol=protocol, modality=MODALITIES.get(task, "panel"), limit=6)
-    joint = joint_log_posterior(task, batch, TINY, protocol)
-    ratio = candidate_log_ratio(task, batch, TINY, protocol)
+    joint = joint_log_posterior(batch, TINY, protocol, shown=SHOWN[task])
+    ratio = candidate_log_ratio(batch, TINY, protocol, shown=SHOWN[task])
     for row in range(6):
         places, observed, asked, items = dense_question(TINY, task, batch, row)
         elsewhere = [(asked[0], i if protocol == "cross_book" else 0, i, 0) for i in (1, 2)]
@@ -162,8 +161,8 @@ def later_draws(world, gap, requested):
 
 def test_later_panels_equal_dense_algebra(tiny_books):
     batch = ask(tiny_books, "visual_closure", k=3, protocol="later_panels", limit=20)
-    joint = joint_log_posterior("visual_closure", batch, TINY, "later_panels")
-    ratio = candidate_log_ratio("visual_closure", batch, TINY, "later_panels")
+    joint = joint_log_posterior(batch, TINY, "later_panels", shown=SHOWN["visual_closure"])
+    ratio = candidate_log_ratio(batch, TINY, "later_panels", shown=SHOWN["visual_closure"])
     assert set(batch["candidate_mask"].sum(1)) == {2, 3}
     for row in range(20):
         places, observed, asked, items = dense_question(TINY, "visual_closure", batch, row)
@@ -190,7 +189,7 @@ def test_later_panels_equal_dense_algebra(tiny_books):
 
 def test_caption_in_page_equals_dense_algebra(tiny_books):
     batch = ask(tiny_books, "caption_relevance", k=3, protocol="in_page", limit=6)
-    joint = joint_log_posterior("caption_relevance", batch, TINY, "in_page")
+    joint = joint_log_posterior(batch, TINY, "in_page", shown=SHOWN["caption_relevance"])
     for row in range(6):
         _, observed, _, items = dense_question(TINY, "caption_relevance", batch, row)
         scores = np.full(len(items), -np.inf)
@@ -228,7 +227,7 @@ def test_order_equals_dense_algebra(tiny_books):
         assert (posterior.best_order[row, n:] == -1).all()
 
 
-QUESTIONS = [(task, "same_book") for task in TASKS] + [
+QUESTIONS = [(task, "same_book") for task in SHOWN] + [
     ("panel_picking", "cross_book"),
     ("visual_closure", "later_panels"),
     ("text_closure", "in_page"),
@@ -241,9 +240,9 @@ def test_stated_probabilities_are_hit_rates(tiny_books, task, protocol):
     batch = ask(tiny_books, task, k=4, protocol=protocol, modality=MODALITIES.get(task, "panel"))
     right = np.arange(4) == batch["labels"][:, None]
     real = batch["candidate_mask"]
-    joint = np.exp(joint_log_posterior(task, batch, TINY, protocol))
+    joint = np.exp(joint_log_posterior(batch, TINY, protocol, shown=SHOWN[task]))
     np.testing.assert_allclose(joint.sum(1), 1)
-    alone = candidate_probability(candidate_log_ratio(task, batch, TINY, protocol), real.sum(1))
+    alone = candidate_probability(candidate_log_ratio(batch, TINY, protocol, shown=SHOWN[task]), real.sum(1))
     same_size = real & (real.sum(1) == 4)[:, None]  # the odds before looking are those of four candidates
     for stated, counted in ((joint, real), (alone, same_size)):
         p, hit = stated[counted], right[counted]
@@ -281,11 +280,11 @@ def cosine_accuracy(task: str, batch: dict) -> float:
     return (np.where(batch["candidate_mask"], scores, -np.inf).argmax(1) == batch["labels"]).mean()
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", SHOWN)
 def test_demo_world_leaves_room_above_the_cosine(demo_books, task):
     batch = ask(demo_books, task, modality=MODALITIES.get(task, "panel"), limit=1000)
-    joint = (joint_log_posterior(task, batch, DEMO_WORLD).argmax(1) == batch["labels"]).mean()
-    alone = (candidate_log_ratio(task, batch, DEMO_WORLD).argmax(1) == batch["labels"]).mean()
+    joint = (joint_log_posterior(batch, DEMO_WORLD, shown=SHOWN[task]).argmax(1) == batch["labels"]).mean()
+    alone = (candidate_log_ratio(batch, DEMO_WORLD, shown=SHOWN[task]).argmax(1) == batch["labels"]).mean()
     cosine = cosine_accuracy(task, batch)
     assert 0.32 < cosine < 0.53
     assert 0.78 < joint < 0.94
@@ -307,8 +306,8 @@ def test_in_page_answers_by_elimination(tiny_books):
     for task in ("panel_picking", "character_coherence", "text_cloze"):
         batch = ask(tiny_books, task, k=4, protocol="in_page", limit=60)
         for scores in (
-            joint_log_posterior(task, batch, TINY, "in_page"),
-            candidate_log_ratio(task, batch, TINY, "in_page"),
+            joint_log_posterior(batch, TINY, "in_page", shown=SHOWN[task]),
+            candidate_log_ratio(batch, TINY, "in_page", shown=SHOWN[task]),
         ):
             assert (scores.argmax(1) == batch["labels"]).all()
             assert np.isneginf(np.delete(scores[0], batch["labels"][0])).all()
@@ -318,25 +317,27 @@ def test_masked_values_are_not_read(tiny_books):
     batch = ask(tiny_books, "text_cloze", k=3, limit=10)
     garbage = {name: np.nan_to_num(v, nan=7e4) if v.dtype == np.float32 else v for name, v in batch.items()}
     assert not np.isfinite(batch["panel_embeddings"]).all()
-    expected = joint_log_posterior("text_cloze", batch, TINY)
-    np.testing.assert_array_equal(joint_log_posterior("text_cloze", garbage, TINY), expected)
+    expected = joint_log_posterior(batch, TINY, shown=SHOWN["text_cloze"])
+    np.testing.assert_array_equal(joint_log_posterior(garbage, TINY, shown=SHOWN["text_cloze"]), expected)
 
 
 def test_half_precision_does_not_matter(demo_books):
     batch = ask(demo_books, "panel_picking", limit=100)
     half = {name: v.astype(np.float16) if v.dtype == np.float32 else v for name, v in batch.items()}
-    full = np.exp(joint_log_posterior("panel_picking", batch, DEMO_WORLD))
-    np.testing.assert_allclose(np.exp(joint_log_posterior("panel_picking", half, DEMO_WORLD)), full, atol=0.01)
+    full = np.exp(joint_log_posterior(batch, DEMO_WORLD, shown=SHOWN["panel_picking"]))
+    np.testing.assert_allclose(
+        np.exp(joint_log_posterior(half, DEMO_WORLD, shown=SHOWN["panel_picking"])), full, atol=0.01
+    )
 
 
 def test_refuses_questions_without_an_exact_answer(tiny_books):
     batch = ask(tiny_books, "panel_picking", k=3, limit=2)
-    with pytest.raises(ComicSeqDataError, match="no protocol 'later_panels'"):
-        joint_log_posterior("panel_picking", batch, TINY, "later_panels")
-    with pytest.raises(ComicSeqDataError, match="task is 'colour'"):
-        joint_log_posterior("colour", batch, TINY)
+    with pytest.raises(ComicSeqArgumentError, match="no protocol 'later_panels'"):
+        joint_log_posterior(batch, TINY, "later_panels", shown=SHOWN["panel_picking"])
+    with pytest.raises(ComicSeqArgumentError, match="no protocol 'colour'"):
+        joint_log_posterior(batch, TINY, "colour")
     wide = {name: np.repeat(v, 2, axis=1) if name.startswith("candidate") else v for name, v in batch.items()}
-    with pytest.raises(ComicSeqDataError, match="use fewer candidates"):
-        joint_log_posterior("panel_picking", wide, TINY)
-    with pytest.raises(ComicSeqDataError, match="8 panels"):
+    with pytest.raises(ComicSeqArgumentError, match="use fewer candidates"):
+        joint_log_posterior(wide, TINY, shown=SHOWN["panel_picking"])
+    with pytest.raises(ComicSeqArgumentError, match="8 panels"):
         order_posterior(np.zeros((1, 8, 10)), None, TINY)
