@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..checkpoints.opening import open_checkpoint
 from ..errors import ComicSeqDataError
 from ..stores.output import Output, read_attributes
-from ..stores.page_list import PageList
+from ..stores.page_list import PageList, page_list
 from ..stores.stage3 import Stage3Store
 from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing
 from ..stores.vectors import metadata_version
@@ -114,7 +114,7 @@ def encode_store(
         logger.warning(checkpoint.other_origin)
     with place.locked() if state.is_main_process else nullcontext():
         with console.status("Reading the metadata"):
-            pages = PageList(metadata, store.pages, keep_entries=state.is_main_process)
+            pages = page_list(metadata, store.pages, keep_entries=state.is_main_process)
         layout = Layout(len(pages), store.slots, encoder.config.hidden_size, dtype, zarr_format)
         if state.is_main_process:
             place.prepare(layout)

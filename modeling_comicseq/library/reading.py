@@ -53,7 +53,6 @@ class PageReader:
         self.store, self.metadata, self.pages = store, metadata, pages
         self.window, self.stride = window, stride
         self._step = store.chunk_rows * max(1, _PIECE_BYTES // (store.bytes_per_page * store.chunk_rows))
-        self._buffers = store.new_buffers(min(self._step, store.pages))
         self._block: Block | None = None
 
     def batches(self, lo: int, hi: int, batch_size: int) -> Iterator[PageBatch]:
@@ -81,7 +80,7 @@ class PageReader:
         """Panel vectors `(panels, P)` of pages lo to hi, which are in one piece of the store."""
         start = int(self.pages.rows[lo]) // self._step * self._step
         if self._block is None or self._block.lo != start:
-            self._block = self.store.read(start, min(self.store.pages, start + self._step), self._buffers)
+            self._block = self.store.read(start, min(self.store.pages, start + self._step))
         rows, counts = self.pages.rows[lo:hi], self.pages.counts[lo:hi]
         for failure in self._block.failures:
             lost = (rows >= failure.lo) & (rows < failure.hi) & (counts > failure.first_slot)

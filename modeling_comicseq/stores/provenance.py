@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ComicSeqDataError
-from .page_index import PageIndex
+from .pages import Pages
+from .placement import Placement
 from .splits import SPLITS
 from .stage3 import Stage3Store
 
@@ -23,9 +24,10 @@ def build_provenance(
     metadata: str,
     options: Mapping[str, Any],
     fingerprint: str,
-    index: PageIndex,
+    pages: Pages,
+    placement: Placement,
     reports: Sequence[Mapping[str, Any]],
-    skipped: Sequence[Mapping[str, Any]],
+    num_skipped: int,
 ) -> dict[str, Any]:
     """Collects the provenance of a converted data set.
 
@@ -34,17 +36,18 @@ def build_provenance(
         metadata: Path or URL of its metadata.
         options: Options of the conversion.
         fingerprint: Fingerprint of the input's files and the options.
-        index: The pages.
-        reports: Reports of all shards.
-        skipped: Pages that were left out.
+        pages: The pages.
+        placement: Where they went.
+        reports: What was counted while converting, each about pages of one `split`.
+        num_skipped: Number of pages that were left out.
 
     Returns:
         A dict that can be written as JSON: `source`, `origin`, `widths`, `slots`, `dtype`, `counts`, `conversion`.
     """
     digest = sum(int(report["digest"], 16) for report in reports) % 2**128
     counts = {
-        split: {"books": index.books[split]}
-        | {what: sum(report[what][split] for report in reports) for what in ("pages", "panels", "rows")}
+        split: {"books": placement.books[split]}
+        | {what: sum(r[what] for r in reports if r["split"] == split) for what in ("pages", "panels", "rows")}
         for split in SPLITS
     }
     return {
@@ -57,18 +60,18 @@ def build_provenance(
         },
         "origin": _plain(store.attributes),
         "widths": store.widths,
-        "character_ids": index.has_characters,
+        "character_ids": pages.has_characters,
         "slots": store.slots,
         "dtype": options["dtype"],
         "counts": counts,
         "empty_vectors": {
             name: sum(report["empty_vectors"].get(name, 0) for report in reports) for name in store.arrays
         },
-        "pages_without_panels": int((index.pages["num_panels"] == 0).sum()),
+        "pages_without_panels": int((pages.counts[placement.entry] == 0).sum()),
         "conversion": {
             **{key: value for key, value in options.items() if key not in ("dtype", "split_books")},
             "split_by": "hash of book_id" if options["split_books"] is None else "lists of books",
-            "skipped": len(skipped),
+            "skipped": num_skipped,
             "fingerprint": fingerprint,
         },
     }

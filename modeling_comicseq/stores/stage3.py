@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ __all__ = [
     "Stage3Store",
     "find_bad_masks",
     "find_bad_vectors",
+    "get_array",
+    "open_group",
 ]
 
 PANEL_ARRAYS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
@@ -65,7 +67,7 @@ class Block(NamedTuple):
     Attributes:
         lo: First row.
         hi: Row after the last.
-        arrays: Views of shape (hi - lo, …), valid until the buffers are read into again.
+        arrays: The store's vector arrays and "mask", of shape (hi - lo, …).
         failures: What could not be read; the values there mean nothing.
     """
 
@@ -102,23 +104,18 @@ class Stage3Store:
             ComicSeqDataError: It is no such store, an array is missing, or shapes disagree.
         """
         url = os.fspath(embeddings)
-        try:
-            group = zarr.open_group(url, mode="r")
-        except Exception as error:  # zarr, fsspec and its back ends each have exceptions of their own
-            raise ComicSeqDataError(
-                f"{url} cannot be opened as a Zarr group ({_describe(error)}); {_hint(url)}"
-            ) from error
-        panels = _get(group, "panel_embeddings", url)
+        group = open_group(url, _hint(url))
+        panels = get_array(group, "panel_embeddings", url)
         if panels is None:
             raise ComicSeqDataError(f"{url} has no array 'panel_embeddings'; write the panel vectors under this name")
-        mask = next((array for name in MASK_ARRAYS if (array := _get(group, name, url)) is not None), None)
+        mask = next((array for name in MASK_ARRAYS if (array := get_array(group, name, url)) is not None), None)
         if mask is None:
             raise ComicSeqDataError(
                 f"{url} has no array 'panel_masks' (or 'panel_mask'); write the mask of the real panels"
             )
         arrays = {"panel_embeddings": panels}
         for name in PANEL_ARRAYS[1:] + PAGE_ARRAYS:
-            array = _get(group, name, url)
+            array = get_array(group, name, url)
             if array is not None:
                 arrays[name] = array
         store = cls(url, arrays, mask, {str(key): value for key, value in group.attrs.items()})
@@ -174,93 +171,93 @@ class Stage3Store:
     @property
     def chunk_rows(self) -> int:
         """Rows that can be read without decoding a chunk twice."""
-        return _common_multiple([array.chunks[0] for array in self._panel_arrays()])
-
-    @property
-    def file_rows(self) -> int:
-        """Rows that share files: a shard where the store is sharded, else a chunk."""
-        return _common_multiple([(array.shards or array.chunks)[0] for array in self._panel_arrays()])
-
-    def _panel_arrays(self) -> list[zarr.Array]:
         # Masks and page vectors are small: decoding their chunks again costs little.
-        return [array for name, array in self.arrays.items() if name in PANEL_ARRAYS]
+        rows = [array.chunks[0] for name, array in self.arrays.items() if name in PANEL_ARRAYS]
+        multiple = int(np.lcm.reduce(rows))
+        return multiple if multiple <= 16 * max(rows) else rows[0]
 
-    def new_buffers(self, rows: int) -> dict[str, np.ndarray]:
-        """Arrays to read blocks of up to `rows` rows into; memory that is used again costs no page faults."""
-        shapes = {name: array for name, array in self.arrays.items()} | {"mask": self.mask}
-        return {name: np.empty((rows, *array.shape[1:]), array.dtype) for name, array in shapes.items()}
-
-    def read(self, lo: int, hi: int, buffers: dict[str, np.ndarray] | None = None) -> Block:
+    def read(self, lo: int, hi: int) -> Block:
         """Reads whole rows of all arrays; parts that cannot be read are listed, not raised.
 
         Args:
             lo: First row, a multiple of `chunk_rows` for speed.
             hi: Row after the last.
-            buffers: From `new_buffers`, at least hi - lo rows long; fresh ones where absent.
 
         Returns:
-            The block; its arrays are the store's vector arrays and "mask".
+            The block.
 
         Raises:
             OSError: The storage itself failed (a lost connection, no permission), which is no fault of the data.
         """
-        buffers = self.new_buffers(hi - lo) if buffers is None else buffers
-        views: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
         failures: list[ReadFailure] = []
         for name, array in [("mask", self.mask), *self.arrays.items()]:
-            views[name] = buffers[name][: hi - lo]
-            broken = list(self._broken_files(array, lo, hi, slots=name not in PAGE_ARRAYS))
+            broken = list(_broken_files(array, lo, hi, has_slots=name not in PAGE_ARRAYS))
             failures += broken
             unsafe = [failure for failure in broken if failure.unsafe]
             try:
                 if not unsafe:
-                    _read_into(array, lo, hi, views[name])
+                    arrays[name] = np.asarray(array[lo:hi])
                     continue
             except Exception as error:
                 _raise_if_not_data(error)
-            failures += self._read_by_chunk(array, lo, hi, views[name], unsafe)
-        return Block(lo, hi, views, failures)
-
-    def _read_by_chunk(
-        self, array: zarr.Array, lo: int, hi: int, out: np.ndarray, unsafe: Sequence[ReadFailure]
-    ) -> Iterator[ReadFailure]:
-        step = array.chunks[0]
-        for start in range(lo - lo % step, hi, step):
-            first, last = max(lo, start), min(hi, start + step)
-            faults = [failure for failure in unsafe if failure.lo < last and failure.hi > first]
-            if faults:  # nor are the other chunks of these rows read, which would be the sound slots of some pages
-                yield ReadFailure(first, last, 0, faults[0].found)
-                continue
-            try:
-                _read_into(array, first, last, out[first - lo : last - lo])
-            except Exception as error:
-                _raise_if_not_data(error)
-                key = next(_chunk_files(array, first, last))[0]
-                yield ReadFailure(first, last, 0, f"chunk {key} is damaged ({_describe(error)})")
-
-    def _broken_files(self, array: zarr.Array, lo: int, hi: int, slots: bool) -> Iterator[ReadFailure]:
-        # Zarr reads an absent chunk as fill values, and Blosc one that was cut off as noise, without a word, or it reads
-        # behind the end of the memory and the process is gone.
-        files = list(_chunk_files(array, lo, hi))
-        keys = [key for key, *_ in files]
-        store, blosc = array.store, _is_blosc(array)
-        if isinstance(store, LocalStore):
-            states = [_file_state(os.path.join(store.root, key), blosc) for key in keys]
-        else:
-            states = sync(_states(store, keys, blosc))
-        for state, (key, first, last, slot) in zip(states, files, strict=True):
-            if state:
-                lost = max(lo, first), min(hi, last), slot if slots else 0
-                yield ReadFailure(*lost, f"chunk {key} is {state}", unsafe=state != "missing")
+            arrays[name], lost = _read_by_chunk(array, lo, hi, unsafe)
+            failures += lost
+        return Block(lo, hi, arrays, failures)
 
     def fingerprint(self) -> str:
         """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""
-        digest = hashlib.sha256()
-        for line in _list_files(self.url):
-            digest.update(line.encode("utf-8", "surrogateescape"))
-        for name, array in sorted(self.arrays.items()) + [("mask", self.mask)]:
-            digest.update(f"{name} {array.shape} {array.dtype} {array.chunks}\n".encode())
-        return digest.hexdigest()
+        return files_fingerprint(self.url, self.arrays, self.mask)
+
+
+def files_fingerprint(url: str, arrays: Mapping[str, zarr.Array], mask: zarr.Array) -> str:
+    """Hash of the names, sizes and times of all files of a store, and of its arrays' shapes."""
+    digest = hashlib.sha256()
+    for line in _list_files(url):
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    for name, array in [*sorted(arrays.items()), ("mask", mask)]:
+        digest.update(f"{name} {array.shape} {array.dtype} {array.chunks}\n".encode())
+    return digest.hexdigest()
+
+
+def _read_by_chunk(
+    array: zarr.Array, lo: int, hi: int, unsafe: Sequence[ReadFailure]
+) -> tuple[np.ndarray, list[ReadFailure]]:
+    """Reads what can be read of rows lo to hi, chunk by chunk; what cannot be is zeros and listed."""
+    values, failures = np.zeros((hi - lo, *array.shape[1:]), array.dtype), []
+    step = array.chunks[0]
+    for start in range(lo - lo % step, hi, step):
+        first, last = max(lo, start), min(hi, start + step)
+        faults = [failure for failure in unsafe if failure.lo < last and failure.hi > first]
+        if faults:  # nor are the other chunks of these rows read, which would be the sound slots of some pages
+            failures.append(ReadFailure(first, last, 0, faults[0].found))
+            continue
+        try:
+            values[first - lo : last - lo] = array[first:last]
+        except Exception as error:
+            _raise_if_not_data(error)
+            key = next(_chunk_files(array, first, last))[0]
+            failures.append(ReadFailure(first, last, 0, f"chunk {key} is damaged ({_describe(error)})"))
+    return values, failures
+
+
+def _broken_files(array: zarr.Array, lo: int, hi: int, has_slots: bool) -> Iterator[ReadFailure]:
+    """Files of rows lo to hi that are missing or cut off.
+
+    Zarr reads an absent chunk as fill values, and Blosc one that was cut off as noise, without a word, or it reads behind
+    the end of the memory and the process is gone.
+    """
+    files = list(_chunk_files(array, lo, hi))
+    keys = [key for key, *_ in files]
+    store, blosc = array.store, _is_blosc(array)
+    if isinstance(store, LocalStore):
+        states = [_file_state(os.path.join(store.root, key), blosc) for key in keys]
+    else:
+        states = sync(_states(store, keys, blosc))
+    for state, (key, first, last, slot) in zip(states, files, strict=True):
+        if state:
+            lost = max(lo, first), min(hi, last), slot if has_slots else 0
+            yield ReadFailure(*lost, f"chunk {key} is {state}", unsafe=state != "missing")
 
 
 def _is_blosc(array: zarr.Array) -> bool:
@@ -310,8 +307,24 @@ def _hint(url: str) -> str:
     return f"did you mean {inside}?" if os.path.isdir(inside) else "check the path of the Stage 3 store"
 
 
-def _get(group: zarr.Group, name: str, url: str) -> zarr.Array | None:
-    # Asked by name, not listed: stores behind plain HTTP cannot be listed.
+def open_group(url: str, remedy: str) -> zarr.Group:
+    """The Zarr group at a local path or fsspec URL.
+
+    Raises:
+        ComicSeqDataError: There is none; `remedy` says what to do.
+    """
+    try:
+        return zarr.open_group(url, mode="r")
+    except Exception as error:  # zarr, fsspec and its back ends each have exceptions of their own
+        raise ComicSeqDataError(f"{url} cannot be opened as a Zarr group ({_describe(error)}); {remedy}") from error
+
+
+def get_array(group: zarr.Group, name: str, url: str) -> zarr.Array | None:
+    """An array of a group; None where there is none. It is asked by name: stores behind plain HTTP cannot be listed.
+
+    Raises:
+        ComicSeqDataError: The array's metadata are damaged.
+    """
     try:
         found = group[name]
     except KeyError:
@@ -321,16 +334,6 @@ def _get(group: zarr.Group, name: str, url: str) -> zarr.Array | None:
             f"{url}: array {name!r} cannot be opened ({_describe(error)}); write it again"
         ) from error
     return found if isinstance(found, zarr.Array) else None
-
-
-def _common_multiple(rows: Sequence[int]) -> int:
-    multiple = int(np.lcm.reduce(rows))
-    return multiple if multiple <= 16 * max(rows) else rows[0]
-
-
-def _read_into(array: zarr.Array, lo: int, hi: int, out: np.ndarray) -> None:
-    buffer = default_buffer_prototype().nd_buffer.from_numpy_array(out)
-    array.get_basic_selection((slice(lo, hi),), out=buffer)
 
 
 def _raise_if_not_data(error: Exception) -> None:

@@ -7,15 +7,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import fsspec
 import numpy as np
 import zarr
 
 from ..errors import ComicSeqDataError
-from .metadata import PageProblem, iter_entries, parse_entry
-from .stage3 import MASK_ARRAYS, Stage3Store
+from .metadata import describe_file
+from .pages import read_pages as pages_of
+from .stage3 import MASK_ARRAYS, files_fingerprint, get_array, open_group
 from .stage5 import metadata_beside
 
 __all__ = [
@@ -71,25 +72,20 @@ class VectorStore:
             ComicSeqDataError: It is no such store, is empty, lacks an array, or their shapes disagree.
         """
         url = os.fspath(url)
-        try:
-            group = zarr.open_group(url, mode="r")
-        except Exception as error:  # zarr, fsspec and its back ends each have exceptions of their own
-            raise ComicSeqDataError(
-                f"{url} cannot be opened as a Zarr group ({type(error).__name__}: {error}); "
-                "give a store of `comicseq encode` or of Stage 3"
-            ) from error
-        stage = next((stage for stage, name in _PANELS.items() if _get(group, name) is not None), None)
+        group = open_group(url, "give a store of `comicseq encode` or of Stage 3")
+        found = {stage: array for stage, name in _PANELS.items() if (array := get_array(group, name, url)) is not None}
+        stage = next(iter(found), None)
         if stage is None:
             raise ComicSeqDataError(
                 f"{url} has neither 'contextualized_panels' (Stage 5) nor 'panel_embeddings' (Stage 3); "
                 "give a store of `comicseq encode` or of Stage 3"
             )
-        mask = next((array for name in MASK_ARRAYS if (array := _get(group, name)) is not None), None)
-        strips = _get(group, "strip_embeddings") if stage == 5 else None
+        mask = next((array for name in MASK_ARRAYS if (array := get_array(group, name, url)) is not None), None)
+        strips = get_array(group, "strip_embeddings", url) if stage == 5 else None
         lacking = "panel_masks" if mask is None else "strip_embeddings" if stage == 5 and strips is None else None
         if lacking or mask is None:
             raise ComicSeqDataError(f"{url} has no array {lacking!r}; encode the corpus again")
-        store = cls(url, stage, _get(group, _PANELS[stage]), strips, mask)
+        store = cls(url, stage, found[stage], strips, mask)
         store._check_shapes()
         return store
 
@@ -164,16 +160,7 @@ class VectorStore:
     def fingerprint(self) -> str:
         """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""
         arrays = {"panels": self.panels} | ({"strips": self.strips} if self.strips else {})
-        return Stage3Store(self.url, arrays, self.mask, {}).fingerprint()
-
-
-def _get(group: zarr.Group, name: str) -> Any:
-    # Asked by name, not listed: stores behind plain HTTP cannot be listed.
-    try:
-        found = group[name]
-    except KeyError:
-        return None
-    return found if isinstance(found, zarr.Array) else None
+        return files_fingerprint(self.url, arrays, self.mask)
 
 
 def mean_panels(panels: np.ndarray, real: np.ndarray) -> np.ndarray:
@@ -205,15 +192,7 @@ def find_metadata(store: VectorStore, metadata: str | None) -> str:
 
 def metadata_version(path: str) -> str:
     """What tells a rewritten metadata file from the old one: its size and time, as its storage states them."""
-    try:
-        system, inside = fsspec.core.url_to_fs(path)
-        info = system.info(inside)
-    except (OSError, ImportError, ValueError) as error:
-        raise ComicSeqDataError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); check the path of the metadata"
-        ) from error
-    keys = ("size", "mtime", "ETag", "etag", "LastModified", "created")
-    return hashlib.sha256(str([(key, str(info[key])) for key in keys if key in info]).encode()).hexdigest()
+    return hashlib.sha256(str(list(describe_file(path).items())).encode()).hexdigest()
 
 
 def read_pages(metadata: str, store: VectorStore) -> Pages:
@@ -226,26 +205,12 @@ def read_pages(metadata: str, store: VectorStore) -> Pages:
     Raises:
         ComicSeqDataError: The metadata cannot be read, or names a row twice or one that the store does not have.
     """
+    pages = pages_of(metadata, store.pages)
     ids: list[str | None] = [None] * store.pages
     books: list[str | None] = [None] * store.pages
-    names: dict[str, str] = {}  # one string a book, not one a page
-    for number, entry in enumerate(iter_entries(metadata)):
-        try:
-            page = parse_entry(entry)
-        except PageProblem as problem:
-            raise ComicSeqDataError(f"{metadata}: entry {number}: {problem}") from None
-        if page.row >= store.pages:
-            raise ComicSeqDataError(
-                f"{metadata}: page {page.canonical_id!r} has sequence_index {page.row} but {store.url} has rows 0 to"
-                f" {store.pages - 1}: name the metadata of this store"
-            )
-        if ids[page.row] is not None:
-            raise ComicSeqDataError(
-                f"{metadata}: sequence_index {page.row} stands twice ({ids[page.row]!r}, {page.canonical_id!r}): give"
-                " each page its own row"
-            )
-        ids[page.row] = page.canonical_id
-        books[page.row] = names.setdefault(page.book_id, page.book_id)
+    columns = (pages.rows.tolist(), pages.strings("canonical_id"), pages.strings("book_id"))
+    for row, page, book in zip(*columns, strict=True):
+        ids[row], books[row] = page, book
     return Pages(ids, books)
 
 

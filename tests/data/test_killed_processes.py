@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import shutil
+import os
 import signal
+import subprocess
+import sys
+import time
 
-import numpy as np
+import pytest
 
-from modeling_comicseq.data import conversion
+from modeling_comicseq.data import builder
 from modeling_comicseq.data.conversion import convert_store
+from modeling_comicseq.errors import ComicSeqDataError
 
 from ..stores.stage3_stores import make_source
-from .killing import convert_until
-from .test_conversion import same_files
+from .test_conversion import rows_of
+
+CODE = """
+import sys, time
+from modeling_comicseq.data import builder
+from modeling_comicseq.data.conversion import convert_store
+
+builder._BLOCK_BYTES = 1500
+convert = builder.BlockConverter.convert
+builder.BlockConverter.convert = lambda *arguments: (time.sleep(0.05), convert(*arguments))[1]
+convert_store(*sys.argv[1:], num_proc=2, progress=False)
+"""
 
 
-def test_killed_anywhere_in_two_processes(tmp_path, monkeypatch):
-    """No output or the complete one, and the next run completes it with the same bytes."""
-    monkeypatch.setattr(conversion, "_SHARD_BYTES", 1500)
+@pytest.mark.parametrize("seconds", [0.0, 0.4])
+def test_killed_in_two_processes(tmp_path, seconds):
+    """No output, and the next run, as soon as the orphaned workers have ended, completes it."""
     source = make_source(tmp_path / "in", pages=96)
-    folder = tmp_path / "work"
-    arguments = {"embeddings": source.embeddings, "metadata": source.metadata, "output": folder / "out"}
     reference = tmp_path / "reference" / "out"
-    convert_store(**(arguments | {"output": reference}), num_proc=2, progress=False)
-    fork = multiprocessing.get_context("fork")
+    convert_store(source.embeddings, source.metadata, reference, progress=False)
+    folder = tmp_path / "work"
+    arguments = [source.embeddings, source.metadata, str(folder / "out")]
+    process = subprocess.Popen([sys.executable, "-c", CODE, *arguments])
+    while not list(folder.rglob("*.arrow")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert [path.name for path in folder.iterdir()] == [".out.partial"]
+    for _ in range(100):
+        try:
+            convert_store(*arguments, num_proc=2, progress=False)
+            break
+        except ComicSeqDataError as error:
+            assert "another process is converting" in str(error)
+            time.sleep(0.1)
+    assert [path.name for path in folder.iterdir()] == ["out"]
+    from datasets import load_from_disk
 
-    def run(step: int) -> tuple[int | None, int]:
-        steps = multiprocessing.get_context("forkserver").Value("i")
-        process = fork.Process(target=convert_until, args=(step, steps, folder), kwargs=arguments)
-        process.start()
-        process.join(60)
-        assert process.exitcode is not None
-        return process.exitcode, steps.value
-
-    exit_code, total = run(-1)
-    assert exit_code == 0 and total > 100
-    assert same_files(folder / "out", reference)
-    # Ten moments over the whole work, and the last ones: state, card, provenance, the rename, tidying up.
-    moments = sorted({*np.linspace(0, total - 1, 10).astype(int).tolist(), *range(total - 8, total)})
-    seen, killed = [], 0
-    for moment in moments:
-        shutil.rmtree(folder)
-        exit_code, _ = run(moment)
-        # Two workers that make one folder at the same time can make a step more or less: the last moment may be too late.
-        killed += exit_code == -signal.SIGKILL
-        assert exit_code in (0, -signal.SIGKILL)
-        is_complete = (folder / "out").exists()
-        if is_complete:
-            assert same_files(folder / "out", reference)
-        seen.append(is_complete)
-        convert_store(**arguments, num_proc=2, progress=False)
-        assert same_files(folder / "out", reference)
-        assert [path.name for path in folder.iterdir()] == ["out"]
-    assert killed >= 10 and seen == sorted(seen) and set(seen) == {True, False}
+    assert rows_of(load_from_disk(str(folder / "out"))) == rows_of(load_from_disk(str(reference)))
+    assert builder._BLOCK_BYTES > 1500
