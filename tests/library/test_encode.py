@@ -153,7 +153,7 @@ def test_long_pages_are_windowed_and_merged(tmp_path, limit):
 
 
 def test_metadata_for_some_rows_in_any_order(checkpoint, source, tmp_path, small_parts, monkeypatch):
-    monkeypatch.setattr("modeling_comicseq.stores.page_list._BATCH", 2)
+    monkeypatch.setattr("modeling_comicseq.stores.pages._BATCH", 2)
     chosen = [17, 3, 4, 5, 22, 0, 9, 8]
     for entry in source.entries:
         entry["note"] = {"nested": [1.5, None, "ü"]}
