@@ -41,11 +41,7 @@ def find_resource(kind: str, name: str) -> Path:
     if path.is_file() or (path / "config.json").is_file():
         return path
     found = known.get(path.stem)
-    if found is not None and path in (
-        Path(path.stem),
-        Path(found.name),
-        Path("configuration", kind, found.name),
-    ):
+    if found and path in (Path(path.stem), Path(found.name), Path("configuration", kind, found.name)):
         return found
     if path.exists() or len(path.parts) > 1:
         return path

@@ -5,51 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from .options import Seed
 
 
 def comics_pap(
     model: Annotated[
-        str,
-        typer.Option(
-            help="Checkpoint: a folder or a model on the Hub. With --train-split also a model configuration."
-        ),
+        str, Option(help="Checkpoint: a folder or a model on the Hub. With --train-split also a model configuration.")
     ],
-    data: Annotated[
-        str,
-        typer.Option(
-            help="The data set on the Hub, or a folder or URL of parquet files in its schema, laid out as "
-            "`SKILL/SPLIT-*.parquet`, or one such file."
-        ),
-    ] = "VLR-CVC/ComicsPAP",
-    output: Annotated[Path, typer.Option(help="Folder of the report and the predictions.")] = Path(
-        "outputs/comics-pap"
-    ),
-    split: Annotated[str, typer.Option(help="Split to answer: val, or test, whose solutions are hidden.")] = "val",
+    data: Annotated[str, Option(help="The data set on the Hub, or parquet files; see above.")] = "VLR-CVC/ComicsPAP",
+    output: Annotated[Path, Option(help="Folder of the report and the predictions.")] = Path("outputs/comics-pap"),
+    split: Annotated[str, Option(help="Split to answer: val, or test, whose solutions are hidden.")] = "val",
     skills: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Skill to ask, once each: sequence_filling, char_coherence, visual_closure, text_closure, "
-            "caption_relevance.",
-            show_default="all that are there",
-        ),
+        list[str] | None, Option(help="Skill to ask, once each; see above.", show_default="all that are there")
     ] = None,
     image_encoder: Annotated[
-        str, typer.Option(help="`efficientnet-lite0`, or any vision model of transformers.")
+        str, Option(help="`efficientnet-lite0`, or any vision model of transformers.")
     ] = "efficientnet-lite0",
     text_encoder: Annotated[
-        str,
-        typer.Option(
-            help="`all-MiniLM-L6-v2`, any text model of transformers, or `none`: captions and lettering stay unread."
-        ),
+        str, Option(help="`all-MiniLM-L6-v2`, any text model of transformers, or `none`.")
     ] = "all-MiniLM-L6-v2",
-    train_split: Annotated[
-        str | None, typer.Option(help="Tune the model on this split first, for example train.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training split.")] = 5,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of the tuning.")] = 3e-4,
+    train_split: Annotated[str | None, Option(help="Tune the model on this split first, for example train.")] = None,
+    epochs: Annotated[int, Option(min=1, help="Passes over the training split.")] = 5,
+    learning_rate: Annotated[float, Option(help="Peak learning rate of the tuning.")] = 3e-4,
     seed: Seed = 0,
 ) -> None:
     """Answer **ComicsPAP** (arXiv:2503.08561): pick the missing panel, in five skills.
@@ -59,6 +38,10 @@ def comics_pap(
     and writes `report.md`, `results.json`, `results_SKILL.json` in the form of the benchmark's evaluation and
     `predictions.csv`. A checkpoint knows the vectors it was trained on: others mean nothing to it, unless --train-split
     tunes it on them.
+
+    `--data` names a folder or URL of parquet files in the data set's schema, laid out as `SKILL/SPLIT-*.parquet`, or one
+    such file. Skills are sequence_filling, char_coherence, visual_closure, text_closure and caption_relevance. With
+    `--text-encoder none`, captions and lettering stay unread.
 
     Example: `comicseq comics-pap --model outputs/model --train-split train --output outputs/comics-pap`
     """

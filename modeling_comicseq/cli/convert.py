@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer import Option
 
 from .options import Embeddings, Metadata, Overwrite, VectorType
 
@@ -15,36 +16,21 @@ from .options import Embeddings, Metadata, Overwrite, VectorType
 def convert(
     embeddings: Embeddings,
     metadata: Metadata,
-    output: Annotated[Path, typer.Option(help="Folder of the data set to create.")],
+    output: Annotated[Path, Option(help="Folder of the data set to create.")],
     dtype: VectorType = "float16",
     fractions: Annotated[
-        tuple[float, float, float],
-        typer.Option(help="Shares of train, validation and test among the books, by a hash of the book's id."),
+        tuple[float, float, float], Option(help="Shares of train, validation and test among the books.")
     ] = (0.8, 0.1, 0.1),
     split_books: Annotated[
-        Path | None,
-        typer.Option(
-            help='JSON file `{"train": [...], "validation": [...], "test": [...]}` of book ids, instead of --fractions. '
-            "Without a train list, all other books are trained on."
-        ),
+        Path | None, Option(help="JSON file of book ids, instead of --fractions; see above.")
     ] = None,
-    window: Annotated[
-        int, typer.Option(min=1, help="Most panels of a row; pages with more become overlapping windows.")
-    ] = 16,
+    window: Annotated[int, Option(min=1, help="Most panels of a row; longer pages become windows.")] = 16,
     stride: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Panels from one window's start to the next; at most --window.",
-            show_default="half of --window",
-        ),
+        int | None, Option(min=1, help="Panels from a window's start to the next.", show_default="half of --window")
     ] = None,
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes to convert with.")] = 1,
+    num_proc: Annotated[int, Option(min=1, help="Processes to convert with.")] = 1,
     on_error: Annotated[
-        Literal["stop", "skip"],
-        typer.Option(
-            help="What a page with a fault does: stop the conversion, or be left out and listed in `skipped.json`."
-        ),
+        Literal["stop", "skip"], Option(help="A page with a fault stops the conversion, or is skipped.")
     ] = "stop",
     overwrite: Overwrite = False,
 ) -> None:
@@ -53,6 +39,11 @@ def convert(
     The output opens with `datasets.load_from_disk`: one row a page, only its real panels, split into train,
     validation and test by book. Every page is checked on the way. The output appears complete or not at all; after an
     interrupt, the same command goes on from the parts that are finished.
+
+    Books are split by a hash of their id, in the shares that `--fractions` gives, or as `--split-books` says, a JSON file
+    `{"train": [...], "validation": [...], "test": [...]}` of book ids: without a train list, all other books are trained
+    on. Pages of more than `--window` panels become overlapping windows, `--stride` panels apart, which is at most
+    `--window`. Skipped pages are listed in `skipped.json`.
 
     Example: `comicseq convert --embeddings data/stage3_embeddings.zarr --metadata data/stage3_metadata.json
     --output data/arrow --num-proc 4`

@@ -5,32 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
+from typer import Option
 
-from .options import Embeddings, Model, Overwrite, VectorType
+from .options import Embeddings, Metadata, Model, Overwrite, VectorType
 
 
 def encode(
     model: Model,
     embeddings: Embeddings,
-    metadata: Annotated[
-        str,
-        typer.Option(
-            help="Its metadata: a JSON list with one object a page; path or URL. Pages that it does not name are left out."
-        ),
-    ],
-    output: Annotated[
-        str,
-        typer.Option(
-            help="Stage 5 Zarr store to write: a local path or any fsspec URL. `NAME_metadata.json` is written beside "
-            "`NAME.zarr` or `NAME_embeddings.zarr`."
-        ),
-    ],
+    metadata: Metadata,
+    output: Annotated[str, Option(help="Stage 5 Zarr store to write: a local path or any fsspec URL.")],
     dtype: VectorType = "float32",
-    zarr_format: Annotated[
-        Literal["3", "2"], typer.Option(help="Zarr format of the store; 2 for older readers.")
-    ] = "3",
+    zarr_format: Annotated[Literal["3", "2"], Option(help="Zarr format of the store; 2 for older readers.")] = "3",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Pages that are encoded together.", show_default="256, on a GPU 2048")
+        int | None, Option(min=1, help="Pages that are encoded together.", show_default="256, on a GPU 2048")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -38,7 +26,8 @@ def encode(
 
     The store has one row for each page of the metadata, in the order of the Stage 3 store: `contextualized_panels
     (pages, slots, D)`, `strip_embeddings (pages, D)`, `panel_masks (pages, slots)`, and beside it the metadata of those
-    rows. Pages with more panels than the model takes are encoded in overlapping windows whose panels are averaged. Every
+    rows: `NAME_metadata.json` beside `NAME.zarr` or `NAME_embeddings.zarr`. Pages that the metadata do not name are left
+    out. Pages with more panels than the model takes are encoded in overlapping windows whose panels are averaged. Every
     page is checked on the way. The output appears complete or not at all; after an interrupt, the same command goes on
     from the parts that are finished. A GPU is used where there is one.
 

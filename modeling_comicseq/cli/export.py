@@ -6,24 +6,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from ..model.tasks_comicseq import TASKS
 from .options import Overwrite
 
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or name on the Hub.")],
-    output: Annotated[Path, typer.Argument(help="Folder to create.")],
+    checkpoint: Annotated[str, Argument(help="Checkpoint folder, or name on the Hub.")],
+    output: Annotated[Path, Argument(help="Folder to create.")],
     task: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help=f"`encoder`, `all` heads, or one head: {', '.join(TASKS)}.",
             show_default="the class that the checkpoint has",
         ),
     ] = None,
     dtype: Annotated[
         Literal["float32", "float16", "bfloat16"] | None,
-        typer.Option(help="Precision of the weights.", show_default="that of the checkpoint"),
+        Option(help="Precision of the weights.", show_default="that of the checkpoint"),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from .options import Overwrite
 
 
 def import_checkpoint(
-    file: Annotated[Path, typer.Argument(help="`best_model.pt` of the original Stage 4 code.")],
-    output: Annotated[Path, typer.Argument(help="Folder of the ComicSeq checkpoint to create.")],
+    file: Annotated[Path, Argument(help="`best_model.pt` of the original Stage 4 code.")],
+    output: Annotated[Path, Argument(help="Folder of the ComicSeq checkpoint to create.")],
     heads: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of attention heads.", show_default="`nhead` of the arguments in the file"),
+        Option(min=1, help="Number of attention heads.", show_default="`nhead` of the arguments in the file"),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

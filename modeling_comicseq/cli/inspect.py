@@ -7,24 +7,23 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from typer import Argument, Option
 
 from .options import Seed
 
 
 def inspect(
-    stores: Annotated[list[str], typer.Argument(help="Stage 5 or Stage 3 stores, paths or URLs.", metavar="STORE…")],
+    stores: Annotated[list[str], Argument(help="Stage 5 or Stage 3 stores, paths or URLs.", metavar="STORE…")],
     metadata: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Metadata: once for all stores, or once each in their order.", show_default="beside each store"
-        ),
+        Option(help="Metadata: once for all stores, or once each in their order.", show_default="beside each store"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for inspect.json and map.png.", show_default="STORE.inspect beside the first store"),
+        Option(help="Folder for inspect.json and map.png.", show_default="STORE.inspect beside the first store"),
     ] = None,
     pages: Annotated[
-        int, typer.Option(min=10, help="Most pages to look at; of a larger store, whole books are drawn.")
+        int, Option(min=10, help="Most pages to look at; of a larger store, whole books are drawn.")
     ] = 10_000,
     seed: Seed = 0,
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
+from typer import Option
 
-Embeddings = Annotated[str, typer.Option(help="Stage 3 Zarr store: a local path or any fsspec URL.")]
-Metadata = Annotated[str, typer.Option(help="Its metadata: a JSON list with one object a page; path or URL.")]
-Model = Annotated[str, typer.Option(help="Any ComicSeq checkpoint: a folder or a model on the Hub.")]
-VectorType = Annotated[Literal["float16", "float32"], typer.Option(help="Precision of the stored vectors.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there already.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is drawn; the same seed draws the same.")]
+Embeddings = Annotated[str, Option(help="Stage 3 Zarr store: a local path or any fsspec URL.")]
+Metadata = Annotated[str, Option(help="Its metadata: a JSON list with one object a page; path or URL.")]
+Model = Annotated[str, Option(help="Any ComicSeq checkpoint: a folder or a model on the Hub.")]
+VectorType = Annotated[Literal["float16", "float32"], Option(help="Precision of the stored vectors.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that is there already.")]
+Seed = Annotated[int, Option(min=0, help="Seed of all that is drawn; the same seed draws the same.")]
 
 # For commands whose options are those of the run that they start, which parses them.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}

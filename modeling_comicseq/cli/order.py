@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.table import Table
+from typer import Option
 
 
 def order(
-    model: Annotated[
-        str, typer.Option(help="Checkpoint with a trained reading-order head: folder or name on the Hub.")
-    ],
-    output: Annotated[Path, typer.Option(help="JSON file to write: one object a page.")],
-    embeddings: Annotated[str | None, typer.Option(help="Stage 3 Zarr store: a local path or any fsspec URL.")] = None,
-    metadata: Annotated[str | None, typer.Option(help="The store's metadata, path or URL.")] = None,
+    model: Annotated[str, Option(help="Checkpoint with a trained reading-order head: folder or name on the Hub.")],
+    output: Annotated[Path, Option(help="JSON file to write: one object a page.")],
+    embeddings: Annotated[str | None, Option(help="Stage 3 Zarr store: a local path or any fsspec URL.")] = None,
+    metadata: Annotated[str | None, Option(help="The store's metadata, path or URL.")] = None,
     pages: Annotated[
         Path | None,
-        typer.Option(help="Instead of a store, a JSON list of objects with `panel_embeddings`, a list of vectors."),
+        Option(help="Instead of a store, a JSON list of objects with `panel_embeddings`, a list of vectors."),
     ] = None,
 ) -> None:
     """Refine the **reading order** of pages: a permutation of each page's panels, with a confidence.

@@ -9,28 +9,23 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer import Option
 
 from .options import Seed
 
+ALL = ["all"]
+BOTH = ["same_book", "cross_book"]
+
 
 def questions(
-    dataset: Annotated[Path, typer.Option(help="Folder of the Arrow data set that `comicseq convert` wrote.")],
-    output: Annotated[Path, typer.Option(help="Folder of the question set to create.")],
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split to ask about.")] = "test",
-    tasks: Annotated[
-        list[str],
-        typer.Option(help="Tasks, or `all` that the data can serve; several: repeat, or separate by commas."),
-    ] = ["all"],  # noqa: B006
-    protocol: Annotated[
-        list[str],
-        typer.Option(
-            help="Where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several: "
-            "repeat, or separate by commas."
-        ),
-    ] = ["same_book", "cross_book"],  # noqa: B006
-    num_candidates: Annotated[int, typer.Option(min=2, help="Candidates, the right one included.")] = 5,
+    dataset: Annotated[Path, Option(help="Folder of the Arrow data set that `comicseq convert` wrote.")],
+    output: Annotated[Path, Option(help="Folder of the question set to create.")],
+    split: Annotated[Literal["train", "validation", "test"], Option(help="Split to ask about.")] = "test",
+    tasks: Annotated[list[str], Option(help="Tasks, or `all` that the data can serve.")] = ALL,
+    protocol: Annotated[list[str], Option(help="Where wrong candidates come from; see above.")] = BOTH,
+    num_candidates: Annotated[int, Option(min=2, help="Candidates, the right one included.")] = 5,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Questions that each page asks in each task; in reading order, its shuffles.")
+        int, Option(min=1, help="Questions that each page asks in each task; in reading order, its shuffles.")
     ] = 3,
     seed: Seed = 0,
 ) -> None:
@@ -39,6 +34,9 @@ def questions(
     The output opens with `datasets.load_from_disk`: one row a question, which names panels of the data set by their
     number. `questions.json` in it has the fingerprints: of the questions, and of the split that they are about, which is
     checked when they are asked. `comicseq evaluate` with the same arguments asks the same questions without a frozen set.
+
+    Wrong candidates come from the `same_book`, from other books (`cross_book`), in closure from the `later_panels` of the
+    page, or from the page itself (`in_page`, leaky). Several tasks or protocols: repeat the option, or separate by commas.
 
     Example: `comicseq questions --dataset data/arrow --output data/questions`, then
     `comicseq evaluate --model outputs/model --dataset data/arrow --questions data/questions`

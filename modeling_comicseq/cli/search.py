@@ -5,43 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
 from rich.console import Console
 from rich.table import Table
+from typer import Option
 
 
 def search(
     store: Annotated[
-        str, typer.Option(help="Stage 5 store; a Stage 3 store is searched by the means of its panels. Path or URL.")
+        str, Option(help="Stage 5 store; a Stage 3 store is searched by the means of its panels. Path or URL.")
     ],
     metadata: Annotated[
-        str | None, typer.Option(help="Its metadata, path or URL.", show_default="the JSON beside the store")
+        str | None, Option(help="Its metadata, path or URL.", show_default="the JSON beside the store")
     ] = None,
-    page: Annotated[str | None, typer.Option(help="Query: a page by its `canonical_id` or its row.")] = None,
-    panel: Annotated[str | None, typer.Option(help="Query: a panel as ROW:SLOT.")] = None,
-    vector: Annotated[Path | None, typer.Option(help="Query: a vector in an .npy file, of the same model.")] = None,
+    page: Annotated[str | None, Option(help="Query: a page by its `canonical_id` or its row.")] = None,
+    panel: Annotated[str | None, Option(help="Query: a panel as ROW:SLOT.")] = None,
+    vector: Annotated[Path | None, Option(help="Query: a vector in an .npy file, of the same model.")] = None,
     level: Annotated[
         Literal["strip", "panel"] | None,
-        typer.Option(help="What to find: pages or panels.", show_default="panel for --panel, else strip"),
+        Option(help="What to find: pages or panels.", show_default="panel for --panel, else strip"),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many.")] = 10,
+    k: Annotated[int, Option("-k", "--k", min=1, help="How many.")] = 10,
     index: Annotated[
-        Path | None, typer.Option(help="Folder of the saved indexes.", show_default="STORE.index beside the store")
+        Path | None, Option(help="Folder of the saved indexes.", show_default="STORE.index beside the store")
     ] = None,
-    factory: Annotated[
-        str,
-        typer.Option(
-            help="FAISS' string factory, for example HNSW32. `auto`: exact (Flat) up to 1 GiB of vectors, then clusters "
-            "of one byte a number (IVF…,SQ8)."
-        ),
-    ] = "auto",
-    output: Annotated[Path | None, typer.Option(help="JSON file for the results.")] = None,
+    factory: Annotated[str, Option(help="FAISS' string factory, for example HNSW32; see above for auto.")] = "auto",
+    output: Annotated[Path | None, Option(help="JSON file for the results.")] = None,
 ) -> None:
     """Find the pages or panels **nearest** to a page, a panel or a vector, by cosine.
 
     The query itself is not among the results. Strip and panel vectors lie in different spaces and are not compared:
     `--page --level panel` finds panels near one of the page's panels, `--panel --level strip` ranks pages by their
-    nearest panel. The first search builds an index and saves it; it is built again when the store changes. Needs FAISS:
+    nearest panel. The first search builds an index and saves it; it is built again when the store changes. By
+    default it is exact (Flat) up to 1 GiB of vectors, then clusters of one byte a number (IVF…,SQ8). Needs FAISS:
     `pip install 'comicseq[search]'`.
 
     Example: `comicseq search --store data/stage5.zarr --page library/book_1/page_007.jpg -k 5`

@@ -6,28 +6,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from .options import Seed, VectorType
 
 
 def synthesize(
-    output: Annotated[
-        Path, typer.Option(help="Folder to create: `stage3_embeddings.zarr` and `stage3_metadata.json` in it.")
-    ],
-    books: Annotated[
-        int, typer.Option(min=1, help="Number of books; a book has 8 to 20 pages of 2 to 9 panels.")
-    ] = 240,
+    output: Annotated[Path, Option(help="Folder to create.")],
+    books: Annotated[int, Option(min=1, help="Number of books; a book has 8 to 20 pages of 2 to 9 panels.")] = 240,
     seed: Seed = 0,
-    width: Annotated[int, typer.Option(help="Length of the panel, picture, text and caption vectors.")] = 512,
-    slots: Annotated[int, typer.Option(help="Panel slots a page; the unused ones are filled with garbage.")] = 16,
+    width: Annotated[int, Option(help="Length of the panel, picture, text and caption vectors.")] = 512,
+    slots: Annotated[int, Option(help="Panel slots a page; the unused ones are filled with garbage.")] = 16,
     dtype: VectorType = "float16",
-    rows_per_chunk: Annotated[int, typer.Option(min=1, help="Pages in a chunk of the store.")] = 256,
-    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+    rows_per_chunk: Annotated[int, Option(min=1, help="Pages in a chunk of the store.")] = 256,
+    progress: Annotated[bool, Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Write a **synthetic corpus** as a Stage 3 store: comics from a known world, whose questions have exact answers.
 
-    The store has fused, picture-only, text-only and caption vectors, and names its world and fingerprint in its
-    attributes, so that `comicseq evaluate` can set a model's score beside the Bayes optimum.
+    In the folder are `stage3_embeddings.zarr` and `stage3_metadata.json`. The store has fused, picture-only, text-only and
+    caption vectors, and names its world and fingerprint in its attributes, so that `comicseq evaluate` can set a model's
+    score beside the Bayes optimum.
 
     Example: `comicseq synthesize --output data/demo --books 240 --seed 0`, then
     `comicseq convert --embeddings data/demo/stage3_embeddings.zarr --metadata data/demo/stage3_metadata.json

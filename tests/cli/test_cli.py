@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.evaluation.arguments import EvaluationArguments
+from modeling_comicseq.training.arguments import PretrainingArguments
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
 HEAVY = {"torch", "transformers", "datasets"}
@@ -42,7 +43,9 @@ def test_help_takes_no_torch(command):
         assert all(f" {name} " in done.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize(("command", "arguments"), [("evaluate", EvaluationArguments)])
+@pytest.mark.parametrize(
+    ("command", "arguments"), [("pretrain", PretrainingArguments), ("evaluate", EvaluationArguments)]
+)
 def test_help_names_the_options_of_a_run(command, arguments):
     shown = run(command, "--help").output
     own = {field.name for field in fields(arguments)} - {field.name for field in fields(TrainingArguments)}
@@ -59,6 +62,14 @@ def test_options_are_read_with_dashes_and_with_underscores(monkeypatch, tmp_path
         run("convert", "--embeddings", "a_b.zarr", "--metadata", "a.json", "--output", str(tmp_path), *words)
     assert len(given) == 2 and given[0] == given[1]
     assert str(given[0]["split_books"]) == "a_b.json" and given[0]["on_error"] == "skip"
+
+
+def test_options_of_a_run_are_passed_on_as_they_are(monkeypatch):
+    given = []
+    monkeypatch.setattr("modeling_comicseq.training.run.main", lambda words, program: given.append((words, program)))
+    words = ["demo", "--dataset", "data", "--output-dir=a_b", "--config_overrides", "{hidden_size: 8}", "--seed", "-1"]
+    assert run("pretrain", *words).exit_code == 0
+    assert given == [(words, "comicseq pretrain")]
 
 
 @pytest.mark.parametrize(
