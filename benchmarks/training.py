@@ -29,13 +29,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.data.views import servable
-from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.model.packing_comicseq import pad_and_concatenate
+from modeling_comicseq.resources import find_resource
+from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.dataset import PretrainingDataset
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-BASE = "configuration/model/comicseq-base.json"
+BASE = str(find_resource("model", "comicseq-base"))
 
 
 class PaddedPeer(ComicSeqForPreTraining):
@@ -109,7 +109,7 @@ def to_device(batch):
 def training_set(table: PanelTable, config: ComicSeqConfig) -> PretrainingDataset:
     rows = np.arange(len(table))
     config.task_weights = {
-        task: weight * float(servable(table, task, rows).any()) for task, weight in DEFAULT_TASK_WEIGHTS.items()
+        name: task.spec.sampling_weight * float(task.servable(table, rows).any()) for name, task in TASKS.items()
     }
     return PretrainingDataset(table, config)
 

@@ -14,18 +14,14 @@ from .checkpointing import is_complete
 from .dataset import PretrainingDataset
 
 
-class EpochCallback(TrainerCallback):
-    """Tells the data set which epoch to draw for."""
+class Resume(TrainerCallback):
+    """Tells the data set which epoch to draw for, and sets right what a checkpoint says although it no longer holds."""
 
     def __init__(self, dataset: PretrainingDataset):
         self.dataset = dataset
 
-    def on_epoch_begin(self, args, state, control, **kwargs):
+    def on_epoch_begin(self, args, state: TrainerState, control, **kwargs):
         self.dataset.set_epoch(int(state.epoch + 1e-6))
-
-
-class Resume(TrainerCallback):
-    """Sets right what Trainer takes over from a checkpoint although it no longer holds."""
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control, **kwargs):
         if state.global_step == 0:

@@ -53,23 +53,6 @@ def lower_the_learning_rate(arguments: TrainingArguments) -> str:
 @contextmanager
 def stopped_in_one_sentence(arguments: PretrainingArguments) -> Iterator[None]:
     """Turns an interrupt, SIGTERM and a lack of memory into `TrainingStopped`."""
-    with _sigterm_raises():
-        try:
-            yield
-        except KeyboardInterrupt as error:
-            how, number = (
-                ("Terminated", signal.SIGTERM) if isinstance(error, Terminated) else ("Interrupted", signal.SIGINT)
-            )
-            remains = what_remains(arguments.output_dir)
-            raise TrainingStopped(f"{how}: {remains}.", exit_code=128 + number, everywhere=True) from None
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingStopped(_out_of_memory(arguments)) from error
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
     process = os.getpid()
 
     def terminate(number: int, frame: FrameType | None) -> None:
@@ -78,14 +61,23 @@ def _sigterm_raises() -> Iterator[None]:
         raise Terminated
 
     # One that is set already, as by Trainer's `enable_jit_checkpoint`, stays.
-    mine = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if mine:
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+    except KeyboardInterrupt as error:
+        is_term = isinstance(error, Terminated)
+        message = f"{'Terminated' if is_term else 'Interrupted'}: {what_remains(arguments.output_dir)}."
+        exit_code = 128 + (signal.SIGTERM if is_term else signal.SIGINT)
+        raise TrainingStopped(message, exit_code, everywhere=True) from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingStopped(_out_of_memory(arguments)) from error
     finally:
-        if mine:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, before)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

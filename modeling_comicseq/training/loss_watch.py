@@ -29,7 +29,7 @@ LEAST_LOGS = 3  # logs before anything is judged
 
 
 class LossWatch(TrainerCallback):
-    """Remembers, on the device, the first step with a loss or gradient norm that is not finite, and in which losses.
+    """Remembers, on the device, at which steps which losses, or the gradient norm, were not finite.
 
     Recording costs a dozen tiny kernels a step and never waits for the device; `first_fault` waits, and is asked only
     where Trainer waits anyway: at logs, evaluations and saves (at every step on the CPU). While a logged loss is far
@@ -43,28 +43,28 @@ class LossWatch(TrainerCallback):
     def __init__(self, accelerator: Accelerator, tasks: Sequence[str]):
         self.accelerator = accelerator
         self.losses = [*(f"{task}_loss" for task in tasks), *OBJECTIVES]
-        size = (len(self.losses) + 1,)  # the last is the gradient norm
-        self._now = torch.zeros(size, dtype=torch.bool, device=accelerator.device)
-        self._first = torch.zeros(size, dtype=torch.bool, device=accelerator.device)
-        self._step = torch.full((1,), float("inf"), device=accelerator.device)
+        self._now = torch.zeros(len(self.losses) + 1, dtype=torch.int32, device=accelerator.device)
+        self._steps: dict[int, torch.Tensor] = {}  # since `first_fault` was asked last; the last place: gradient norm
 
     def record(self, outputs: Any) -> None:
         """Takes in the losses of one batch, from the outputs of a `ComicSeqForPreTraining`."""
         losses = {f"{task}_loss": values for task, values in (outputs.task_losses or {}).items()}
         losses |= {name: value for name in OBJECTIVES if (value := getattr(outputs, name, None)) is not None}
-        zero = self._step.new_zeros(())
+        zero = torch.zeros((), device=self._now.device)
         sums = [losses[name].detach().sum().float() if name in losses else zero for name in self.losses]
         self._now[:-1] |= ~torch.isfinite(torch.stack(sums))
 
     def first_fault(self) -> tuple[int, list[str]] | None:
         """The first step that was not finite in any process, with its losses; every process must ask at the same time."""
-        mine = torch.cat([self._step, self._first.float()])
-        everyone = self.accelerator.gather(mine[None]).reshape(-1, len(mine)).cpu()
-        step = everyone[:, 0].min()
-        if torch.isinf(step):
+        if not self._steps:
             return None
-        found = (everyone[everyone[:, 0] == step, 1:] > 0).any(dim=0).tolist()
-        return int(step), [name for name, bad in zip(self.losses, found[:-1], strict=True) if bad]
+        found = self.accelerator.reduce(torch.stack(list(self._steps.values()))).tolist()
+        numbers = list(self._steps)
+        self._steps.clear()
+        for step, faults in zip(numbers, found, strict=True):
+            if any(faults):
+                return step, [name for name, fault in zip(self.losses, faults[:-1], strict=True) if fault]
+        return None
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         weights = kwargs["model"].parameters()
@@ -75,10 +75,8 @@ class LossWatch(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         # In fp16 a norm that is not finite is everyday: the scaler leaves the step out and lowers its scale.
         self._now[-1] &= not self.accelerator.optimizer_step_was_skipped
-        first = self._now.any() & torch.isinf(self._step)
-        self._step = torch.where(first, float(state.global_step), self._step)
-        self._first = torch.where(first, self._now, self._first)
-        self._now.zero_()
+        self._steps[state.global_step] = self._now
+        self._now = torch.zeros_like(self._now)
         # A log at every save: a resumed run averages its first losses over the same steps as an unbroken one.
         control.should_log |= control.should_save
         if args.device.type == "cpu" or control.should_log or control.should_evaluate:

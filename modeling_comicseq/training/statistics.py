@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from transformers import TrainerCallback
 
 from ..data.panels import PanelTable
-from ..data.views import materialise, to_tensors, whole_pages
+from ..data.views import materialise, whole_pages
 from ..evaluation.embedding_space import effective_rank, mean_cosine_between
 from ..evaluation.retrieval import unit
+from ..evaluation.strips import strip_vectors
 from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqForPreTrainingOutput
 from ..tasks import TASKS
 
@@ -30,8 +31,10 @@ class TrainingStatistics(TrainerCallback):
         self.reset()
 
     def reset(self) -> None:
-        # Rows: each task's losses, each task's right answers, the objectives. Columns: total and count.
-        self.sums = torch.zeros(2 * len(TASKS) + len(OBJECTIVES), 2, device=self.device)
+        # Total and count of each; every process must have the same names.
+        names = [f"{name}_loss" for name in TASKS]
+        names += [f"{name}_{task.training_metric}" for name, task in TASKS.items()]
+        self.sums = {name: torch.zeros(2, device=self.device) for name in (*names, *OBJECTIVES)}
         self.started = self.left = time.perf_counter()
         self.paused = 0.0
 
@@ -49,27 +52,24 @@ class TrainingStatistics(TrainerCallback):
 
     def add(self, outputs: ComicSeqForPreTrainingOutput, inputs: dict) -> None:
         """Counts a batch."""
-        losses, logits = outputs.task_losses or {}, outputs.task_logits or {}
-        for row, (name, task) in enumerate(TASKS.items()):
-            if name in losses:
-                self._add(row, losses[name])
-                self._add(len(TASKS) + row, task.is_right(logits[name], inputs[name]["labels"]))
-        for row, name in enumerate(OBJECTIVES, start=2 * len(TASKS)):
-            value = getattr(outputs, name)
-            if value is not None:
-                self._add(row, value.reshape(-1).to(self.device))
+        logits = outputs.task_logits or {}
+        for name, losses in (outputs.task_losses or {}).items():
+            task = TASKS[name]
+            self._add(f"{name}_loss", losses)
+            self._add(f"{name}_{task.training_metric}", task.is_right(logits[name], inputs[name]["labels"]))
+        for name in OBJECTIVES:
+            if (value := getattr(outputs, name)) is not None:
+                self._add(name, value.reshape(-1).to(self.device))
 
-    def _add(self, row: int, values: torch.Tensor) -> None:
-        self.sums[row, 0] += values.detach().float().sum()
-        self.sums[row, 1] += len(values)
+    def _add(self, name: str, values: torch.Tensor) -> None:
+        self.sums[name][0] += values.detach().float().sum()
+        self.sums[name][1] += len(values)
 
     def summary(self, accelerator: Accelerator) -> dict[str, float]:
         """The means by name, with the pages per second of all processes. Every process must ask."""
-        sums = accelerator.reduce(self.sums).tolist()
-        accuracies = [f"{name}_{task.training_metric}" for name, task in TASKS.items()]
-        names = [*(f"{task}_loss" for task in TASKS), *accuracies, *OBJECTIVES]
-        logs = {name: total / count for name, (total, count) in zip(names, sums, strict=True) if count}
-        pages = sum(count for _, count in sums[: len(TASKS)])
+        sums = dict(zip(self.sums, accelerator.reduce(torch.stack(list(self.sums.values()))).tolist(), strict=True))
+        logs = {name: total / count for name, (total, count) in sums.items() if count}
+        pages = sum(sums[f"{task}_loss"][1] for task in TASKS)
         logs["pages_per_second"] = pages / max(time.perf_counter() - self.started - self.paused, 1e-9)
         self.reset()
         return logs
@@ -78,17 +78,9 @@ class TrainingStatistics(TrainerCallback):
 def strip_space(model: ComicSeqForPreTraining, table: PanelTable, max_pages: int = 1024) -> dict[str, float]:
     """Effective rank of the strip vectors of up to `max_pages` pages, evenly spaced, and mean cosine between pages."""
     rows = np.unique(np.linspace(0, len(table) - 1, max_pages).astype(np.int64))
-    strips = []
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        for part in np.array_split(rows, -(-len(rows) // 128)):
-            batch = to_tensors(materialise(whole_pages(table, part), table), device=model.device)
-            strips.append(
-                model.comicseq(batch["panel_embeddings"], batch["attention_mask"]).pooler_output.float().cpu()
-            )
-    model.train(was_training)
-    vectors = torch.cat(strips).numpy()
+    parts = np.array_split(rows, -(-len(rows) // 128))
+    encode = strip_vectors(model)
+    vectors = np.concatenate([encode(materialise(whole_pages(table, part), table)) for part in parts])
     return {
         "strip_effective_rank": effective_rank(np.cov(unit(vectors), rowvar=False, bias=True)),
         "strip_mean_cosine": mean_cosine_between(vectors, table.pages[rows]),

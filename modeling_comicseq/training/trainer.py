@@ -26,7 +26,7 @@ from ..evaluation.scoring import score_model
 from ..stores.provenance import read_provenance
 from ..tasks import TASKS
 from .arguments import PretrainingArguments
-from .callbacks import EarlyStopping, EpochCallback, ProgressBar, ReadableLogs, Resume
+from .callbacks import EarlyStopping, ProgressBar, ReadableLogs, Resume
 from .checkpointing import PARTIAL, discard, sync
 from .dataset import PretrainingDataset, first_item
 from .faults import saving
@@ -108,10 +108,9 @@ class ComicSeqTrainer(Trainer):
         self.remove_callback(ProgressCallback)
         if not args.disable_tqdm:
             self.add_callback(ProgressBar)
-        self.add_callback(EpochCallback(self.train_dataset))
         self.add_callback(self.loss_watch)
         self.add_callback(self.early_stopping)
-        self.add_callback(Resume())
+        self.add_callback(Resume(self.train_dataset))
         self.add_callback(CompleteCheckpoints(self, args))
         self.add_callback(self.statistics)
         self.add_callback(ReadableLogs())

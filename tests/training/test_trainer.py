@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import inspect
+import re
+
 import pytest
 import torch
+from transformers import Trainer
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.dataset import PretrainingDataset
-from modeling_comicseq.training.trainer import ComicSeqTrainer
+from modeling_comicseq.training.trainer import PRIVATE, ComicSeqTrainer
 
 from ..closeness import assert_close
 from ..data.made_dataset import made_table
@@ -112,6 +117,54 @@ def test_a_validation_split_that_cannot_be_asked_is_refused_before_training(tmp_
         ComicSeqTrainer(
             model=trainer.model, args=trainer.args, train_dataset=trainer.train_dataset, validation_table=table
         )
+
+
+def test_what_is_read_of_trainer_s_private_names_is_there(tmp_path, monkeypatch):
+    """With `auto_find_batch_size`, Trainer tries a smaller batch after a lack of memory, and the loader follows."""
+    assert list(PRIVATE) == ["_train_batch_size"]
+    trainer = make_trainer(tmp_path, validate=False, max_steps=2, auto_find_batch_size=True)
+    sizes, ordinary = [], trainer.training_step
+
+    def training_step(model, inputs, *args):
+        sizes.append(len(inputs["panel_embeddings"]))
+        if sizes[-1] >= 2 * 8:  # two views of a page
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return ordinary(model, inputs, *args)
+
+    monkeypatch.setattr(trainer, "training_step", training_step)
+    trainer.train()
+    assert sizes[0] == 16 and max(sizes[1:]) < 16 and trainer.state.global_step == 2
+
+
+def test_only_public_methods_of_trainer_are_overridden():
+    overridden = set(vars(ComicSeqTrainer)) & set(vars(Trainer)) - {"__init__", "__module__", "__doc__", "__dict__"}
+    assert {name for name in overridden if name.startswith("_")} <= {"__annotations__", "__weakref__", "__qualname__"}
+    used = {"train", "set_initial_training_values", "get_train_dataloader", "get_batch_samples", "compute_loss"}
+    assert overridden >= used | {"evaluate", "log", "save_model", "create_model_card"}
+    words = ["self", "epoch_iterator", "num_batches", "device"]
+    assert list(inspect.signature(Trainer.get_batch_samples).parameters) == words
+    assert list(inspect.signature(Trainer.save_model).parameters) == ["self", "output_dir", "_internal_call"]
+    assert list(inspect.signature(Trainer.set_initial_training_values).parameters) == ["self", "args", "dataloader"]
+
+
+def test_a_log_entry_is_a_line_for_people(tmp_path, capsys):
+    trainer = make_trainer(tmp_path, max_steps=2, logging_steps=2, eval_strategy="steps", eval_steps=2)
+    trainer.train()
+    step, score, *accuracies, end = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"step +2  epoch 0\.7  loss [\d.]+  lr [\d.e-]+  grad norm [\d.]+  [\d,]+ pages/s", step)
+    assert re.fullmatch(r"step +2  epoch 0\.7  score [\d.]+%", score)
+    assert re.fullmatch(r"step +2  epoch 0\.7  mean loss [\d.]+  trained for \d+ s", end)
+    assert re.findall("[a-z_]+", " ".join(accuracies)) == list(TASKS)
+    assert all(len(line) <= 80 for line in (step, score, *accuracies, end))
+
+
+def test_pages_are_loaded_by_workers_as_without_them(tmp_path):
+    losses = []
+    for workers in (0, 2):
+        trainer = make_trainer(tmp_path, validate=False, dataloader_num_workers=workers)
+        trainer.train()
+        losses.append(logged(trainer))
+    assert losses[0] == losses[1]
 
 
 def test_the_command_line_overrides_the_file(tmp_path):
