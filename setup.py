@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["modeling_comicseq*"]), "modeling_comicseq.configuration"],
     package_dir={"modeling_comicseq.configuration": "configuration"},
-    package_data={"modeling_comicseq.configuration": ["*/*", "../model_card.md"]},
+    package_data={
+        "modeling_comicseq.configuration": ["*/*", "../model_card.md"],
+        "modeling_comicseq.data": ["dataset_card.md"],
+    },
 )
