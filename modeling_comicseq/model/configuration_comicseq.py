@@ -178,8 +178,8 @@ class ComicSeqConfig(PreTrainedConfig):
             if task not in TASKS:
                 raise ValueError(
                     f"`task_weights` names the task {task!r} but tasks are {', '.join(TASKS)}. A task from outside is"
-                    " known once the module that calls `register_task` is imported: import it before the checkpoint is"
-                    " loaded."
+                    " known to the installed package once the module that calls `register_task` is imported: import it,"
+                    " and load the checkpoint without `trust_remote_code`."
                 )
             if not weight >= 0:
                 raise ValueError(f"`task_weights[{task!r}]` is {weight} but must be at least 0.")

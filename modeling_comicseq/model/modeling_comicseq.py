@@ -381,19 +381,15 @@ class ComicSeqStripPooler(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        batch_size, num_panels, hidden_size = hidden_states.shape
-        query = self.q_proj(self.strip_query).view(1, 1, self.num_heads, self.head_dim).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(batch_size, num_panels, self.num_heads, self.head_dim).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(batch_size, num_panels, self.num_heads, self.head_dim).transpose(1, 2)
+        def split_heads(states):
+            return states.view(*states.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
+
+        batch_size, _, hidden_size = hidden_states.shape
+        query = split_heads(self.q_proj(self.strip_query)).expand(batch_size, -1, -1, -1)
+        key, value = split_heads(self.k_proj(hidden_states)), split_heads(self.v_proj(hidden_states))
         bias = torch.where(mask, 0.0, torch.finfo(hidden_states.dtype).min).to(hidden_states.dtype)[:, None, None]
-        output, weights = eager_attention_forward(
-            self,
-            query.expand(batch_size, -1, -1, -1),
-            key,
-            value,
-            bias,
-            dropout=self.dropout if self.training else 0.0,
-        )
+        dropout = self.dropout if self.training else 0.0
+        output, weights = eager_attention_forward(self, query, key, value, bias, dropout=dropout)
         return self.o_proj(output.reshape(batch_size, hidden_size)), weights
 
 

@@ -95,20 +95,10 @@ CHARACTER_COHERENCE = ComicSeqTask(
     answer="each",
 )
 VISUAL_CLOSURE = ComicSeqTask(
-    name="visual_closure",
-    title="visual closure",
-    question="Which picture comes next?",
-    model_class="ComicSeqForVisualClosure",
-    sampling_weight=0.8,
-    modality="visual",
+    "visual_closure", "visual closure", "Which picture comes next?", "ComicSeqForVisualClosure", 0.8, modality="visual"
 )
 TEXT_CLOSURE = ComicSeqTask(
-    name="text_closure",
-    title="text closure",
-    question="Which text comes next?",
-    model_class="ComicSeqForTextClosure",
-    sampling_weight=0.8,
-    modality="text",
+    "text_closure", "text closure", "Which text comes next?", "ComicSeqForTextClosure", 0.8, modality="text"
 )
 CAPTION_RELEVANCE = ComicSeqTask(
     name="caption_relevance",

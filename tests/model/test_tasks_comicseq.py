@@ -134,7 +134,7 @@ def test_a_checkpoint_with_a_task_from_outside_loads_after_its_module_is_importe
     finally:
         unregister_last_page()
     with pytest.raises(
-        StrictDataclassError, match="names the task 'last_page' but.* calls `register_task` is imported: import"
+        StrictDataclassError, match="names the task 'last_page' but.* calls `register_task` is imported: import it"
     ):
         AutoConfig.from_pretrained(tmp_path)
 
