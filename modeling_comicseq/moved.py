@@ -14,28 +14,36 @@ _ROOMS = {
         "packing_comicseq",
         "pipeline_comicseq",
     ),
-    "stores": ("data.metadata", "data.page_index", "data.provenance", "data.splits", "data.stage3", "data.windows"),
+    "stores": ("data.metadata", "data.provenance", "data.splits", "data.stage3", "data.windows"),
     "synthetic": ("evaluation.gaussian", "evaluation.optimum", "evaluation.order_optimum"),
 }
-# Old name -> new name, both without the package's.
+# Old name without the package's -> new place.
 MOVED = {
-    **{old: f"{room}.{old.rpartition('.')[2]}" for room, names in _ROOMS.items() for old in names},
-    "checkpoints.load_checkpoint": "checkpoints.opening",
-    "checkpoints.read_config": "checkpoints.opening",
-    "contrastive_comicseq": "model.losses_comicseq",
-    "data.errors": "errors",
-    "data.synthetic": "synthetic.world",
-    "evaluation.comics_pap": "comics_pap",
-    "evaluation.comics_pap_answers": "comics_pap.answers",
-    "evaluation.comics_pap_report": "comics_pap.report",
-    "evaluation.comics_pap_run": "comics_pap.run",
-    "evaluation.comics_pap_tuning": "comics_pap.tuning",
-    "evaluation.comics_pap_vectors": "comics_pap.vectors",
-    "export": "checkpoints.export",
-    "folders": "files",
-    "import_checkpoint": "checkpoints.importing",
-    "stage5": "library",
-    "training.card": "checkpoints.card",
+    **{old: f"{_PACKAGE}.{room}.{old.rpartition('.')[2]}" for room, names in _ROOMS.items() for old in names},
+    **{
+        f"evaluation.comics_{name}": f"benchmarks.comics.{name}" for name in ("baselines", "cloze", "coherence", "run")
+    },
+    **{
+        f"evaluation.comics_pap_{name}": f"{_PACKAGE}.comics_pap.{name}"
+        for name in ("answers", "report", "run", "tuning", "vectors")
+    },
+    "checkpoints.load_checkpoint": f"{_PACKAGE}.checkpoints.opening",
+    "checkpoints.read_config": f"{_PACKAGE}.checkpoints.opening",
+    "checks": f"{_PACKAGE}.errors",
+    "contrastive_comicseq": f"{_PACKAGE}.model.losses_comicseq",
+    "data.errors": f"{_PACKAGE}.errors",
+    "data.page_index": f"{_PACKAGE}.stores.pages",
+    "data.synthetic": f"{_PACKAGE}.synthetic.world",
+    "encoders.lexical": "benchmarks.comics.lexical",
+    "evaluation.comics": "benchmarks.comics.questions",
+    "evaluation.comics_pap": f"{_PACKAGE}.comics_pap",
+    "evaluation.comics_text": "benchmarks.comics.texts",
+    "evaluation.linear_ranker": "benchmarks.comics.ranker",
+    "export": f"{_PACKAGE}.checkpoints.export",
+    "folders": f"{_PACKAGE}.files",
+    "import_checkpoint": f"{_PACKAGE}.checkpoints.importing",
+    "stage5": f"{_PACKAGE}.library or {_PACKAGE}.stores",
+    "training.card": f"{_PACKAGE}.checkpoints.card",
 }
 
 
@@ -46,7 +54,7 @@ class _MovedFinder(importlib.abc.MetaPathFinder):
         """Finds nothing, and says where to look."""
         new = MOVED.get(fullname.removeprefix(f"{_PACKAGE}."))
         if new is not None and fullname.startswith(f"{_PACKAGE}."):
-            raise ModuleNotFoundError(f"{fullname} has moved: import it from {_PACKAGE}.{new}.")
+            raise ModuleNotFoundError(f"{fullname} has moved: import it from {new}.")
         return None
 
 

@@ -12,11 +12,11 @@ from modeling_comicseq.moved import MOVED
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())
 def test_an_old_import_names_the_new_place(old, new):
-    message = f"modeling_comicseq.{old} has moved: import it from modeling_comicseq.{new}."
+    message = f"modeling_comicseq.{old} has moved: import it from {new}."
     with pytest.raises(ModuleNotFoundError) as error:
         importlib.import_module(f"modeling_comicseq.{old}")
     assert str(error.value) == message
-    assert importlib.util.find_spec(f"modeling_comicseq.{new}") is not None
+    assert all(importlib.util.find_spec(place) is not None for place in new.split(" or "))
 
 
 def test_names_of_modules_and_of_functions():
@@ -24,7 +24,7 @@ def test_names_of_modules_and_of_functions():
         from modeling_comicseq import modeling_comicseq  # noqa: F401
     with pytest.raises(ModuleNotFoundError, match=r"import it from modeling_comicseq\.checkpoints\.opening\."):
         from modeling_comicseq.checkpoints import read_config  # noqa: F401
-    with pytest.raises(ModuleNotFoundError, match=r"import it from modeling_comicseq\.library\."):
+    with pytest.raises(ModuleNotFoundError, match=r"import it from modeling_comicseq\.library or"):
         from modeling_comicseq.stage5.search import search  # noqa: F401
     with pytest.raises(ModuleNotFoundError, match="No module named 'modeling_comicseq.nothing'"):
         importlib.import_module("modeling_comicseq.nothing")
