@@ -102,7 +102,7 @@ def test_store_to_checkpoint_to_results(dataset, tmp_path):
     assert len({result.dataset_config for result in card.data.eval_results}) == 15
 
     # The same command again finds the finished run and does not train a second one.
-    again = run("run_pretraining.py", config)
+    again = run("-m", "modeling_comicseq.cli", "pretrain", config)
     assert "Resuming from" in again.stdout and len(losses(tmp_path / "model")) > 2
 
 

@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..files import written_file
 from ..model.configuration_comicseq import ComicSeqConfig
+from ..model.tasks_comicseq import TASKS
 from .opening import read_config
 from .provenance import read_training_provenance
 
@@ -88,6 +89,7 @@ def _fill(
         repo=repo,
         panel_embedding_dim=config.panel_embedding_dim,
         max_position_embeddings=config.max_position_embeddings,
+        tasks=TASKS.values(),
         **{name: value for name, value in known.items() if value is not None},
     )
 

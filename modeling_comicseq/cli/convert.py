@@ -38,7 +38,7 @@ def convert(
 
     The output opens with `datasets.load_from_disk`: one row a page, only its real panels, split into train,
     validation and test by book. Every page is checked on the way. The output appears complete or not at all; after an
-    interrupt, the same command goes on from the parts that are finished.
+    interrupt, the same command starts again.
 
     Books are split by a hash of their id, in the shares that `--fractions` gives, or as `--split-books` says, a JSON file
     `{"train": [...], "validation": [...], "test": [...]}` of book ids: without a train list, all other books are trained

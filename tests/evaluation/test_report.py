@@ -13,6 +13,7 @@ from modeling_comicseq.evaluation.card import put_on_card
 from modeling_comicseq.evaluation.plots import plot_results
 from modeling_comicseq.evaluation.report import print_results, report_markdown, share_of_optimum
 from modeling_comicseq.evaluation.results import Difference, Group, Result, Score, results_json, write_results
+from modeling_comicseq.model.tasks_comicseq import TASKS
 
 from ..model_inputs import tiny_config
 from ..test_main_line import REPOSITORY
@@ -117,6 +118,7 @@ def test_the_card_carries_results_that_the_hub_parses(tmp_path):
     write_card(REPOSITORY / "model_card.md", folder, "org/name", tiny_config(), metrics, "Ten pages of one book.")
     card = (folder / "README.md").read_text()
     assert "| panel_picking | 40.0 |" in card
+    assert all(f"| `{task.model_class}` | {task.question} |" in card for task in TASKS.values())
     (folder / "README.md").write_text(card + "\nA word of the author.\n")
 
     for _ in range(2):  # a second evaluation takes the place of the first
