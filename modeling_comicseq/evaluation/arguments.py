@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from transformers import HfArgumentParser
 
@@ -12,12 +13,13 @@ from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, check_at_least, parse_into
 from ..model.tasks_comicseq import TASKS
 
-FROZEN = {
-    "split": "test",
-    "num_candidates": 5,
-    "repeats": 3,
-    "seed": 0,
-}  # fixed by frozen questions; else the defaults
+# What frozen questions have fixed, with the defaults for questions that are drawn.
+FROZEN = {"split": "test", "num_candidates": 5, "repeats": 3, "seed": 0}
+
+
+def option(words: str, default: Any = None) -> Any:
+    """A field of the arguments with what `--help` says of it."""
+    return field(default=default, metadata={"help": words})
 
 
 @dataclass
@@ -28,48 +30,31 @@ class EvaluationArguments:
         metadata={"help": "Checkpoint folder or name of a model on the Hub; of several, each two are compared."}
     )
     dataset: str = field(metadata={"help": "Folder of the Arrow data set that `comicseq convert` wrote."})
-    questions: str | None = field(
-        default=None,
-        metadata={"help": "Folder of frozen questions that `comicseq questions` wrote; drawn anew without."},
-    )
+    questions: str | None = option("Folder of frozen questions that `comicseq questions` wrote; drawn anew without.")
     tasks: list[str] = field(
         default_factory=lambda: ["all"],
         metadata={
-            "help": "Tasks to ask, or `all` that a model was trained on and the data can serve, and retrieval by strip vectors: "
-            f"{', '.join(TASKS)}."
+            "help": "Tasks to ask, or `all` that a model was trained on and the data can serve, and retrieval by strip"
+            f" vectors: {', '.join(TASKS)}."
         },
     )
-    protocol: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky). "
-            "(default: same_book cross_book, or those of --questions)"
-        },
+    protocol: list[str] | None = option(
+        "Where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky). (default: same_book"
+        " cross_book, or those of --questions)"
     )
-    split: str | None = field(
-        default=None, metadata={"help": "Split to ask questions from: test, validation or train. (default: test)"}
+    split: str | None = option("Split to ask questions from: test, validation or train. (default: test)")
+    num_candidates: int | None = option("Candidates of a question, the right one included. (default: 5)")
+    repeats: int | None = option(
+        "Questions that each page asks in each task; in reading order, its shuffles. (default: 3)"
     )
-    num_candidates: int | None = field(
-        default=None, metadata={"help": "Candidates of a question, the right one included. (default: 5)"}
+    seed: int | None = option("Seed of the questions. (default: 0)")
+    batch_size: int = option("Questions in a batch.", 256)
+    other_origin: bool = option(
+        "Whether to ask about vectors of other encoders than a model was trained on; it is an error otherwise.", False
     )
-    repeats: int | None = field(
-        default=None,
-        metadata={"help": "Questions that each page asks in each task; in reading order, its shuffles. (default: 3)"},
-    )
-    seed: int | None = field(default=None, metadata={"help": "Seed of the questions. (default: 0)"})
-    batch_size: int = field(default=256, metadata={"help": "Questions in a batch."})
-    other_origin: bool = field(
-        default=False,
-        metadata={
-            "help": "Whether to ask about vectors of other encoders than a model was trained on; it is an error otherwise."
-        },
-    )
-    output_dir: str | None = field(
-        default=None,
-        metadata={
-            "help": "Folder of results.json, report.md and the plots; local models and their cards are then left as they are. "
-            "(default: the folder of a single local model, else `evaluation`)"
-        },
+    output_dir: str | None = option(
+        "Folder of results.json, report.md and the plots; local models and their cards are then left as they are."
+        " (default: the folder of a single local model, else `evaluation`)"
     )
 
     def __post_init__(self):

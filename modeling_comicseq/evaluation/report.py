@@ -9,7 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from .results import LEAKY, RETRIEVAL, Difference, Result, heading, interval
+from ..model.tasks_comicseq import TASKS
+from .results import LEAKY, RETRIEVAL, Difference, Result, Score, heading, interval
 
 PROTOCOLS = {
     "same_book": "wrong candidates from the nearest other pages of the book",
@@ -44,29 +45,39 @@ Brackets: 95 % intervals by bootstrap over books, paired for differences."""
 
 
 def print_results(results: Sequence[Result], differences: Sequence[Difference], console: Console) -> None:
-    """Prints an overview: one table a protocol with the tasks as rows, then reading order, then strip vectors.
+    """Prints an overview: a table a protocol with the tasks as rows, one a task without candidates, and strip vectors.
 
     Beside each model stand chance, the better of the two cosine baselines, what the model gains on it, and the model
     without context and with shuffled context. All rows are in `report.md`.
     """
     choices = [result for result in results if result.protocol]
     for protocol in dict.fromkeys(result.protocol for result in choices):
-        mine = [result for result in choices if result.protocol == protocol]
-        _print_choices(mine, differences, console, protocol)
-    order = [result for result in results if result.task == "reading_order"]
-    if order:
-        _print_order(order, console)
+        console.print(f"[bold]{LEAKY.get(protocol, protocol)}[/]: {PROTOCOLS.get(protocol, '')}")
+        _print_choices([result for result in choices if result.protocol == protocol], differences, console)
+    for block in by_set([result for result in results if not result.protocol and result.task not in RETRIEVAL]):
+        question = f": {TASKS[block[0].task].question}" if block[0].task in TASKS else ""
+        console.print(f"[bold]{block[0].task}[/]{question}")
+        header = ["", *(metric.replace(" ", "\n") for metric in block[0].metrics)]
+        _print_table(header, [[result.answerer, *_cells(result)] for result in block], block, console)
     retrieval = [result for result in results if result.task in RETRIEVAL]
     if retrieval:
-        _print_retrieval(retrieval, differences, console)
-    for difference in differences:
-        if _is_between_models(results, difference):
-            gain = difference.difference
-            console.print(
-                f"{heading(difference.task, difference.protocol)}: {difference.answerer} minus {difference.minus} "
-                f"{interval(gain.mean, gain.low, gain.high, signed=True)}",
-                highlight=False,
-            )
+        console.print("[bold]strip vectors[/]: held-out pages found by cosine")
+        lines = []
+        for result in retrieval:
+            found = percent(result) if result.answerer == "chance" else score_text(result.score)
+            gains = [
+                score_text(each.difference, signed=True)
+                for each in differences
+                if (each.task, each.answerer, each.metric) == (result.task, result.answerer, result.metric)
+            ]
+            lines.append([result.task.removesuffix("_retrieval"), result.answerer, found, "".join(gains[:1])])
+        _print_table(["", "vectors", "nearest\nis right", "minus\nmean-pooling"], lines, retrieval, console)
+    models = {result.answerer for result in results if result.role == "model"}
+    metrics = {(result.task, result.protocol): result.metric for result in results}
+    for each in differences:
+        if {each.answerer, each.minus} <= models and each.metric == metrics[each.task, each.protocol]:
+            gain = f"{each.answerer} minus {each.minus} {score_text(each.difference, signed=True)}"
+            console.print(f"{heading(each.task, each.protocol)}: {gain}", highlight=False)
     console.print("In %; brackets are 95 % intervals by bootstrap over books, paired for differences.")
 
 
@@ -81,6 +92,11 @@ def by_set(results: Sequence[Result]) -> list[list[Result]]:
     return [list(block) for _, block in groupby(results, key=lambda result: (result.task, result.protocol))]
 
 
+def without_context(block: Sequence[Result], model: str) -> Result | None:
+    """What a model answers when it sees nothing of the question but its candidates' place."""
+    return find(block, f"{model}, without context") or find(block, f"{model}, caption removed")
+
+
 def share_of_optimum(block: Sequence[Result], model: str) -> float | None:
     """How much of the attainable gain over chance a model reaches; None where the optimum is not known.
 
@@ -89,100 +105,65 @@ def share_of_optimum(block: Sequence[Result], model: str) -> float | None:
     known = [result for result in block if result.role == "optimum" and result.answerer != "optimum"]
     if not known:
         return None
-    chance = find(block, "chance").score.mean
-    subset = [result for result in block if result.role == "subset" and result.model == model]
-    mine = subset[0] if subset else find(block, model)
-    return (mine.score.mean - chance) / (known[0].score.mean - chance)
+    chance = next(result for result in block if result.answerer == "chance").score.mean
+    mine = [result for result in block if result.role in ("subset", "model") and result.model == model]
+    return (mine[0].score.mean - chance) / (known[0].score.mean - chance)
 
 
-def find(block: Sequence[Result], answerer: str) -> Result:
-    """The result of `answerer` in one question set."""
-    return next(result for result in block if result.answerer == answerer)
+def find(block: Sequence[Result], answerer: str) -> Result | None:
+    """The result of `answerer` in one question set, if it is there."""
+    return next((result for result in block if result.answerer == answerer), None)
 
 
-def _print_choices(block: list[Result], differences: Sequence[Difference], console: Console, protocol: str) -> None:
-    has_optimum = any(result.role == "optimum" for result in block)
-    has_models = len({result.model for result in block if result.role == "model"}) > 1
-    console.print(f"[bold]{LEAKY.get(protocol, protocol)}[/]: {PROTOCOLS.get(protocol, '')}")
-    table = _terminal_table("task")
-    if has_models:
-        table.add_column("model", overflow="fold")
-    columns = ["chance", "best\ncosine", "model", "minus\ncosine", "no con-\ntext", "shuf-\nfled"]
-    for column in columns + ["opti-\nmum"] * has_optimum:
-        table.add_column(column, justify="right", no_wrap=True)
-    for results in by_set(block):
-        cosine = best_cosine(results)
-        optimum = next((result for result in results if result.answerer == "optimum"), None)
-        for model in (result for result in results if result.role == "model"):
-            ablations = {result.answerer.removeprefix(f"{model.answerer}, "): result for result in results}
-            without = ablations.get("without context") or ablations.get("caption removed")
-            cells = [_percent(find(results, "chance")), _percent(cosine), _fit(_with_interval(model), console)]
-            cells.append(_fit(_gain(differences, model, cosine), console))
-            cells += [_percent(without), _percent(ablations.get("shuffled context"))]
-            cells += [_percent(optimum)] * has_optimum
-            task = model.task if console.width >= WIDE else model.task.replace("_", "_\n")
-            table.add_row(task, *([model.answerer] * has_models), *cells)
-    console.print(table)
-    console.print(_asked(block), "\n", highlight=False)
+def score_text(score: Score, signed: bool = False) -> str:
+    """A score in percent with its interval."""
+    return interval(score.mean, score.low, score.high, signed)
 
 
-def _print_order(block: list[Result], console: Console) -> None:
-    console.print("[bold]reading_order[/]: shuffled pages put in order")
-    table = _terminal_table("")
-    for metric in block[0].metrics:
-        table.add_column(metric.replace(" ", "\n"), justify="right", no_wrap=True)
-    for result in block:
-        table.add_row(result.answerer, *(_fit(cell, console) for cell in _cells(result)))
-    console.print(table)
-    console.print(_asked(block), "\n", highlight=False)
-
-
-def _print_retrieval(block: list[Result], differences: Sequence[Difference], console: Console) -> None:
-    console.print("[bold]strip vectors[/]: held-out pages found by cosine")
-    table = _terminal_table("")
-    table.add_column("vectors", overflow="fold")
-    table.add_column("nearest\nis right", justify="right", no_wrap=True)
-    table.add_column("minus\nmean-pooling", justify="right", no_wrap=True)
-    for result in block:
-        mine = (result.task, result.answerer, result.metric)
-        gains = [d.difference for d in differences if (d.task, d.answerer, d.metric) == mine]
-        gain = interval(gains[0].mean, gains[0].low, gains[0].high, signed=True) if gains else ""
-        found = _with_interval(result) if result.role == "model" or "mean" in result.answerer else _percent(result)
-        cells = (_fit(found, console), _fit(gain, console))
-        table.add_row(result.task.removesuffix("_retrieval"), result.answerer, *cells)
-    console.print(table)
-    console.print(_asked(block), "\n", highlight=False)
-
-
-def _terminal_table(first: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    table.padding = (0, 1, 0, 0)
-    table.add_column(first, overflow="fold")
-    return table
-
-
-def _fit(cell: str, console: Console) -> str:
-    """The interval below its number on a narrow terminal."""
-    return cell if console.width >= WIDE else cell.replace(" [", "\n[")
-
-
-def _asked(block: Sequence[Result]) -> str:
-    questions = [result.num_questions for result in block]
-    books = [result.num_books for result in block]
-    return f"{_span(questions)} questions of {_span(books)} books each."
-
-
-def _span(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _percent(result: Result | None) -> str:
+def percent(result: Result | None) -> str:
+    """A score in percent; nothing where there is none."""
     return "" if result is None else f"{100 * result.score.mean:.1f}"
 
 
-def _with_interval(result: Result) -> str:
-    return interval(result.score.mean, result.score.low, result.score.high)
+def _print_choices(results: list[Result], differences: Sequence[Difference], console: Console) -> None:
+    blocks = by_set(results)
+    has_models = len({result.model for result in results if result.role == "model"}) > 1
+    header = ["task", "chance", "best\ncosine", "model", "minus\ncosine", "no\ncon-\ntext", "shuf-\nfled"]
+    has_optimum = any(result.role == "optimum" for result in results)
+    lines = []
+    for block in blocks:
+        cosine = best_cosine(block)
+        for model in (result for result in block if result.role == "model"):
+            name = model.answerer
+            cells = [f"{model.task}\n{name}" if has_models else model.task, percent(find(block, "chance"))]
+            cells += [percent(cosine), score_text(model.score)]
+            cells.append(_minus(differences, model, cosine.answerer) if cosine is not None else "")
+            cells += [percent(without_context(block, name)), percent(find(block, f"{name}, shuffled context"))]
+            lines.append(cells + [percent(find(block, "optimum"))] * has_optimum)
+    _print_table(header + ["opti-\nmum"] * has_optimum, lines, results, console)
+
+
+def _print_table(header: list[str], lines: list[list[str]], results: Sequence[Result], console: Console) -> None:
+    """Prints a table, with the intervals below their numbers on a narrow terminal and the names of tasks always whole."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1 if console.width >= WIDE else 0, 0, 0))
+    for number, title in enumerate(header):
+        is_name = not number or title == "vectors"
+        longest = max(len(result.task) for result in results) if title == "task" else None
+        table.add_column(
+            title, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold", min_width=longest
+        )
+    for cells in lines:
+        table.add_row(*(cell if console.width >= WIDE else cell.replace(" [", "\n[") for cell in cells))
+    console.print(table)
+    console.print(_asked(results), "\n", highlight=False)
+
+
+def _asked(block: Sequence[Result]) -> str:
+    questions, books = (
+        sorted({getattr(result, count) for result in block}) for count in ("num_questions", "num_books")
+    )
+    spans = [" to ".join(f"{end:,}" for end in dict.fromkeys((ends[0], ends[-1]))) for ends in (questions, books)]
+    return f"{spans[0]} questions of {spans[1]} books each."
 
 
 def _cells(result: Result) -> list[str]:
@@ -193,25 +174,20 @@ def _cells(result: Result) -> list[str]:
             ends = "" if score.low != score.low else f" [{score.low:.3f}, {score.high:.3f}]"
             cells.append(f"{score.mean:.3f}{ends}")
         else:
-            cells.append(interval(score.mean, score.low, score.high))
+            cells.append(score_text(score))
     return cells
 
 
-def _gain(differences: Sequence[Difference], model: Result, other: Result | None) -> str:
-    for difference in differences:
-        mine = (difference.task, difference.protocol, difference.answerer, difference.metric)
-        is_mine = mine == (model.task, model.protocol, model.answerer, model.metric)
-        if other is not None and is_mine and difference.minus == other.answerer:
-            gain = difference.difference
-            return interval(gain.mean, gain.low, gain.high, signed=True)
+def _minus(differences: Sequence[Difference], mine: Result, other: str) -> str:
+    """What a result has more than that of `other`, by its first metric; nothing where they were not compared."""
+    for each in differences:
+        if (each.task, each.protocol, each.metric) == (mine.task, mine.protocol, mine.metric):
+            gain = each.difference
+            if (each.answerer, each.minus) == (mine.answerer, other):
+                return score_text(gain, signed=True)
+            if (each.answerer, each.minus) == (other, mine.answerer):
+                return score_text(Score(-gain.mean, -gain.high, -gain.low), signed=True)
     return ""
-
-
-def _is_between_models(results: Sequence[Result], difference: Difference) -> bool:
-    """Whether two models are compared, by the metric that comes first."""
-    block = [r for r in results if (r.task, r.protocol) == (difference.task, difference.protocol)]
-    models = {result.answerer for result in block if result.role == "model"}
-    return {difference.answerer, difference.minus} <= models and difference.metric == block[0].metric
 
 
 def report_markdown(
@@ -242,57 +218,47 @@ def report_markdown(
 
 def _section(block: list[Result], differences: Sequence[Difference]) -> list[str]:
     first = block[0]
-    models = [result.answerer for result in block if result.role == "model"]
-    mine = [d for d in differences if (d.task, d.protocol) == (first.task, first.protocol)]
-    lines = [f"## {heading(first.task, first.protocol)}", ""]
-    lines.append(f"{_asked(block)} Questions `{first.questions}`.")
+    models = [result for result in block if result.role == "model"]
+    lines = [f"## {heading(first.task, first.protocol)}", "", f"{_asked(block)} Questions `{first.questions}`."]
     for model in models:
-        share = share_of_optimum(block, model)
+        share = share_of_optimum(block, model.answerer)
         if share is not None:
-            lines.append(f"{model} reaches {100 * share:.0f} % of the attainable gain over chance.")
-    header = ["", *(_title(metric) for metric in first.metrics), *(f"{model} minus this" for model in models)]
-    rows = [
-        [result.answerer, *_cells(result), *(_difference(mine, model, result, block) for model in models)]
-        for result in block
-    ]
-    lines += ["", *_table(header, rows)]
-    shown = [result for result in block if result.role in ("model", "optimum")]
-    baselines = [result for result in block if result.answerer == "chance"]
-    cosine = best_cosine(block)
-    shown = [*baselines, *([cosine] if cosine else []), *shown]
+            lines.append(f"{model.answerer} reaches {100 * share:.0f} % of the attainable gain over chance.")
+    header = ["", *(metric if metric in AS_NUMBERS else f"{metric}, %" for metric in first.metrics)]
+    header += [f"{model.answerer} minus this" for model in models]
+    rows = []
+    for result in block:
+        gains = []
+        for model in models:
+            # An optimum of some questions only is set against the model's answers on these.
+            same = [
+                each
+                for each in block
+                if result.role == "optimum" and (each.role, each.model) == ("subset", model.model)
+            ]
+            gains.append(
+                next(filter(None, (_minus(differences, each, result.answerer) for each in [model, *same])), "")
+            )
+        rows.append([result.answerer, *_cells(result), *gains])
+    lines += ["", *markdown_table(header, rows)]
+    shown = [result for result in block if result.answerer == "chance" or result is best_cosine(block)]
+    shown += [result for result in block if result.role in ("model", "optimum")]
     for title, groups in (("Panels", "by_page_length"), ("Candidates", "by_candidates")):
         values = [group.value for group in getattr(first, groups)]
         if len(values) > 1:
-            lines += ["", *_table([title, "questions", *(r.answerer for r in shown)], _by(shown, groups, values))]
+            header = [title, "questions", *(result.answerer for result in shown)]
+            lines += ["", *markdown_table(header, [_group(shown, groups, value) for value in values])]
     return lines
 
 
-def _by(shown: list[Result], groups: str, values: list[int]) -> list[list[str]]:
-    rows = []
-    for value in values:
-        found = [[group for group in getattr(result, groups) if group.value == value] for result in shown]
-        cells = [interval(g[0].score.mean, g[0].score.low, g[0].score.high) if g else "" for g in found]
-        rows.append([str(value), f"{found[0][0].num_questions:,}", *cells])
-    return rows
+def _group(shown: list[Result], groups: str, value: int) -> list[str]:
+    """The line of the questions with `value` panels, or candidates."""
+    found = [next((group for group in getattr(result, groups) if group.value == value), None) for result in shown]
+    count = next(group.num_questions for group in found if group is not None)
+    return [str(value), f"{count:,}", *("" if group is None else score_text(group.score) for group in found)]
 
 
-def _title(metric: str) -> str:
-    return metric if metric in AS_NUMBERS else f"{metric}, %"
-
-
-def _difference(differences: Sequence[Difference], model: str, other: Result, block: Sequence[Result]) -> str:
-    """The model minus another row; minus an optimum of some questions only, the model's answers on these."""
-    subsets = [each.answerer for each in block if (each.role, each.model) == ("subset", model)]
-    mine = (model, *subsets) if other.role == "optimum" else (model,)
-    for d in differences:
-        if d.answerer in mine and (d.minus, d.metric) == (other.answerer, other.metric):
-            return interval(d.difference.mean, d.difference.low, d.difference.high, signed=True)
-        if (d.answerer, d.minus, d.metric) == (other.answerer, model, other.metric):
-            low, high = -d.difference.high, -d.difference.low
-            return interval(-d.difference.mean, low, high, signed=True)
-    return ""
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first column holds names and whose others hold numbers."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -55,6 +56,19 @@ def test_the_overview_names_leaks_and_fits_the_terminal(width):
     assert "41.1" in text and "[38.1, 44.1]" in text and "[-3.9, +16.1]" in text and "62.0" in text
     assert "model minus other +1.1 [-8.9, +11.1]" in text
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_names_of_tasks_are_whole_in_a_narrow_terminal():
+    names = list(TASKS)[:-1]
+    rows = [replace(each, task=task, protocol="same_book") for task in names for each in RESULTS]
+    gains = [replace(each, task=task, protocol="same_book") for task in names for each in DIFFERENCES]
+    console = Console(file=io.StringIO(), width=80, record=True)
+    print_results(rows, gains, console)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    for task in names:
+        assert len([line for line in text.splitlines() if line.split()[:1] == [task]]) == 2  # both models
+    assert text.count("[-3.9, +16.1]") == len(names)
 
 
 def test_the_report_holds_every_row():
