@@ -61,6 +61,7 @@ def losses(folder: Path) -> list[dict]:
     return [entry for entry in history if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_store_to_checkpoint_to_results(dataset, tmp_path):
     config = write_config(tmp_path / "run.yaml", dataset=str(dataset), output_dir=str(tmp_path / "model"))
     run("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "run_pretraining.py", config)
@@ -106,6 +107,7 @@ def test_store_to_checkpoint_to_results(dataset, tmp_path):
     assert "Resuming from" in again.stdout and len(losses(tmp_path / "model")) > 2
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_same_global_batch(dataset, tmp_path):
     """Four examples a process: most of the seven tasks are without one in some process, and negatives come from both."""
     overrides = FIELDS["config_overrides"] | {
@@ -132,6 +134,7 @@ def test_two_processes_train_as_one_with_the_same_global_batch(dataset, tmp_path
     assert all(torch.allclose(weights[name], other[name], atol=2e-4) for name in weights)
 
 
+@pytest.mark.slow
 def test_wrong_input_ends_with_one_sentence(tmp_path):
     done = run("run_pretraining.py", "--dataset", "nowhere", "--use_cpu", "true", ok=False)
     assert "nowhere is no data set" in done.stderr and "Traceback" not in done.stderr

@@ -46,6 +46,7 @@ def test_an_unknown_name_lists_what_there_is():
         find_resource("model", "comicseq-huge")
 
 
+@pytest.mark.slow
 def test_installed_from_a_wheel_and_editable(tmp_path):
     pytest.importorskip("setuptools", minversion="77")
     source, prefix = tmp_path / "source", tmp_path / "prefix"

@@ -83,6 +83,7 @@ def size(folder: Path) -> int:
     return (folder / "model.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported(run, tmp_path):
     export_checkpoint(str(run), tmp_path / "picking", "panel_picking")
     for task in ("text_cloze", "all"):
@@ -98,6 +99,7 @@ def test_what_cannot_be_exported(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_command(run, tmp_path):
     command = ["export", str(run), str(tmp_path / "out"), "--task", "visual_closure", "--dtype", "bfloat16"]
     result = CliRunner().invoke(app, command)

@@ -391,6 +391,7 @@ def made_encoders(monkeypatch):
     monkeypatch.setattr(comics_pap_run, "load_text_encoder", lambda name: ColourNames())
 
 
+@pytest.mark.slow
 def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_encoders):
     """The right option has the context's colour: cosine and a tuned model find it, chance is the formula."""
     data = write_hub_layout(tmp_path / "data", 30)
@@ -434,6 +435,7 @@ def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_enc
     }
 
 
+@pytest.mark.slow
 def test_no_book_is_tuned_on_and_asked(tmp_path, made_encoders):
     for split, book in (("train", "mine"), ("val", "yours"), ("dev", "mine")):
         rows = [made_row(i, "sequence_filling", split) | {"book_id": book} for i in range(3)]

@@ -241,6 +241,7 @@ def test_wrong_options(source, tmp_path, options):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_processes_write_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(builder, "_BLOCK_BYTES", 1500)
     source = make_source(tmp_path / "in", pages=96)
@@ -288,6 +289,7 @@ def convert_until(step: int, source: Source, output: Path, steps) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_killed_anywhere(source, tmp_path, monkeypatch):
     """No output or the complete one, and the next run completes it with the same rows."""
     monkeypatch.setattr(builder, "_BLOCK_BYTES", 6000)
@@ -489,6 +491,7 @@ def test_push_to_hub(source, tmp_path, monkeypatch):
 # Command line
 
 
+@pytest.mark.slow
 def test_command(source, tmp_path):
     arguments = ["convert", "--embeddings", source.embeddings, "--metadata", source.metadata]
     result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out"), "--fractions", "0.5", "0.5", "0"])

@@ -50,6 +50,7 @@ def page_of(table, row: int) -> list[tuple]:
     return identities(table.gather("panel_embeddings", table.panel(row, np.arange(table.num_panels[row]))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "protocol"), ASKED, ids=[f"{task}-{name(p)}" for task, p in ASKED])
 @settings(max_examples=15, deadline=None)
 @given(table=TABLES, seed=SEEDS, num_candidates=st.integers(2, 6))

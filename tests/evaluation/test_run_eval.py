@@ -42,6 +42,7 @@ def questions(dataset, folder, *arguments: str):
     return CliRunner().invoke(app, command)
 
 
+@pytest.mark.slow
 def test_two_models_are_compared_on_frozen_questions(models, small_corpus, tmp_path, capsys):
     done = questions(
         small_corpus, tmp_path / "set", "--tasks", "panel_picking,reading_order", "--repeats", "1", "--seed", "4"

@@ -463,6 +463,7 @@ class Children:
         return codes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "processes"),
     [({}, 1), ({"zarr_format": 2, "dtype": "float16"}, 1), ({}, 2)],
@@ -573,6 +574,7 @@ def test_command(checkpoint, source, tmp_path):
     assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1 and "--overwrite" in result.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same(checkpoint, source, tmp_path, small_parts):
     run(checkpoint, source, tmp_path / "one" / "out.zarr")
     script = tmp_path / "encode.py"

@@ -283,6 +283,7 @@ def test_the_map_is_that_of_scikit_learn_up_to_direction():
 # The command.
 
 
+@pytest.mark.slow
 def test_stores_are_reported_side_by_side(tmp_path):
     healthy = made_space(tmp_path / "healthy", book=0.3, page=0.2, panel=0.5)
     collapsed = made_space(tmp_path / "collapsed", common=1, book=0, page=0, panel=0.001)

@@ -17,6 +17,7 @@ def numbers(outputs) -> list[torch.Tensor]:
     return [tensor for tensor in tensors if tensor is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["encoder", "panel_picking", "pretraining"])
 def test_one_graph_forward_and_backward(name):
     """`fullgraph=True` refuses every break; pretraining holds all tasks. Kernels have their own test."""

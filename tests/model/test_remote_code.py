@@ -82,6 +82,7 @@ def assert_equal_numbers(actual: dict, expected: dict) -> None:
         assert_close(actual[key], expected[key])
 
 
+@pytest.mark.slow
 def test_every_class_without_the_package(tmp_path):
     """Saves each class; a new interpreter loads it by its Auto class and, the order head, by its name."""
     models = {name: build(name) for name in CLASSES}
@@ -128,6 +129,7 @@ def test_every_class_without_the_package(tmp_path):
             assert (again / file).read_text() == (tmp_path / name / file).read_text()
 
 
+@pytest.mark.slow
 def test_one_pretraining_checkpoint_serves_every_class_without_the_package(tmp_path):
     """Saved, loaded and saved again there, and every class taken by name from the second folder."""
     model = build("pretraining")

@@ -280,6 +280,7 @@ def cosine_accuracy(task: str, batch: dict) -> float:
     return (np.where(batch["candidate_mask"], scores, -np.inf).argmax(1) == batch["labels"]).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", SHOWN)
 def test_demo_world_leaves_room_above_the_cosine(demo_books, task):
     batch = ask(demo_books, task, modality=MODALITIES.get(task, "panel"), limit=1000)

@@ -24,6 +24,7 @@ QUESTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "protocol"), QUESTIONS)
 def test_stated_confidence_is_the_accuracy(data, task, protocol):
     table, world = data
@@ -71,6 +72,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "protocol"), ROWS)
 def test_the_optimum_is_above_every_other_row(data, task, protocol):
     table, world = data
