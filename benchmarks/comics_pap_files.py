@@ -137,7 +137,7 @@ def _asked(comic: Comic, skill: str, page: int, count: int, generator: np.random
     return int(generator.choice(after)) if len(after) else None
 
 
-def write_pap_files(
+def write_comics_pap(
     folder: Path, output: Path, books: dict[str, Sequence[str]], seed: int = 0, repeats: dict[str, int] | None = None
 ) -> dict[str, dict[str, list[int]]]:
     """Writes `output`/SKILL/SPLIT-00000.parquet for each split of `books`.
@@ -182,7 +182,7 @@ def main() -> None:
     books = {"val": sorted(arguments.val or every)}
     if arguments.val:
         books["train"] = sorted(every - set(arguments.val))
-    counts = write_pap_files(
+    counts = write_comics_pap(
         arguments.comic, arguments.output, books, arguments.seed, repeats={"train": arguments.repeats}
     )
     for split, skills in counts.items():

@@ -97,9 +97,7 @@ def choose(scores: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
 
 def _likeness(batch: Batch) -> np.ndarray:
     """Mean cosine between the options of each question `(B,)`."""
-    options = batch["candidate_embeddings"]
+    options, real = batch["candidate_embeddings"], batch["candidate_mask"]
     options = options / np.maximum(np.linalg.norm(options, axis=-1, keepdims=True), 1e-12)
-    cosine = options @ options.transpose(0, 2, 1)
-    real = batch["candidate_mask"][:, :, None] * batch["candidate_mask"][:, None]
-    real = real * (1 - np.eye(real.shape[1], dtype=real.dtype))
-    return (cosine * real).sum((1, 2)) / np.maximum(real.sum((1, 2)), 1)
+    pairs = real[:, :, None] * real[:, None] * (1 - np.eye(real.shape[1], dtype=real.dtype))
+    return (options @ options.transpose(0, 2, 1) * pairs).sum((1, 2)) / np.maximum(pairs.sum((1, 2)), 1)

@@ -156,13 +156,12 @@ def find_skills(source: str, split: str = "val", skills: Sequence[str] | None = 
                 f"{source} has no sample of the skill {files.skill} in the split {split!r}: leave the skill out, or name"
                 " another split."
             )
-    found = [files for files in found if files.num_samples]
-    if not found:
+    if not any(files.num_samples for files in found):
         raise ComicSeqDataError(
             f"{source} has no ComicsPAP sample in the split {split!r}: name the data set on the Hub ({HUB_NAME}), a folder"
             f" with files such as sequence_filling/{split}-00000.parquet, or one parquet file."
         )
-    return found
+    return [files for files in found if files.num_samples]
 
 
 def _locate(source: str) -> tuple[Any, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..evaluation.metrics import bootstrap_mean
 from ..evaluation.results import interval, write_results
-from ..files import write_json, write_text
+from ..files import write_json, write_text, written_file
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
 from .answers import RANDOM, SkillAnswers
 from .files import LETTERING_SKILLS, SKILLS
@@ -117,7 +116,8 @@ def results_tables(results: Sequence[SkillResult]) -> list[Table]:
     for result in results:
         title = f"{result.skill}: {result.num_questions:,} questions"
         if result.skill not in tables:
-            tables[result.skill] = Table(*HEADER, title=title, title_justify="left")
+            columns = (Column(name, no_wrap=True) for name in HEADER)
+            tables[result.skill] = Table(*columns, title=title, title_justify="left")
         tables[result.skill].add_row(*result.cells())
     return list(tables.values())
 
@@ -134,14 +134,13 @@ def write_report(
     document = {"settings": settings, "results": [asdict(result) for result in results], "notes": list(lines)}
     write_results(document, folder / "results.json")
     write_text(folder / "report.md", _markdown(results, model, settings, lines))
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["sample_id", "skill", "prediction"])
-    for skill in answers:
-        rows = predictions(skill, model)
-        write_json(folder / f"results_{skill.skill}.json", rows)
-        writer.writerows([row["sample_id"], skill.skill, row["prediction"]] for row in rows if "prediction" in row)
-    write_text(folder / "predictions.csv", table.getvalue())
+    with written_file(folder / "predictions.csv") as beside, beside.open("w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["sample_id", "skill", "prediction"])
+        for skill in answers:
+            rows = predictions(skill, model)
+            write_json(folder / f"results_{skill.skill}.json", rows)
+            writer.writerows([row["sample_id"], skill.skill, row["prediction"]] for row in rows if "prediction" in row)
     return results
 
 

@@ -15,6 +15,8 @@ from ..model.modeling_comicseq import ComicSeqForPreTraining
 from .files import SKILLS, Question, by_skill
 from .vectors import SkillInputs
 
+BATCH_SIZE = 64  # questions of a step, of all skills together
+
 
 def fine_tune(
     model: ComicSeqForPreTraining,
@@ -22,7 +24,6 @@ def fine_tune(
     inputs: SkillInputs,
     *,
     epochs: int = 5,
-    batch_size: int = 64,
     learning_rate: float = 3e-4,
     seed: int = 0,
     progress: bool = True,
@@ -34,14 +35,13 @@ def fine_tune(
         questions: The training questions of all skills; those with hidden solutions are left out.
         inputs: Makes the batches.
         epochs: Passes over all questions.
-        batch_size: Questions of a step, of all skills together.
         learning_rate: Peak learning rate of AdamW: warm-up over a tenth of the steps, then a cosine to zero.
         seed: Seed of the order of the questions, and of dropout.
         progress: Whether to show a progress bar on stderr.
     """
     asked = [question for question in questions if question.solution >= 0]
     modalities = {skill: inputs.modality(own) for skill, own in by_skill(questions).items()}
-    steps_per_epoch = -(-len(asked) // batch_size)
+    steps_per_epoch = -(-len(asked) // BATCH_SIZE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
     num_steps = epochs * steps_per_epoch
     schedule = get_cosine_schedule_with_warmup(optimizer, num_steps // 10, num_steps)
@@ -52,8 +52,8 @@ def fine_tune(
     for step in track(range(num_steps), "Tuning", console=Console(stderr=True), disable=not progress):
         if step % steps_per_epoch == 0:
             order = generator.permutation(len(asked))
-        start = step % steps_per_epoch * batch_size
-        drawn = by_skill(asked[i] for i in order[start : start + batch_size])
+        start = step % steps_per_epoch * BATCH_SIZE
+        drawn = by_skill(asked[i] for i in order[start : start + BATCH_SIZE])
         batches = {
             SKILLS[skill].name: to_tensors(inputs.batch(drawn[skill], modality), model.device)
             for skill, modality in modalities.items()

