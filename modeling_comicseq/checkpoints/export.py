@@ -8,10 +8,16 @@ from typing import NamedTuple
 import torch
 from transformers.utils.hub import cached_file
 
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import written_folder
 from ..model import modeling_comicseq
-from ..model.modeling_comicseq import TASK_CLASSES, ComicSeqForPreTraining, ComicSeqModel, ComicSeqPreTrainedModel
+from ..model.modeling_comicseq import (
+    TASK_CLASSES,
+    ComicSeqForPreTraining,
+    ComicSeqForReadingOrder,
+    ComicSeqModel,
+    ComicSeqPreTrainedModel,
+)
 from .opening import load_checkpoint, read_config
 from .provenance import TRAINING_PROVENANCE
 
@@ -55,6 +61,7 @@ def export_checkpoint(
         overwrite: Whether to replace an existing folder.
 
     Raises:
+        ComicSeqArgumentError: There is no such task or precision.
         ComicSeqDataError: There is no such checkpoint, it lacks the head, or its weights do not fit the precision.
     """
     config = read_config(name)
@@ -65,9 +72,9 @@ def export_checkpoint(
     elif task in CLASSES:
         model_class = CLASSES[task]
     else:
-        raise ComicSeqDataError(f"The task is {task!r} but must be one of {', '.join(CLASSES)}.")
+        raise ComicSeqArgumentError(f"The task is {task!r} but must be one of {', '.join(CLASSES)}.")
     if dtype is not None and dtype not in DTYPES:
-        raise ComicSeqDataError(f"The dtype is {dtype!r} but must be one of {', '.join(DTYPES)}.")
+        raise ComicSeqArgumentError(f"The dtype is {dtype!r} but must be one of {', '.join(DTYPES)}.")
 
     whole, untrained = load_checkpoint(name, config)
     asked = [each for each in TASK_CLASSES if task == "all" or TASK_CLASSES[each] is model_class]
@@ -89,7 +96,7 @@ def export_checkpoint(
     with written_folder(output, overwrite) as folder:
         model.save_pretrained(folder)
         loader = LOADERS.get(model_class, "AutoModelForMultipleChoice")
-        if model_class is TASK_CLASSES["reading_order"]:
+        if model_class is ComicSeqForReadingOrder:
             loader = model_class.__name__
         _carry_over(name, folder, output.name, loader, str(wanted).removeprefix("torch."))
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -13,34 +13,53 @@ from typing import Any, NamedTuple
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining, sinusoidal_positions
 from .opening import first_line
 
 ENCODER = "sequence_transformer."
-LAYER = "transformer_encoder.layers."
-# Linear layers of each head in the original code, and the places of the layers in the sequence where there is one.
-HEADS = {
-    "panel_picking_head.scorer": "panel_picking_head.scorer.mlp",
-    "character_coherence_head.consistency_scorer": "character_coherence_head.scorer.mlp",
-    "visual_closure_head.closure_net": "visual_closure_head.scorer.mlp",
-    "text_closure_head.closure_net": "text_closure_head.scorer.mlp",
-    "text_cloze_head.context_encoder": "text_cloze_head.context_encoder",
+LAYERS = ENCODER + "transformer_encoder.layers."
+POSITIONS = ENCODER + "pos_encoder.pe"
+# How names of our weights begin, and those of the original ones. Weights that begin otherwise are not in the original.
+PREFIXES = {
+    "comicseq.layers.": LAYERS,
+    "comicseq.layernorm.": ENCODER + "transformer_encoder.norm.",
+    "comicseq.pooler.strip_query": ENCODER + "strip_query",
+    "comicseq.pooler.": ENCODER + "strip_aggregator.",
+    "panel_picking_head.scorer.mlp.": "panel_picking_head.scorer.",
+    "character_coherence_head.scorer.mlp.": "character_coherence_head.consistency_scorer.",
+    "visual_closure_head.scorer.mlp.": "visual_closure_head.closure_net.",
+    "text_closure_head.scorer.mlp.": "text_closure_head.closure_net.",
+    "caption_relevance_head.scorer.": "caption_relevance_head.relevance_scorer.",
+    "text_cloze_head.context_encoder.": "text_cloze_head.context_encoder.",
+    "text_cloze_head.scorer.": "text_cloze_head.text_scorer.",
+    "reading_order_head.scorer.": "reading_order_head.order_scorer.",
 }
-BILINEAR_HEADS = {
-    "caption_relevance_head.relevance_scorer": "caption_relevance_head.scorer",
-    "text_cloze_head.text_scorer": "text_cloze_head.scorer",
-    "reading_order_head.order_scorer": "reading_order_head.scorer",
+# The same within an encoder's layer and an attention.
+PARTS = {
+    "attention.": "self_attn.",
+    "o_proj.": "out_proj.",
+    "mlp.fc1.": "linear1.",
+    "mlp.fc2.": "linear2.",
+    "layernorm_before.": "norm1.",
+    "layernorm_after.": "norm2.",
 }
-LAYER_PARTS = {
-    "self_attn.out_proj": "attention.o_proj",
-    "linear1": "mlp.fc1",
-    "linear2": "mlp.fc2",
-    "norm1": "layernorm_before",
-    "norm2": "layernorm_after",
-}
+
+
+class Source(NamedTuple):
+    """Where a weight is in the original model.
+
+    Attributes:
+        name: Name of the tensor.
+        shape: Its shape.
+        third: Which third of it the weight is, where queries, keys and values are one tensor; else None.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    third: int | None
 
 
 class Sizes(NamedTuple):
@@ -83,18 +102,24 @@ def import_checkpoint(
         overwrite: Whether to replace an existing folder.
 
     Raises:
-        ComicSeqDataError: The file is no such checkpoint, or the number of heads is unknown or does not fit.
+        ComicSeqDataError: The file is no such checkpoint.
+        ComicSeqArgumentError: The number of heads is unknown or does not fit.
     """
     with written_folder(output, overwrite) as folder:
         saved = read_file(file)
         weights = saved["model_state_dict"]
         sizes = read_sizes(weights, file)
-        check_weights(weights, sizes, file)
         arguments = saved.get("args")
         arguments = arguments if isinstance(arguments, Mapping) else {}
         config = make_config(sizes, arguments, num_attention_heads, file)
+        with torch.device("meta"):  # whatever sizes the file claims
+            shapes = {
+                name: tuple(weight.shape) for name, weight in ComicSeqForPreTraining(config).state_dict().items()
+            }
+        sources = {name: source for name, shape in shapes.items() if (source := find_source(name, shape))}
+        check_weights(weights, list(sources.values()), file)
         model = ComicSeqForPreTraining(config)
-        converted = convert_weights(weights, sizes)
+        converted = {name: take(weights, source).reshape(shapes[name]) for name, source in sources.items()}
         untrained = sorted(model.load_state_dict(converted, strict=False).missing_keys)
         make_neutral(model, untrained)
         model.save_pretrained(folder)
@@ -153,7 +178,7 @@ def read_sizes(weights: Mapping[str, torch.Tensor], file: Path) -> Sizes:
     """The model's sizes, from the shapes of four of its tensors.
 
     Raises:
-        ComicSeqDataError: One of them is missing or has another number of axes.
+        ComicSeqDataError: One of them is missing, has another number of axes, or the positions are not sinusoids.
     """
 
     def size(name: str, num_axes: int, axis: int) -> int:
@@ -168,56 +193,43 @@ def read_sizes(weights: Mapping[str, torch.Tensor], file: Path) -> Sizes:
             )
         return tensor.shape[axis]
 
-    layers = {int(match[1]) for name in weights if (match := re.match(rf"{ENCODER}{LAYER}(\d+)\.", name))}
-    return Sizes(
+    layers = {match[1] for name in weights if (match := re.match(rf"{LAYERS}(\d+)\.", name))}
+    sizes = Sizes(
         hidden_size=size("strip_query", 3, 2),
         num_layers=max(len(layers), 1),
-        intermediate_size=size(f"{LAYER}0.linear1.weight", 2, 0),
+        intermediate_size=size("transformer_encoder.layers.0.linear1.weight", 2, 0),
         num_positions=size("pos_encoder.pe", 3, 1),
     )
+    positions = weights[POSITIONS][0].float()
+    if (
+        sizes.hidden_size % 2
+        or positions.shape[1] != sizes.hidden_size
+        or not torch.allclose(positions, sinusoidal_positions(*positions.shape), atol=1e-4)
+    ):
+        raise ComicSeqDataError(f"{file}: `{POSITIONS}` does not hold the sinusoidal positions.")
+    return sizes
 
 
-def expected_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the original model."""
-    width, ff_width = sizes.hidden_size, sizes.intermediate_size
-    square, double = (width, width), (width, 2 * width)
-    shapes: dict[str, tuple[int, ...]] = {
-        ENCODER + "strip_query": (1, 1, width),
-        ENCODER + "pos_encoder.pe": (1, sizes.num_positions, width),
-    }
-
-    def linear(name: str, shape: tuple[int, ...]) -> None:
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = shape, shape[:1]
-
-    def attention(name: str) -> None:
-        shapes[f"{name}.in_proj_weight"], shapes[f"{name}.in_proj_bias"] = (3 * width, width), (3 * width,)
-        linear(f"{name}.out_proj", square)
-
-    for layer in range(sizes.num_layers):
-        prefix = f"{ENCODER}{LAYER}{layer}."
-        attention(prefix + "self_attn")
-        linear(prefix + "linear1", (ff_width, width))
-        linear(prefix + "linear2", (width, ff_width))
-        linear(prefix + "norm1", (width,))
-        linear(prefix + "norm2", (width,))
-    linear(ENCODER + "transformer_encoder.norm", (width,))
-    attention(ENCODER + "strip_aggregator")
-    for head in HEADS:
-        linear(f"{head}.0", double)
-        if head.endswith("closure_net"):
-            linear(f"{head}.3", square)
-            linear(f"{head}.5", (1, width))
-        else:
-            linear(f"{head}.3", square if head.endswith("context_encoder") else (1, width))
-    for head in BILINEAR_HEADS:
-        linear(head, (1, *square))
-    return shapes
+def find_source(name: str, shape: tuple[int, ...]) -> Source | None:
+    """Where a weight of `ComicSeqForPreTraining` is in the original model, None if it has no such weight."""
+    ours = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
+    if ours is None:
+        return None
+    source = name.removeprefix(ours)
+    for part, original in PARTS.items():
+        source = source.replace(part, original)
+    source = PREFIXES[ours] + source
+    if match := re.search(r"([qkv])_proj\.(\w+)$", source):
+        joined = f"{source[: match.start()]}in_proj_{match[2]}"
+        return Source(joined, (3 * shape[0], *shape[1:]), "qkv".index(match[1]))
+    if source.endswith("_scorer.weight"):  # a bilinear layer with one output
+        shape = (1, *shape)
+    return Source(source, shape, None)
 
 
-def check_weights(weights: Mapping[str, torch.Tensor], sizes: Sizes, file: Path) -> None:
-    """Raises a `ComicSeqDataError` unless names, shapes, values and positions are those of the original model."""
-    shapes = expected_shapes(sizes)
-    for name, shape in shapes.items():
+def check_weights(weights: Mapping[str, torch.Tensor], sources: list[Source], file: Path) -> None:
+    """Raises a `ComicSeqDataError` unless names, shapes and values are those of the original model."""
+    for name, shape, _ in sources:
         if name not in weights:
             raise ComicSeqDataError(f"{file} is no checkpoint of the original Stage 4 code: `{name}` is missing.")
         if tuple(weights[name].shape) != shape:
@@ -229,14 +241,18 @@ def check_weights(weights: Mapping[str, torch.Tensor], sizes: Sizes, file: Path)
             raise ComicSeqDataError(
                 f"{file}: `{name}` holds NaN, infinity or a number outside float32; take an earlier checkpoint."
             )
+    known = {source.name for source in sources} | {POSITIONS}
     for name in weights:
-        if name not in shapes:
+        if name not in known:
             raise ComicSeqDataError(
                 f"{file} is no checkpoint of the original Stage 4 code: it has no place for its `{name}`."
             )
-    positions = weights[ENCODER + "pos_encoder.pe"][0].float()
-    if sizes.hidden_size % 2 or not torch.allclose(positions, sinusoidal_positions(*positions.shape), atol=1e-4):
-        raise ComicSeqDataError(f"{file}: `{ENCODER}pos_encoder.pe` does not hold the sinusoidal positions.")
+
+
+def take(weights: Mapping[str, torch.Tensor], source: Source) -> torch.Tensor:
+    """The original weight in float32."""
+    weight = weights[source.name].float().contiguous()
+    return weight if source.third is None else weight.chunk(3)[source.third]
 
 
 def make_config(sizes: Sizes, arguments: Mapping[str, Any], num_heads: int | None, file: Path) -> ComicSeqConfig:
@@ -244,9 +260,9 @@ def make_config(sizes: Sizes, arguments: Mapping[str, Any], num_heads: int | Non
     if num_heads is None:
         num_heads = arguments.get("nhead")
         if type(num_heads) is not int:
-            raise ComicSeqDataError(f"{file} does not tell its number of attention heads (`nhead`): give --heads.")
+            raise ComicSeqArgumentError(f"{file} does not tell its number of attention heads (`nhead`): give --heads.")
     if num_heads < 1 or sizes.hidden_size % num_heads:
-        raise ComicSeqDataError(
+        raise ComicSeqArgumentError(
             f"{file}: the width {sizes.hidden_size} cannot be split into {num_heads} attention heads: give --heads."
         )
     dropout = arguments.get("dropout")
@@ -268,38 +284,6 @@ def make_config(sizes: Sizes, arguments: Mapping[str, Any], num_heads: int | Non
         # The original heads were given candidates that the encoder had not read.
         candidate_encoding="independent",
     )
-
-
-def convert_weights(weights: Mapping[str, torch.Tensor], sizes: Sizes) -> dict[str, torch.Tensor]:
-    """The original weights in float32 under the names of `ComicSeqForPreTraining`."""
-    weights = {name: tensor.float().contiguous() for name, tensor in weights.items()}
-    converted: dict[str, torch.Tensor] = {}
-
-    def move(old: str, new: str) -> None:
-        for part in ("weight", "bias"):
-            converted[f"{new}.{part}"] = weights[f"{old}.{part}"]
-
-    def split(old: str, new: str) -> None:
-        for part in ("weight", "bias"):
-            for name, rows in zip("qkv", weights[f"{old}.in_proj_{part}"].chunk(3), strict=True):
-                converted[f"{new}.{name}_proj.{part}"] = rows
-
-    for layer in range(sizes.num_layers):
-        old, new = f"{ENCODER}{LAYER}{layer}.", f"comicseq.layers.{layer}."
-        split(old + "self_attn", new + "attention")
-        for old_part, new_part in LAYER_PARTS.items():
-            move(old + old_part, new + new_part)
-    move(ENCODER + "transformer_encoder.norm", "comicseq.layernorm")
-    split(ENCODER + "strip_aggregator", "comicseq.pooler")
-    move(ENCODER + "strip_aggregator.out_proj", "comicseq.pooler.o_proj")
-    converted["comicseq.pooler.strip_query"] = weights[ENCODER + "strip_query"]
-    for old, new in HEADS.items():
-        for place in (0, 3, 5) if old.endswith("closure_net") else (0, 3):
-            move(f"{old}.{place}", f"{new}.{place}")
-    for old, new in BILINEAR_HEADS.items():
-        converted[f"{new}.weight"] = weights[f"{old}.weight"][0]
-        converted[f"{new}.bias"] = weights[f"{old}.bias"]
-    return converted
 
 
 @torch.no_grad()
