@@ -66,5 +66,5 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes `content` as indented JSON, complete or not at all."""
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+    """Writes `content` as indented JSON, complete or not at all; NaN and infinity, which JSON has not, are an error."""
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

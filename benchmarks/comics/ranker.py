@@ -9,8 +9,9 @@ import numpy as np
 from scipy import optimize, special
 
 from modeling_comicseq.data.views import Batch
-from modeling_comicseq.evaluation.baselines import _context, _unit
+from modeling_comicseq.evaluation.baselines import _context
 from modeling_comicseq.tasks.multiple_choice import right_candidates
+from modeling_comicseq.vectors import unit
 
 FEATURES = (
     "context mean",
@@ -27,7 +28,7 @@ def cosine_features(batch: Batch) -> np.ndarray:
     """Cosines of each candidate to what the question shows `(Q, K, 7)`, one for each of `FEATURES`; 0 where there is none."""
     context, shown = _context(batch)
     name = "candidate_text_embeddings" if "candidate_text_embeddings" in batch else "candidate_embeddings"
-    context, candidates = _unit(context) * shown[..., None], _unit(batch[name])
+    context, candidates = unit(context) * shown[..., None], unit(batch[name])
     there = batch["candidate_mask"].astype(bool)
     candidates = candidates * there[..., None]
     cosines = np.einsum("qnd,qkd->qnk", context, candidates)
@@ -43,7 +44,7 @@ def cosine_features(batch: Batch) -> np.ndarray:
     likeness = np.einsum("qjd,qkd->qkj", candidates, candidates) * (1 - np.eye(candidates.shape[1]))
     return np.stack(
         [
-            np.einsum("qd,qkd->qk", _unit(context.sum(1)), candidates),
+            np.einsum("qd,qkd->qk", unit(context.sum(1)), candidates),
             at(shown.shape[1] - 1 - np.argmax(before[:, ::-1], axis=1), before.any(1)),
             at(np.argmax(after, axis=1), after.any(1)),
             at(np.argmax(shown, axis=1), shown.any(1)),

@@ -14,6 +14,7 @@ from ..evaluation.scoring import model_logits
 from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
+from ..vectors import unit
 from .files import SKILLS
 from .vectors import MODALITIES, Question, SkillInputs
 
@@ -97,7 +98,6 @@ def choose(scores: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
 
 def _likeness(batch: Batch) -> np.ndarray:
     """Mean cosine between the options of each question `(B,)`."""
-    options, real = batch["candidate_embeddings"], batch["candidate_mask"]
-    options = options / np.maximum(np.linalg.norm(options, axis=-1, keepdims=True), 1e-12)
+    options, real = unit(batch["candidate_embeddings"]), batch["candidate_mask"]
     pairs = real[:, :, None] * real[:, None] * (1 - np.eye(real.shape[1], dtype=real.dtype))
     return (options @ options.transpose(0, 2, 1) * pairs).sum((1, 2)) / np.maximum(pairs.sum((1, 2)), 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..data.views import Batch
+from ..vectors import unit
 
 
 def context_mean_cosine(batch: Batch) -> np.ndarray:
     """Cosine of each candidate to the mean of the panels that the question shows `(Q, K)`."""
     context, shown = _context(batch)
-    unit = _unit(context)
-    return _cosine((unit * shown[..., None]).sum(1), batch)
+    directions = unit(context)
+    return _cosine((directions * shown[..., None]).sum(1), batch)
 
 
 def last_panel_cosine(batch: Batch) -> np.ndarray:
@@ -37,11 +38,11 @@ def nearest_neighbour_chain(batch: Batch) -> list[np.ndarray]:
     """
     orders = []
     for vectors, mask in zip(batch["panel_embeddings"], batch["attention_mask"].astype(bool), strict=True):
-        unit = _unit(vectors[mask])
-        cosine = unit @ unit.T
+        directions = unit(vectors[mask])
+        cosine = directions @ directions.T
         order = [int(cosine.sum(1).argmin())]
-        while len(order) < len(unit):
-            left = np.setdiff1d(np.arange(len(unit)), order)
+        while len(order) < len(directions):
+            left = np.setdiff1d(np.arange(len(directions)), order)
             order.append(int(left[cosine[order[-1], left].argmax()]))
         orders.append(np.asarray(order))
     return orders
@@ -65,12 +66,7 @@ def _context(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     return batch["text_embeddings" if "candidate_text_embeddings" in batch else "panel_embeddings"], shown
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = vectors.astype(np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
 def _cosine(query: np.ndarray, batch: Batch) -> np.ndarray:
     name = "candidate_text_embeddings" if "candidate_text_embeddings" in batch else "candidate_embeddings"
-    cosine = np.einsum("qd,qkd->qk", _unit(query), _unit(batch[name]))
+    cosine = np.einsum("qd,qkd->qk", unit(query), unit(batch[name]))
     return np.where(batch["candidate_mask"].astype(bool), cosine, -np.inf)

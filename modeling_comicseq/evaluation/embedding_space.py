@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..vectors import unit
+
 # A covariance whose trace is below this, of unit vectors, is rounding.
 ROUNDING = 1e-9
 
@@ -24,8 +26,7 @@ def effective_rank(covariance: np.ndarray) -> float:
 
 def mean_cosine_between(vectors: np.ndarray, groups: np.ndarray) -> float:
     """Mean cosine of `vectors` (M, D) over all pairs of different groups (M,); NaN where there is a single group."""
-    vectors = np.asarray(vectors, dtype=np.float64)
-    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    vectors = unit(vectors, np.float64)
     _, number, size = np.unique(groups, return_inverse=True, return_counts=True)
     sums = np.zeros((len(size), vectors.shape[1]))
     np.add.at(sums, number, vectors)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files import written_file
 from .report import best_cosine, by_set
 from .results import Result, heading
 
@@ -112,10 +112,5 @@ def _by_length(blocks: list[list[Result]]) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.partial.png")
-    try:
-        figure.savefig(beside, dpi=120)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_file(path) as beside:
+        figure.savefig(beside, format="png", dpi=120)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ..files import write_text
 
 LEAKY = {"in_page": "in_page (leaky)"}
 RETRIEVAL = ("same_book_retrieval", "half_page_retrieval")
@@ -126,17 +127,6 @@ def _result_json(result: Result) -> dict[str, Any]:
 def write_results(content: dict[str, Any], path: Path) -> None:
     """Writes `content` as JSON, beside the target first and then in its place. What is not a number becomes null."""
     write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file beside its target first and then in its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["HalfPages", "SameBook", "book_ranking", "half_page_retrieval", "same_book_retrieval", "unit"]
+from ..vectors import unit
+
+__all__ = ["HalfPages", "SameBook", "book_ranking", "half_page_retrieval", "same_book_retrieval"]
 
 _BLOCK = 512  # queries at a time: a block of similarities has this many rows
 _SAME = 1e-6  # cosines that differ by less are ties: float32 sums of unit vectors are no more exact
@@ -40,16 +42,6 @@ class HalfPages(NamedTuple):
 
     hits: np.ndarray
     ranks: np.ndarray
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors `(N, D)` scaled to length 1 as float32; those of zeros stay zeros."""
-    vectors = np.asarray(vectors, dtype=np.float32)
-    # Scaled by the largest entry first: squares of large float16 values are fine in float32, of large float32 not.
-    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
-    vectors = vectors / np.where(largest > 0, largest, 1)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def same_book_retrieval(vectors: np.ndarray, book_ids: Sequence | np.ndarray) -> SameBook:

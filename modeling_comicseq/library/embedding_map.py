@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from ..files import written_file
 
 __all__ = ["MapData", "draw_map", "project"]
 
@@ -80,10 +81,8 @@ def draw_map(maps: list[MapData], path: Path) -> None:
                 title="books with most pages",
                 title_fontsize=7,
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    with written_file(path) as beside:
+        figure.savefig(beside, format="png")
 
 
 def _short(name: str) -> str:

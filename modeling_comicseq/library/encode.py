@@ -6,8 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -17,10 +16,10 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..checkpoints.opening import open_checkpoint
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError
+from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
 from ..stores.page_list import PageList, page_list
 from ..stores.stage3 import Stage3Store
@@ -29,7 +28,7 @@ from ..stores.vectors import metadata_version
 from ..stores.windows import check_window
 from ..stores.writing import PartWriter, not_finite_fault
 from .encoder import PageEncoder, encoder_of, model_fingerprint
-from .reading import PageBatch, PageReader, read_ahead
+from .reading import PageReader, read_ahead
 
 __all__ = ["encode_store"]
 
@@ -84,14 +83,16 @@ def encode_store(
         The attributes of the output: its model, source, versions and counts.
 
     Raises:
-        ComicSeqDataError: The input has a fault, an option is out of range, or `output` holds something else.
+        ComicSeqArgumentError: An option is not possible.
+        ComicSeqDataError: The input has a fault, or `output` holds something else.
     """
     metadata, target = os.fspath(metadata), os.fspath(output)
     _check_options(dtype, zarr_format, batch_size, metadata, target)
     use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
     batch_size = batch_size or (256 if state.device.type == "cpu" else 2048)
-    console = Console(stderr=True, quiet=not (progress and state.is_main_process), soft_wrap=True)
+    is_shown = progress and state.is_main_process
+    console = Console(stderr=True, quiet=not is_shown, soft_wrap=True)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
     checkpoint = open_checkpoint(model, store, store.url, provenance={"origin": store.attributes})
@@ -119,15 +120,20 @@ def encode_store(
         if state.is_main_process:
             place.prepare(layout)
         state.wait_for_everyone()
-        todo = _share(_unfinished_parts(place, layout, console), state)
+        finished, parts = place.finished_parts(), list(layout.parts())
+        if finished:
+            console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
+        todo = _share([part for part in parts if part.number not in finished], state)
         state.wait_for_everyone()  # all have counted the same
         reader = PageReader(store, metadata, pages, window, stride)
         compute = PageEncoder(encoder, state.device, getattr(torch, dtype))
         fault = not_finite_fault(model, metadata, pages.rows, dtype)
-        with _progress_bar(todo, state, console) as advance:
-            writer = PartWriter(open_for_writing(place.root), layout, fault, place.finish_part, advance)
-            with writer, read_ahead(_batches(reader, todo, batch_size)) as batches:
-                for part, batch in batches:
+        batches = ((part, batch) for part in todo for batch in reader.batches(part.lo, part.hi, batch_size))
+        # The bar shows how far this process is; the others have equal shares.
+        several = f" (process 1 of {state.num_processes})" if state.num_processes > 1 else ""
+        with progress_bar("Encoding pages" + several, sum(part.hi - part.lo for part in todo), is_shown) as advance:
+            with PartWriter(open_for_writing(place.root), layout, fault, place.finish_part, advance) as writer:
+                for part, batch in read_ahead(batches):
                     writer.add(part, batch, *compute(batch.packed))
         state.wait_for_everyone()
         if state.is_main_process:
@@ -135,14 +141,6 @@ def encode_store(
             place.complete(pages, _attributes(place, store, metadata, pages, dtype, described))
         state.wait_for_everyone()
     return read_attributes(place.target) or {}
-
-
-def _unfinished_parts(place: Output, layout: Layout, console: Console) -> list[Part]:
-    finished = place.finished_parts()
-    parts = list(layout.parts())
-    if finished:
-        console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
-    return [part for part in parts if part.number not in finished]
 
 
 def _attributes(
@@ -172,13 +170,13 @@ def _attributes(
 
 def _check_options(dtype: str, zarr_format: int, batch_size: int | None, metadata: str, target: str) -> None:
     if dtype not in ("float16", "float32"):
-        raise ComicSeqDataError(f"dtype {dtype!r} is not possible; give float32 or float16")
+        raise ComicSeqArgumentError(f"dtype {dtype!r} is not possible; give float32 or float16")
     if zarr_format not in (2, 3):
-        raise ComicSeqDataError(f"zarr_format {zarr_format} is not possible; give 3 or 2")
+        raise ComicSeqArgumentError(f"zarr_format {zarr_format} is not possible; give 3 or 2")
     if batch_size is not None and batch_size < 1:
-        raise ComicSeqDataError(f"batch_size {batch_size} encodes no page; give 1 or more")
+        raise ComicSeqArgumentError(f"batch_size {batch_size} encodes no page; give 1 or more")
     if os.path.abspath(metadata_beside(target)) == os.path.abspath(metadata):
-        raise ComicSeqDataError(
+        raise ComicSeqArgumentError(
             f"output {target} would have the metadata {metadata}, which is the input; name it else"
         )
 
@@ -187,19 +185,3 @@ def _share(parts: list[Part], state: PartialState) -> list[Part]:
     """The run of parts that this process encodes; no process has more than one part more than another."""
     index, count = state.process_index, state.num_processes
     return parts[len(parts) * index // count : len(parts) * (index + 1) // count]
-
-
-def _batches(reader: PageReader, parts: list[Part], batch_size: int) -> Iterator[tuple[Part, PageBatch]]:
-    for part in parts:
-        for batch in reader.batches(part.lo, part.hi, batch_size):
-            yield part, batch
-
-
-@contextmanager
-def _progress_bar(parts: list[Part], state: PartialState, console: Console) -> Iterator[Callable[[int], None]]:
-    """Shows how far this process is; the others have equal shares."""
-    several = f" (process 1 of {state.num_processes})" if state.num_processes > 1 else ""
-    columns = (TextColumn("Encoding" + several), BarColumn(), MofNCompleteColumn(), TextColumn("pages"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=console.quiet) as bar:
-        task = bar.add_task("", total=sum(part.hi - part.lo for part in parts))
-        yield lambda pages: bar.advance(task, pages)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +11,16 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..evaluation.metrics import bootstrap_mean
 from ..evaluation.report import interval
-from ..evaluation.retrieval import same_book_retrieval, unit
+from ..evaluation.retrieval import same_book_retrieval
+from ..files import write_json
+from ..progress import progress_bar
 from ..stores.vectors import Pages, VectorStore, find_metadata, folder_beside, mean_panels, read_pages
+from ..vectors import unit
 from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
 from .embedding_map import MapData, draw_map, project
 from .space import Space, SpaceGatherer
@@ -88,7 +88,7 @@ def inspect_stores(
         ComicSeqDataError: A store or its metadata cannot be used.
     """
     if metadata and len(metadata) not in (1, len(stores)):
-        raise ComicSeqDataError(
+        raise ComicSeqArgumentError(
             f"there are {len(metadata)} metadata files for {len(stores)} stores: name one for all, or one for each"
         )
     opened = [VectorStore.open(store) for store in stores]
@@ -100,7 +100,6 @@ def inspect_stores(
         inspect_store(store, find_metadata(store, each), pages=pages, seed=seed, progress=progress)
         for store, each in zip(opened, named, strict=True)
     ]
-    output.mkdir(parents=True, exist_ok=True)
     reports = [report for report, _ in found]
     titles = _names([report.store for report in reports])
     for report in reports[1:]:
@@ -114,10 +113,7 @@ def inspect_stores(
         ],
         output / "map.png",
     )
-    partial = output / "inspect.json.partial"
-    content = {"stores": [_plain(report) for report in reports]}
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, output / "inspect.json")
+    write_json(output / "inspect.json", {"stores": [_plain(report) for report in reports]})
     return reports, output
 
 
@@ -201,16 +197,7 @@ def _gather(
     """Measures of panels and strips of these rows, read in their order, and the strip vectors `(rows, D)`."""
     panels, strips = SpaceGatherer(store.width), SpaceGatherer(store.width)
     vectors = np.empty((len(rows), store.width), np.float32)
-    bar = Progress(
-        TextColumn(f"Reading {escape(Path(store.url).name)}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not progress,
-    )
-    with bar:
-        task = bar.add_task("", total=len(rows))
+    with progress_bar(f"Reading pages of {Path(store.url).name}", len(rows), progress) as advance:
         for lo, hi in store.blocks("panel"):
             first, last = np.searchsorted(rows, (lo, hi))
             if first == last:
@@ -223,7 +210,7 @@ def _gather(
             strips.add(vectors[first:last], rows[first:last], books[first:last])
             page, slot = np.nonzero(real[inside])
             panels.add(block[inside[page], slot], rows[first:last][page], books[first:last][page])
-            bar.update(task, completed=int(last))
+            advance(int(last - first))
     return panels.finish(panels=True), strips.finish(panels=False), vectors
 
 

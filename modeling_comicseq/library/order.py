@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..files import written_file
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
 from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
 from ..model.tasks_comicseq import READING_ORDER
+from ..progress import progress_bar
 from ..stores.metadata import iter_entries, parse_entry
 from ..stores.page_list import page_list
 from ..stores.stage3 import PANEL_ARRAYS, Stage3Store
@@ -147,8 +146,7 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
     # A few bytes a page: the entries themselves are read again when the orders are written.
     orders = np.zeros((len(pages), store.slots), np.int16)
     confidences = np.full((len(pages), 3), np.nan, np.float32)
-    with _progress(progress) as bar:
-        task = bar.add_task("pages", total=len(pages))
+    with progress_bar("Ordering pages", len(pages), progress) as advance:
         for lo in range(0, len(pages), _PART):
             for batch in reader.batches(lo, min(len(pages), lo + _PART), 4 * _BATCH):
                 packed = batch.packed
@@ -158,7 +156,7 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
                     orders[page, : len(result.order)] = result.order
                     if result.confidence is not None:
                         confidences[page] = result[1:]
-                bar.advance(task, batch.hi - batch.lo)
+                advance(batch.hi - batch.lo)
 
     def answers() -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
         for entry in iter_entries(metadata):
@@ -166,13 +164,9 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
             place = int(np.searchsorted(pages.rows, page.row))
             known = not np.isnan(confidences[place, 0])
             values = confidences[place].tolist() if known else [None] * 3
-            identity = {
-                "sequence_index": page.row,
-                "canonical_id": page.canonical_id,
-                "book_id": page.book_id,
-                "page_name": page.page_name,
-            }
-            yield identity, page.canonical_id, PageOrder(orders[place, : page.num_panels].tolist(), *values)
+            identity = {name: getattr(page, name) for name in ("canonical_id", "book_id", "page_name")}
+            result = PageOrder(orders[place, : page.num_panels].tolist(), *values)
+            yield {"sequence_index": page.row, **identity}, page.canonical_id, result
 
     return _write(output, answers())
 
@@ -202,17 +196,17 @@ def order_json(model_name: str, pages: Path, output: Path, progress: bool = True
                 raise ComicSeqDataError(f"{pages}: entry {number}: {error}") from None
             yield {name: value for name, value in entry.items() if name not in PANEL_ARRAYS}, panels
 
-    def answers(bar: Progress) -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
-        task, entries, number = bar.add_task("pages", total=None), read(), 0
+    def answers(advance: Callable[[int], None]) -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
+        entries, number = read(), 0
         while batch := list(islice(entries, 4 * _BATCH)):
             for (entry, _), result in zip(batch, order_pages(model, [panels for _, panels in batch]), strict=True):
                 name = entry.get("canonical_id") or entry.get("page_name") or f"entry {number}"
                 number += 1
                 yield entry, str(name), result
-            bar.advance(task, len(batch))
+            advance(len(batch))
 
-    with _progress(progress) as bar:
-        return _write(output, answers(bar))
+    with progress_bar("Ordering pages", None, progress) as advance:
+        return _write(output, answers(advance))
 
 
 def _write(output: Path, answers: Iterator[tuple[dict[str, Any], str, PageOrder]]) -> OrderSummary:
@@ -220,7 +214,9 @@ def _write(output: Path, answers: Iterator[tuple[dict[str, Any], str, PageOrder]
     count = changed = too_long = 0
     sums = np.zeros(3)  # of confidence, agreement, and pages that were ordered
     least_sure: list[tuple[float, str]] = []
-    with _written_file(output) as file:
+    if output.is_dir():
+        raise ComicSeqArgumentError(f"{output} is a folder: name a JSON file.")
+    with written_file(output) as beside, open(beside, "w", encoding="utf-8") as file:
         for entry, name, result in answers:
             line = json.dumps({**entry, **result._asdict()})
             file.write(("[\n" if not count else ",\n") + line)
@@ -233,23 +229,3 @@ def _write(output: Path, answers: Iterator[tuple[dict[str, Any], str, PageOrder]
         file.write("\n]\n")
     confidence, agreement = (sums[:2] / sums[2]).tolist() if sums[2] else (None, None)
     return OrderSummary(count, changed, too_long, confidence, agreement, least_sure)
-
-
-@contextmanager
-def _written_file(output: Path) -> Iterator[TextIO]:
-    """A file beside `output` that takes its place when the block ends without an error."""
-    if output.is_dir():
-        raise ComicSeqDataError(f"{output} is a folder: name a JSON file.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            yield file
-        os.replace(beside, output)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _progress(show: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=not show)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, NoReturn, TypeVar
 
 import numpy as np
@@ -118,44 +116,10 @@ def _digest(vectors: np.ndarray, counts: np.ndarray, rows: np.ndarray) -> int:
     return sum(xxhash.xxh3_128_intdigest(data[lo:hi], seed=row) for lo, hi, row in spans) % 2**128
 
 
-@contextmanager
-def read_ahead(items: Iterator[_Item], ahead: int = 2) -> Iterator[Iterator[_Item]]:
-    """Makes items in a thread of their own, up to `ahead` before they are asked for; what it raises is raised here."""
-    ready: queue.Queue = queue.Queue(ahead)
-    stopped = threading.Event()
-
-    def put(kind: str, value: object) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put((kind, value), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-        except BaseException as error:
-            put("error", error)
-        else:
-            put("end", None)
-
-    def taken() -> Generator[_Item, None, None]:
-        while True:
-            kind, value = ready.get()
-            if kind == "error":
-                raise value
-            if kind == "end":
-                return
-            yield value
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        stopped.set()
-        thread.join()
+def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Makes each item in a thread of its own while the one before is used; what it raises is raised here."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item

@@ -11,8 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -24,12 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import ComicSeqDataError
-from ..evaluation.retrieval import unit
+from ..files import write_json
+from ..progress import progress_bar
 from ..stores.vectors import Pages, VectorStore, find_metadata, folder_beside, metadata_version, read_pages
+from ..vectors import unit
 
 __all__ = ["Hit", "SearchIndex", "choose_factory", "open_index", "search"]
 
@@ -346,14 +344,14 @@ def _build(
     with (
         pa.OSFile(str(partial / "labels.arrow"), "wb") as file,
         pa.ipc.new_stream(file, _SCHEMA) as labels,
-        _progress(store, level, progress) as advance,
+        progress_bar(f"Indexing pages by {level}", store.pages, progress) as advance,
     ):
         for lo, hi in store.blocks(level):
             vectors, rows, slots = _usable(store, pages, level, lo, hi)
             index.add(vectors)
             ids = [[names[row] for row in rows.tolist()] for names in pages]
             labels.write_batch(pa.record_batch([rows, slots, *ids], schema=_SCHEMA))
-            advance(hi)
+            advance(hi - lo)
     if not index.ntotal:
         raise ComicSeqDataError(f"{store.url} holds no {level} vector but zeros and NaN: encode the corpus again")
     FaissIndex(custom_index=index).save(str(partial / "index.faiss"))
@@ -417,22 +415,6 @@ def _train(index: Any, store: VectorStore, pages: Pages, level: Level, total: in
         ) from None
 
 
-@contextmanager
-def _progress(store: VectorStore, level: Level, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A bar over the rows of the store on stderr; gives the function that moves it."""
-    bar = Progress(
-        TextColumn(f"Indexing {level}s"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )
-    with bar:
-        task = bar.add_task("", total=store.pages)
-        yield lambda rows: bar.update(task, completed=rows)
-
-
 def parse_panel(text: str) -> tuple[int, int]:
     """Row and slot of a panel from `ROW:SLOT`."""
     row, _, slot = text.partition(":")
@@ -460,7 +442,4 @@ def write_hits(hits: list[Hit], index: SearchIndex, query: dict[str, Any], path:
         "index": {key: index.description[key] for key in ("level", "factory", "vectors", "left_out")},
         "results": [asdict(hit) for hit in hits],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, content)

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from ..evaluation.embedding_space import ROUNDING, effective_rank
-from ..evaluation.retrieval import unit
+from ..vectors import unit
 
 __all__ = ["Space", "SpaceGatherer"]
 

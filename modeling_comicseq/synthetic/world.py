@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,9 +17,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import zarr
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import ComicSeqDataError
+from ..files import written_folder
+from ..progress import progress_bar
 
 FORMAT = "comicseq-synthetic-1"
 ATTRIBUTE = "synthetic"
@@ -356,14 +356,8 @@ def synthesize(
         raise ComicSeqDataError(f"{output} exists: choose another --output or remove it first.")
     if slots < world.max_panels:
         raise ComicSeqDataError(f"slots is {slots}, but pages have up to {world.max_panels} panels: use more slots.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    beside = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    try:
-        beside.mkdir()
+    with written_folder(output, overwrite=False) as beside:
         _write_store(beside, corpus, slots, np.dtype(dtype), rows_per_chunk, chunks_per_shard, progress)
-        beside.rename(output)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return corpus
 
 
@@ -397,18 +391,10 @@ def _write_store(
     masks = root.create_array("panel_masks", shape=(pages, slots), chunks=(shard, slots), dtype=bool)
     # One garbage page serves all padding: readers that do not look at the mask fail loudly on values this large.
     garbage = (50 * np.random.default_rng([corpus.seed, 2**32 - 1]).standard_normal((slots, width))).astype(dtype)
-    columns = [
-        TextColumn("synthesizing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("pages"),
-        TimeRemainingColumn(),
-    ]
     with (
         (folder / "stage3_metadata.json").open("w", encoding="utf-8") as metadata,
-        Progress(*columns, disable=not progress) as bar,
+        progress_bar("Drawing pages", pages, progress) as advance,
     ):
-        task = bar.add_task("pages", total=pages)
         buffers = {channel: np.empty((shard, slots, width), dtype) for channel in CHANNELS}
         mask = np.empty((shard, slots), bool)
         start = filled = 0
@@ -425,8 +411,8 @@ def _write_store(
                 for channel, buffer in buffers.items():
                     arrays[channel][start : start + filled] = buffer[:filled]
                 masks[start : start + filled] = mask[:filled]
+                advance(filled)
                 start, filled = start + filled, 0
-                bar.update(task, completed=start)
         metadata.write("\n]\n")
 
 

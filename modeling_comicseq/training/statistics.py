@@ -12,10 +12,10 @@ from transformers import TrainerCallback
 from ..data.panels import PanelTable
 from ..data.views import materialise, whole_pages
 from ..evaluation.embedding_space import effective_rank, mean_cosine_between
-from ..evaluation.retrieval import unit
 from ..evaluation.strips import strip_vectors
 from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqForPreTrainingOutput
 from ..tasks import TASKS
+from ..vectors import unit
 
 OBJECTIVES = ("contrastive_loss", "masked_panel_loss", "padding_share")
 

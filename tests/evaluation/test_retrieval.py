@@ -10,7 +10,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier
 
 from modeling_comicseq.evaluation import retrieval
-from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval, unit
+from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
+from modeling_comicseq.vectors import unit
 
 from ..closeness import assert_close
 

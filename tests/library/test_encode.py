@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from modeling_comicseq import ComicSeqModel
 from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.cli import app
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.library import encode, reading
 from modeling_comicseq.library.encode import encode_store
 from modeling_comicseq.library.encoder import encoder_of, model_fingerprint
@@ -263,7 +263,7 @@ def test_faults_in_pages_that_are_left_out_do_not_matter(checkpoint, source, tmp
     ],
 )
 def test_wrong_options(checkpoint, source, tmp_path, options, message):
-    with pytest.raises(ComicSeqDataError, match=message):
+    with pytest.raises(ComicSeqArgumentError, match=message):
         run(checkpoint, source, tmp_path / "out.zarr", **options)
 
 
@@ -317,7 +317,7 @@ def test_what_else_stands_there_is_left_alone(checkpoint, source, tmp_path):
             run(checkpoint, source, tmp_path / output, overwrite=True)
     with pytest.raises(ComicSeqDataError, match="is of no Stage 5 store"):
         run(checkpoint, source, make_source(tmp_path / "other", names=PANELS).embeddings, overwrite=True)
-    with pytest.raises(ComicSeqDataError, match="which is the input"):
+    with pytest.raises(ComicSeqArgumentError, match="which is the input"):
         run(checkpoint, source, tmp_path / "in" / "stage3.zarr", overwrite=True)
     (tmp_path / "empty.zarr").mkdir()
     run(checkpoint, source, tmp_path / "empty.zarr")
