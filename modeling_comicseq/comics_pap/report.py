@@ -75,9 +75,10 @@ def skill_results(answers: Sequence[SkillAnswers], model: str) -> list[SkillResu
         for answerer in (RANDOM, *answerers):
             right = np.concatenate([skill.right(answerer) for skill in skills])
             accuracy, *ends = bootstrap_mean(right, unit)
-            low, high = (None, None) if answerer == RANDOM else ends
+            interval_ends = (None, None) if answerer == RANDOM else ends
             gain = (None, None, None) if answerer == model else bootstrap_mean(of_model - right, unit)
-            results.append(SkillResult(name, answerer, accuracy, low, high, *gain, num_questions=len(right)))
+            values = (accuracy, *interval_ends, *gain, len(right))
+            results.append(SkillResult(name, answerer, *values))
     return results
 
 

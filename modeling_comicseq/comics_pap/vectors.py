@@ -138,7 +138,7 @@ class SkillInputs:
     def modality(self, questions: Sequence[Question]) -> str:
         """What panels and options of a skill are given as: closure by its own modality where the model reads it."""
         modality = CLOSURE.get(SKILLS[questions[0].skill])
-        if modality not in self.modalities:
+        if modality is None or modality not in self.modalities:
             return "panel"
         has_texts = all(question.option_texts is not None for question in questions)
         return modality if modality == "visual" or has_texts else "panel"

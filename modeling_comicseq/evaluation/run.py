@@ -44,7 +44,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         ComicSeqError: In one sentence, what cannot be evaluated and why.
     """
     given = {name: getattr(arguments, name) for name in FROZEN}
-    settings = {name: FROZEN[name] if value is None else value for name, value in given.items()}
+    settings: dict[str, Any] = {name: FROZEN[name] if value is None else value for name, value in given.items()}
     if arguments.questions is not None:
         settings = read_about(arguments.questions)
     table = open_split(arguments.dataset, settings["split"])
