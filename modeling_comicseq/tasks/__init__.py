@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
+from pkgutil import iter_modules
 
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, did_you_mean
 from ..model.modeling_comicseq import ComicSeqTaskModel
 from ..model.modeling_comicseq import register_task as register_model_class
-from .caption_relevance import CaptionRelevance
-from .character_coherence import CharacterCoherence
-from .closure import TextClosure, VisualClosure
+from ..model.tasks_comicseq import TASKS as SPECS
 from .multiple_choice import MultipleChoiceTask
-from .panel_picking import PanelPicking
-from .reading_order import ReadingOrder
-from .text_cloze import TextCloze
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        PanelPicking(),
-        CharacterCoherence(),
-        VisualClosure(),
-        TextClosure(),
-        CaptionRelevance(),
-        TextCloze(),
-        ReadingOrder(),
-    )
-}
+
+def _find_tasks() -> dict[str, Task]:
+    """The tasks of this folder's files by name, in the order in which the model knows them."""
+    found: dict[str, Task] = {}
+    for file in iter_modules(__path__):
+        for each in vars(import_module(f"{__name__}.{file.name}")).values():
+            if isinstance(each, type) and issubclass(each, Task) and "spec" in vars(each):
+                found[each.spec.name] = each()
+    return {name: found[name] for name in SPECS if name in found}
+
+
+TASKS = _find_tasks()
 
 
 def register_task(task: Task, model_class: type[ComicSeqTaskModel]) -> None:

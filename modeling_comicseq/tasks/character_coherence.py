@@ -22,6 +22,7 @@ class CharacterCoherence(MultipleChoiceTask):
     """
 
     spec = CHARACTER_COHERENCE
+    shown = "page"
 
     def servable(self, table: PanelTable, rows: np.ndarray) -> np.ndarray:
         if table.characters is None:

@@ -37,7 +37,7 @@ class MultipleChoiceTask(Task):
         columns: Vector columns without which it cannot be asked.
         least_panels: Panels of a page that can ask.
         first_slot: The first slot that can be asked for: 1 where the context is what stands before it.
-        shown: Which panels of its page a question shows; what the exact optimum goes by.
+        shown: Which panels of its page a question shows, as far as the exact optimum knows such questions; else None.
         ablations: What is taken away from a question to see what an answer rests on, by name.
     """
 
@@ -46,7 +46,7 @@ class MultipleChoiceTask(Task):
     columns: tuple[str, ...] = ()
     least_panels = 2
     first_slot = 0
-    shown: Shown = "page"
+    shown: Shown | None = None
     ablations: Mapping[str, Ablation] = OF_SEQUENCES
 
     # Drawing
@@ -177,10 +177,12 @@ class MultipleChoiceTask(Task):
 
     def optima(self, questions, table: PanelTable, world, note: Callable[[str], None]) -> list[Optimum]:
         """`optimum` sees all candidates, `optimum, one candidate` judges each without the others."""
-        protocol, num_candidates = questions.protocol, questions.candidates.shape[1]
+        shown, protocol, num_candidates = self.shown, questions.protocol, questions.candidates.shape[1]
+        if shown is None:
+            return super().optima(questions, table, world, note)
 
         def scores(function: Callable, batch: Batch) -> np.ndarray:
-            return function(batch, world, protocol, self.shown)
+            return function(batch, world, protocol, shown)
 
         reason = f"it tries all places of at most {MOST_CANDIDATES} candidates on a page, these have {num_candidates}"
         if protocol not in ("in_page", "later_panels") or num_candidates <= MOST_CANDIDATES:

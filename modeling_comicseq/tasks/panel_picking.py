@@ -14,6 +14,7 @@ class PanelPicking(MultipleChoiceTask):
     """A uniformly drawn panel is taken out of the page."""
 
     spec = PANEL_PICKING
+    shown = "page"
 
     def inputs(self, table: PanelTable, rows: np.ndarray, slots: np.ndarray, candidates: np.ndarray) -> Batch:
         panels, mask = page_panels(table, rows, without=slots)

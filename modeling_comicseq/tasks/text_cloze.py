@@ -16,6 +16,7 @@ class TextCloze(MultipleChoiceTask):
     """The text of a uniformly drawn panel is taken out; its picture stays where there are picture-only vectors."""
 
     spec = TEXT_CLOZE
+    shown = "page"
     columns = ("text_embeddings",)
 
     def askable(self, table: PanelTable) -> PanelSubset | None:

@@ -1,0 +1,36 @@
+"""A task from outside the package: trained, evaluated, asked, and its checkpoint loaded again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "new_task.py"
+
+
+@pytest.mark.slow
+def test_the_example_runs_and_its_checkpoint_loads(tmp_path):
+    run = subprocess.run([sys.executable, str(EXAMPLE), str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    answer = run.stdout.strip().splitlines()[-1]
+    assert answer.startswith("{'index': ") and "'scores': [" in answer
+    results = json.loads((tmp_path / "model" / "results.json").read_text())["results"]
+    scores = {(each["task"], each["protocol"], each["answerer"]): each["score"] for each in results}
+    assert scores["opening_panel", "cross_book", "model"] > scores["opening_panel", "cross_book", "chance"] + 0.2
+
+    load = "from modeling_comicseq import ComicSeqForPreTraining as M; print(M.from_pretrained(sys.argv[1]).tasks[-1])"
+    without = subprocess.run(
+        [sys.executable, "-c", "import sys; " + load, str(tmp_path / "model")], capture_output=True, text=True
+    )
+    assert "import the module that registers it" in without.stderr
+    after = f"import sys; sys.path.insert(0, {str(EXAMPLE.parent)!r}); import new_task; " + load
+    loaded = subprocess.run([sys.executable, "-c", after, str(tmp_path / "model")], capture_output=True, text=True)
+    assert loaded.stdout.strip() == "opening_panel", loaded.stderr[-2000:]
+
+
+def test_the_example_is_short():
+    assert len(EXAMPLE.read_text().splitlines()) < 120
