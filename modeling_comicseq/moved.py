@@ -44,6 +44,8 @@ MOVED = {
     "import_checkpoint": f"{_PACKAGE}.checkpoints.importing",
     "stage5": f"{_PACKAGE}.library or {_PACKAGE}.stores",
     "training.card": f"{_PACKAGE}.checkpoints.card",
+    "training.hub": f"{_PACKAGE}.training.saving",
+    "training.model": f"{_PACKAGE}.training.run",
 }
 
 

@@ -17,8 +17,7 @@ from modeling_comicseq.errors import ComicSeqError
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.checkpointing import mark_complete
 from modeling_comicseq.training.dataset import PretrainingDataset
-from modeling_comicseq.training.model import build_model
-from modeling_comicseq.training.run import find_checkpoint, pretrain
+from modeling_comicseq.training.run import build_model, find_checkpoint, pretrain
 from modeling_comicseq.training.trainer import ComicSeqTrainer
 
 from .data.made_dataset import made_dataset, made_table

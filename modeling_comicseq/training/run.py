@@ -11,15 +11,16 @@ from rich.console import Console
 from transformers.trainer_utils import set_seed
 from transformers.utils import logging
 
-from ..checkpoints.opening import MODEL_FIELDS, check_fits, read_config
+from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, read_config
+from ..data.panels import PanelTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
 from ..model.configuration_comicseq import ComicSeqConfig
-from ..resources import model_card_template
+from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..resources import find_resource, model_card_template
 from .arguments import PretrainingArguments, parse_arguments
 from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .dataset import PretrainingDataset
 from .faults import TrainingStopped, saving, stopped_in_one_sentence
-from .model import build_model
 from .stores import open_data
 from .trainer import ComicSeqTrainer
 
@@ -70,6 +71,21 @@ def pretrain(arguments: PretrainingArguments) -> None:
         if arguments.push_to_hub:
             trainer.push_to_hub()
     console.print(f"Saved to {folder}: load it with AutoModel.from_pretrained({arguments.output_dir!r}).")
+
+
+def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqForPreTraining:
+    """A new model as wide as the data set's vectors, or the checkpoint that `--model` names, with the overrides.
+
+    Raises:
+        ComicSeqError: If the configuration, the checkpoint or an override is wrong or does not fit the data.
+    """
+    return open_checkpoint(
+        str(find_resource("model", arguments.model)),
+        table,
+        str(arguments.dataset or arguments.train_embeddings),
+        overrides=arguments.config_fields(),
+        may_be_new=True,
+    ).model
 
 
 def find_checkpoint(arguments: PretrainingArguments, config: ComicSeqConfig) -> str | None:

@@ -31,16 +31,16 @@ from .checkpointing import PARTIAL, discard, sync
 from .dataset import PretrainingDataset, first_item
 from .faults import saving
 from .loss_watch import LossWatch
-from .model import compile_layers
 from .sampling import SharedBatches
 from .saving import CompleteCheckpoints
 from .statistics import TrainingStatistics, strip_space
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
 VALIDATION_QUESTIONS = 2000  # of a task, at least: with fewer, luck decides which checkpoint is the best
+MOST_REPEATS = 8  # questions that a page asks for that: more of the same few pages would say little more
+
 # Private names of Trainer that are read, each with the reason; none is overridden.
 PRIVATE = {"_train_batch_size": "where `auto_find_batch_size` lowers the batch size, it stands nowhere else"}
-MOST_REPEATS = 8  # questions that a page asks for that: more of the same few pages would say little more
 
 
 def validation_repeats(table: PanelTable) -> int:
@@ -91,8 +91,14 @@ class ComicSeqTrainer(Trainer):
         super().__init__(args=own, data_collator=first_item, eval_dataset=eval_dataset, **kwargs)
         model = self.accelerator.unwrap_model(self.model)
         if args.torch_compile:
-            self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO  # which would compile the whole model
-            compile_layers(model, args.torch_compile_backend, args.torch_compile_mode)
+            # Nearly all of a step is spent in the encoder's layers, which share one graph for all batches. The whole
+            # model would be compiled anew for nearly every batch: each task's questions, pages and padding are sizes of
+            # their own, and a task with none, or one, is a case of its own.
+            self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
+            for layer in model.comicseq.layers:
+                layer.compile(
+                    backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode, dynamic=True
+                )
         self.validation_tasks: list[Task] = []
         if validation_table is not None:
             self.validation_tasks = [TASKS[name] for name, weight in model.config.task_weights.items() if weight > 0]
@@ -190,7 +196,7 @@ class ComicSeqTrainer(Trainer):
             shutil.rmtree(partial, ignore_errors=True)
         super().save_model(str(partial), _internal_call=True)
         if self.args.should_save and partial.is_dir():
-            (partial / TRAINING_ARGS_NAME).unlink()  # pickled, and read by nothing
+            (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # pickled, and read by nothing
             (partial / "training_args.json").write_text(self.arguments_json + "\n")
             for path in sorted(partial.iterdir()):
                 sync(path)
@@ -228,8 +234,7 @@ class ComicSeqTrainer(Trainer):
         )
         mine = [q for number, q in enumerate(questions) if number % self.args.world_size == self.args.process_index]
         right = score_model(model, task, mine)[1] if mine else np.zeros(0)
-        total = torch.tensor([right.sum(), len(right)], dtype=torch.float32, device=self.accelerator.device)
-        total = self.accelerator.reduce(total)
+        total = self.accelerator.reduce(torch.tensor([right.sum(), len(right)], dtype=torch.float32).to(model.device))
         return float(total[0] / total[1].clamp(min=1))
 
     def write_card(self, folder: Path) -> None:
