@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .arguments import PretrainingArguments
 from .checkpointing import is_complete
 from .dataset import PretrainingDataset
 
@@ -70,22 +71,20 @@ class EarlyStopping(TrainerCallback):
     against what the arguments say. Here the logged evaluations are the memory.
 
     Args:
-        metric: Name of the metric, with or without `eval_`.
-        patience: Evaluations to wait for a better one; None waits for ever.
-        greater_is_better: Whether more of the metric is better.
+        arguments: `metric_for_best_model`, `greater_is_better` and `early_stopping_patience`, which may be None.
     """
 
-    def __init__(self, metric: str, patience: int | None, greater_is_better: bool = True):
-        self.metric = f"eval_{metric.removeprefix('eval_')}"
-        self.patience, self.greater_is_better = patience, greater_is_better
+    def __init__(self, arguments: PretrainingArguments):
+        self.metric = f"eval_{str(arguments.metric_for_best_model).removeprefix('eval_')}"
+        self.patience = arguments.early_stopping_patience
+        self.better = min if arguments.greater_is_better is False else max
 
     def is_over(self, history: Sequence[Mapping[str, Any]]) -> bool:
         """Whether Trainer's `log_history` says that the run has waited long enough."""
         values = [entry[self.metric] for entry in history if self.metric in entry]
         if self.patience is None or not values:
             return False
-        best = max(values) if self.greater_is_better else min(values)
-        return len(values) - 1 - values.index(best) >= self.patience
+        return len(values) - 1 - values.index(self.better(values)) >= self.patience
 
     def on_evaluate(self, args, state: TrainerState, control: TrainerControl, **kwargs):
         control.should_training_stop |= self.is_over(state.log_history)

@@ -63,7 +63,7 @@ def sync(path: Path) -> None:
 
 def is_complete(folder: str | Path) -> bool:
     """Whether a checkpoint has its marker, weights, and every file that the marker lists in its full length."""
-    files = (_read_marker(Path(folder)) or {"files": {}})["files"]
+    files = _read_marker(Path(folder))["files"]
     return any(name.endswith(".safetensors") for name in files) and all(
         Path(folder, name).is_file() and Path(folder, name).stat().st_size == size for name, size in files.items()
     )
@@ -120,13 +120,11 @@ def _folders(output_dir: str | Path) -> list[Path]:
 
 
 def _age(folder: Path) -> tuple[str, int]:
-    marker = _read_marker(folder)
-    return (marker["saved_at"] if marker else "", int(folder.name.rpartition("-")[2]))
+    return _read_marker(folder)["saved_at"], int(folder.name.rpartition("-")[2])
 
 
-def _read_marker(folder: Path) -> dict | None:
+def _read_marker(folder: Path) -> dict:
     try:
-        marker = json.loads((folder / MARKER).read_text())
-    except (OSError, ValueError):
-        return None
-    return marker if isinstance(marker, dict) and {"saved_at", "files"} <= set(marker) else None
+        return {"saved_at": "", "files": {}} | json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError, TypeError):
+        return {"saved_at": "", "files": {}}

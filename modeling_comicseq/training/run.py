@@ -16,7 +16,7 @@ from ..data.panels import PanelTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
-from ..resources import find_resource, model_card_template
+from ..resources import find_resource
 from .arguments import PretrainingArguments, parse_arguments
 from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .dataset import PretrainingDataset
@@ -51,9 +51,6 @@ def pretrain(arguments: PretrainingArguments) -> None:
         args=arguments,
         train_dataset=dataset,
         validation_table=validation_table,
-        num_candidates=arguments.num_candidates,
-        card_template=model_card_template(),
-        training_data=f"{len(train_table):,} pages of {len(train_table.book_ids):,} books.",
     )
     checkpoint = find_checkpoint(arguments, model.config)
     console = Console(quiet=not trainer.is_world_process_zero(), soft_wrap=True)

@@ -53,28 +53,17 @@ def data_folder(output_dir: str) -> Path:
 
 
 def _convert_once(arguments: PretrainingArguments, folder: Path) -> None:
-    state = arguments.distributed_state
-    fault: list[str | None] = [None]
-    if state is None or state.is_main_process:
-        fault = [_convert(arguments, folder)]
-    if state is not None and state.num_processes > 1:
-        fault = broadcast_object_list(fault)  # the others wait here, and stop with the same sentence
-    if fault[0] is not None:
-        raise ComicSeqDataError(fault[0])
-
-
-def _convert(arguments: PretrainingArguments, folder: Path) -> str | None:
-    """Converts what is not converted yet; returns what is wrong with a store, if anything."""
+    """Converts what is not converted yet, in one process; the others wait, and stop with the same sentence."""
     whole = arguments.val_embeddings is not None
     stores = [(arguments.train_embeddings, arguments.train_metadata, "train", (1, 0, 0) if whole else (0.8, 0.1, 0.1))]
     if whole:
         stores.append((arguments.val_embeddings, arguments.val_metadata, "validation", (0, 1, 0)))
-    for embeddings, metadata, name, fractions in stores:
-        assert embeddings is not None and metadata is not None  # the arguments have checked it
-        try:
+    fault: list[str | None] = [None]
+    try:
+        for embeddings, metadata, name, fractions in stores if arguments.process_index == 0 else []:
             convert_store(
-                embeddings,
-                metadata,
+                str(embeddings),
+                str(metadata),
                 folder / name,
                 fractions=fractions,
                 num_proc=arguments.num_proc,
@@ -82,11 +71,14 @@ def _convert(arguments: PretrainingArguments, folder: Path) -> str | None:
                 overwrite=True,  # a store that has changed; what is no converted data set is left alone all the same
                 progress=not arguments.disable_tqdm,
             )
-        except ComicSeqError as error:
-            return str(error)
-        except OSError as error:
-            return f"{embeddings} could not be converted to {folder / name}: {error}; run again to go on from there"
-    return None
+    except ComicSeqError as error:
+        fault = [str(error)]
+    except OSError as error:
+        fault = [f"{embeddings} could not be converted to {folder / name}: {error}; mend that and run again"]
+    if arguments.world_size > 1:
+        fault = broadcast_object_list(fault)
+    if fault[0] is not None:
+        raise ComicSeqDataError(fault[0])
 
 
 def _check_apart(arguments: PretrainingArguments, train: PanelTable, validation: PanelTable) -> None:

@@ -23,6 +23,7 @@ from ..data.task import Task
 from ..errors import ComicSeqArgumentError
 from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
+from ..resources import model_card_template
 from ..stores.provenance import read_provenance
 from ..tasks import TASKS
 from .arguments import PretrainingArguments
@@ -36,6 +37,7 @@ from .saving import CompleteCheckpoints
 from .statistics import TrainingStatistics, strip_space
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
+VALIDATION_PROTOCOL = "same_book"
 VALIDATION_QUESTIONS = 2000  # of a task, at least: with fewer, luck decides which checkpoint is the best
 MOST_REPEATS = 8  # questions that a page asks for that: more of the same few pages would say little more
 
@@ -57,32 +59,20 @@ class ComicSeqTrainer(Trainer):
     Args:
         args: Arguments of the run.
         validation_table: Panels of the validation split, or None.
-        num_candidates: Candidates of a validation question.
-        protocol: Protocol of the validation questions.
-        card_template: Template of the model card, or None for no card.
-        training_data: What the card says about the data.
         kwargs: Trainer's own.
+
+    Raises:
+        ComicSeqError: If a task that is trained cannot be asked in validation, or `metric_for_best_model` is not measured.
     """
 
     args: PretrainingArguments
     train_dataset: PretrainingDataset
 
-    def __init__(
-        self,
-        *,
-        args: PretrainingArguments,
-        validation_table: PanelTable | None,
-        num_candidates: int = 5,
-        protocol: str = "same_book",
-        card_template: Path | None = None,
-        training_data: str = "",
-        **kwargs: Any,
-    ):
+    def __init__(self, *, args: PretrainingArguments, validation_table: PanelTable | None, **kwargs: Any):
         self.arguments_json = args.to_json_string()
         self.being_saved: Path | None = None  # the checkpoint that is not complete yet
         self.resumed_from: str | None = None
-        self.validation_table, self.num_candidates, self.protocol = validation_table, num_candidates, protocol
-        self.card_template, self.training_data = card_template, training_data
+        self.validation_table = validation_table
         # Trainer would rotate and upload a checkpoint before it is complete: `CompleteCheckpoints` does both.
         own = copy(args)
         own.save_total_limit, own.hub_strategy = None, HubStrategy.END
@@ -103,13 +93,11 @@ class ComicSeqTrainer(Trainer):
         if validation_table is not None:
             self.validation_tasks = [TASKS[name] for name, weight in model.config.task_weights.items() if weight > 0]
             for task in self.validation_tasks:
-                task.check_servable(validation_table, protocol)
+                task.check_servable(validation_table, VALIDATION_PROTOCOL)
             self._check_metric()
         self.statistics = TrainingStatistics(self.accelerator.device)
         self.loss_watch = LossWatch(self.accelerator, list(model.config.task_weights))
-        self.early_stopping = EarlyStopping(
-            str(args.metric_for_best_model), args.early_stopping_patience, args.greater_is_better is not False
-        )
+        self.early_stopping = EarlyStopping(args)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
         if not args.disable_tqdm:
@@ -227,8 +215,8 @@ class ComicSeqTrainer(Trainer):
         questions = iterate_questions(
             self.validation_table,
             task,
-            protocol=self.protocol,
-            num_candidates=self.num_candidates,
+            protocol=VALIDATION_PROTOCOL,
+            num_candidates=self.args.num_candidates,
             seed=VALIDATION_SEED,
             repeats=validation_repeats(self.validation_table),
         )
@@ -238,13 +226,12 @@ class ComicSeqTrainer(Trainer):
         return float(total[0] / total[1].clamp(min=1))
 
     def write_card(self, folder: Path) -> None:
-        """Writes what the weights were trained on and, where a template was given, the card with their own validation."""
-        save_training_provenance(folder, read_provenance(self.train_dataset.table.dataset))
-        if self.card_template is None:
-            return
-        config = self.accelerator.unwrap_model(self.model).config
+        """Writes what the weights were trained on, and the card with their own validation."""
+        table, config = self.train_dataset.table, self.accelerator.unwrap_model(self.model).config
+        save_training_provenance(folder, read_provenance(table.dataset))
         repo = self.hub_model_id or self.args.hub_model_id or str(folder)
-        write_card(self.card_template, folder, repo, config, self._metrics(), self.training_data)
+        data = f"{len(table):,} pages of {len(table.book_ids):,} books."
+        write_card(model_card_template(), folder, repo, config, self._metrics(), data)
 
     def _metrics(self) -> dict[str, float]:
         """The last validation; once the run has ended, the one of the best checkpoint where that was loaded."""

@@ -34,7 +34,6 @@ from modeling_comicseq.training.run import find_checkpoint
 
 from .test_trainer import logged, make_trainer
 
-CARD = Path(__file__).resolve().parents[2] / "model_card.md"
 SAVES = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
 REPOSITORY = {"README.md", "config.json", "model.safetensors", "handler.py", "requirements.txt"} | {
     f"{name}_comicseq.py"
@@ -177,7 +176,6 @@ def saved(folder: Path) -> set[str]:
 def test_every_checkpoint_and_the_final_folder_are_repositories_without_pickled_weights(tmp_path):
     output = tmp_path / "run"
     trainer = make_trainer(output, max_steps=4, load_best_model_at_end=True, save_total_limit=None, **SAVES)
-    trainer.card_template = CARD
     trainer.train()
     trainer.save_model()
     trainer.create_model_card()
@@ -313,7 +311,6 @@ def test_what_reaches_the_hub_is_whole_repositories(tmp_path, hub, strategy):
         tmp_path / "comics", max_steps=4, save_total_limit=1, load_best_model_at_end=True,
         push_to_hub=True, hub_strategy=strategy, hub_always_push=True, hub_token="a-secret", **SAVES,
     )  # fmt: skip
-    trainer.card_template = CARD
     trainer.train()
     trainer.push_to_hub()
     assert {commit.repo_id for commit in hub} == {"someone/comics"}
