@@ -26,9 +26,9 @@ from ..stores.stage3 import Stage3Store
 from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing
 from ..stores.vectors import metadata_version
 from ..stores.windows import check_window
-from ..stores.writing import PartWriter, not_finite_fault
 from .encoder import PageEncoder, encoder_of, model_fingerprint
 from .reading import PageReader, read_ahead
+from .writing import PartWriter, not_finite_fault
 
 __all__ = ["encode_store"]
 

@@ -12,10 +12,10 @@ import torch
 import zarr
 
 from ..errors import ComicSeqDataError
-from ..library.reading import PageBatch
-from .page_list import page_name
-from .stage3 import find_bad_vectors
-from .stage5 import Layout, Part
+from ..stores.page_list import page_name
+from ..stores.stage3 import find_bad_vectors
+from ..stores.stage5 import Layout, Part
+from .reading import PageBatch
 
 __all__ = ["PartWriter", "not_finite_fault"]
 
