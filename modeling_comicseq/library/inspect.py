@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -246,46 +246,37 @@ def print_reports(reports: list[Report], console: Console) -> None:
     for report, name in zip(reports, _names([report.store for report in reports]), strict=True):
         table.add_column(f"Stage {report.stage}\n{escape(name)}", justify="right", overflow="fold")
 
-    def line(name: str, cells: list[str], **style) -> None:
-        table.add_row(name, *cells, **style)
+    def line(name: str, cell: Callable[[Report], str], **style) -> None:
+        table.add_row(name, *map(cell, reports), **style)
 
-    line("pages / books", [f"{report.pages:,} / {report.books:,}" for report in reports])
-    line(
-        "looked at",
-        [
-            f"{report.sampled_pages:,} / {report.sampled_books:,} (seed {report.seed})"
-            if report.seed is not None
-            else "all"
-            for report in reports
-        ],
-        end_section=True,
-    )
+    line("pages / books", lambda report: f"{report.pages:,} / {report.books:,}")
+    line("looked at", _looked_at, end_section=True)
     for level in ("panels", "strips"):
-        spaces: list[Space] = [getattr(report, level) for report in reports]
-        line(f"[bold]{level}[/]", [f"{space.vectors:,} of width {space.width}" for space in spaces])
-        line("effective rank", [f"{space.effective_rank:.1f}" for space in spaces])
+
+        def measure(name: str, text: Callable[[Space], str], level: str = level, **style) -> None:
+            line(name, lambda report: text(getattr(report, level)), **style)
+
+        measure(f"[bold]{level}[/]", lambda space: f"{space.vectors:,} of width {space.width}")
+        measure("effective rank", lambda space: f"{space.effective_rank:.1f}")
         if level == "panels":
-            line("mean cosine within pages", [_cosine(space.within_pages) for space in spaces])
-        line("mean cosine within books", [_cosine(space.within_books) for space in spaces])
-        line("mean cosine between books", [_cosine(space.between_books) for space in spaces])
+            measure("mean cosine within pages", lambda space: _cosine(space.within_pages))
+        measure("mean cosine within books", lambda space: _cosine(space.within_books))
+        measure("mean cosine between books", lambda space: _cosine(space.between_books))
         if level == "panels":
-            parts = [space.shares for space in spaces]
-            line(
-                "told apart by book / page / panel, %",
-                [" / ".join(f"{100 * max(part, 0):.0f}" for part in shares) if shares else "–" for shares in parts],
-            )
+            measure("told apart by book / page / panel, %", _shares)
         else:
-            line("nearest page is of the same book, %", [_share(report.neighbours) for report in reports])
+            line("nearest page is of the same book, %", _same_book)
             line(
-                "  by chance, %",
-                [f"{100 * report.neighbours.chance:.1f}" if report.neighbours else "–" for report in reports],
+                "  by chance, %", lambda report: f"{100 * report.neighbours.chance:.1f}" if report.neighbours else "–"
             )
-        line("dead dimensions", [f"{space.constant_dimensions:,}" for space in spaces])
-        line("all zero / not finite", [f"{space.zero:,} / {space.not_finite:,}" for space in spaces])
-        line("copies of another", [f"{space.duplicates:,}" for space in spaces], end_section=True)
+        measure("dead dimensions", lambda space: f"{space.constant_dimensions:,}")
+        measure("all zero / not finite", lambda space: f"{space.zero:,} / {space.not_finite:,}")
+        measure("copies of another", lambda space: f"{space.duplicates:,}", end_section=True)
     colours = {"healthy": "green", "undetermined": "yellow"}
-    verdicts = [report.diagnosis.verdict for report in reports]
-    line("[bold]verdict[/]", [f"[bold {colours.get(verdict, 'red')}]{verdict}[/]" for verdict in verdicts])
+    line(
+        "[bold]verdict[/]",
+        lambda report: f"[bold {colours.get(report.diagnosis.verdict, 'red')}]{report.diagnosis.verdict}[/]",
+    )
     console.print(table)
     for report in reports:
         console.print(f"[bold]{escape(report.store)}: {report.diagnosis.verdict}[/]")
@@ -305,5 +296,16 @@ def _cosine(value: float | None) -> str:
     return "–" if value is None else f"{value:z.3f}"
 
 
-def _share(neighbours: Neighbours | None) -> str:
-    return "–" if neighbours is None else interval(neighbours.same_book, neighbours.low, neighbours.high)
+def _shares(space: Space) -> str:
+    return " / ".join(f"{100 * max(part, 0):.0f}" for part in space.shares) if space.shares else "–"
+
+
+def _same_book(report: Report) -> str:
+    found = report.neighbours
+    return "–" if found is None else interval(found.same_book, found.low, found.high)
+
+
+def _looked_at(report: Report) -> str:
+    if report.seed is None:
+        return "all"
+    return f"{report.sampled_pages:,} / {report.sampled_books:,} (seed {report.seed})"

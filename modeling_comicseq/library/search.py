@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from filelock import FileLock
 
-from ..errors import ComicSeqDataError
-from ..files import write_json
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..files import write_json, written_folder
 from ..progress import progress_bar
 from ..stores.vectors import Pages, VectorStore, find_metadata, folder_beside, metadata_version, read_pages
 from ..vectors import unit
@@ -160,12 +160,13 @@ def search(
         The hits, nearest first, and the index they came from. Fewer than `k` only from an approximate index.
 
     Raises:
-        ComicSeqDataError: Store, metadata or query cannot be used.
+        ComicSeqArgumentError: The query is not possible.
+        ComicSeqDataError: The store or its metadata cannot be used, or it does not have what is asked for.
     """
     if sum(query is not None for query in (page, panel, vector)) != 1:
-        raise ComicSeqDataError("name one query: a page, a panel or a vector")
+        raise ComicSeqArgumentError("name one query: a page, a panel or a vector")
     if k < 1:
-        raise ComicSeqDataError(f"k is {k} but must be at least 1")
+        raise ComicSeqArgumentError(f"k is {k} but must be at least 1")
     level = level or ("panel" if panel is not None else "strip")
     opened = VectorStore.open(store)
     if vector is not None:
@@ -198,20 +199,21 @@ def check_vector(vector: np.ndarray, store: VectorStore) -> np.ndarray:
     """The query vector as float32 of length 1 `(D,)`.
 
     Raises:
-        ComicSeqDataError: It is no vector of finite numbers, has another width than the store's, or is all zero.
+        ComicSeqArgumentError: It is no vector of finite numbers, or is all zero.
+        ComicSeqDataError: It has another width than the store's.
     """
     vector = np.asarray(vector)
     if vector.dtype.kind not in "fiu":
-        raise ComicSeqDataError(f"the query vector has dtype {vector.dtype}: give floating-point numbers")
+        raise ComicSeqArgumentError(f"the query vector has dtype {vector.dtype}: give floating-point numbers")
     if vector.shape not in ((store.width,), (1, store.width)):
         raise ComicSeqDataError(
             f"the query vector has shape {vector.shape} but the vectors of {store.url} are {store.width} wide: give one"
             " vector of that width, from the same model"
         )
     if not np.isfinite(vector).all():
-        raise ComicSeqDataError("the query vector holds NaN or infinity: give finite numbers")
+        raise ComicSeqArgumentError("the query vector holds NaN or infinity: give finite numbers")
     if not vector.any():
-        raise ComicSeqDataError("the query vector is all zero, which has no direction: give another")
+        raise ComicSeqArgumentError("the query vector is all zero, which has no direction: give another")
     return unit(vector.reshape(1, -1))[0]
 
 
@@ -313,7 +315,7 @@ def open_index(
 
 def _remove(folder: Path, level: Level, state: str) -> None:
     """Removes what killed builds left, and indexes of another state of the store."""
-    for path in folder.glob(".partial-*"):
+    for path in folder.glob(f".{level}-*"):
         shutil.rmtree(path, ignore_errors=True)
     for manifest in folder.glob(f"{level}-*/manifest.json"):
         if json.loads(manifest.read_text()).get("state") != state:
@@ -339,33 +341,31 @@ def _build(
             " HNSW32 or IVF1024,SQ8"
         ) from None
     _train(index, store, pages, level, int(total))
-    partial = target.with_name(f".partial-{target.name}")
-    partial.mkdir()
-    with (
-        pa.OSFile(str(partial / "labels.arrow"), "wb") as file,
-        pa.ipc.new_stream(file, _SCHEMA) as labels,
-        progress_bar(f"Indexing pages by {level}", store.pages, progress) as advance,
-    ):
-        for lo, hi in store.blocks(level):
-            vectors, rows, slots = _usable(store, pages, level, lo, hi)
-            index.add(vectors)
-            ids = [[names[row] for row in rows.tolist()] for names in pages]
-            labels.write_batch(pa.record_batch([rows, slots, *ids], schema=_SCHEMA))
-            advance(hi - lo)
-    if not index.ntotal:
-        raise ComicSeqDataError(f"{store.url} holds no {level} vector but zeros and NaN: encode the corpus again")
-    FaissIndex(custom_index=index).save(str(partial / "index.faiss"))
-    manifest = {
-        "store": store.url,
-        "metadata": metadata,
-        "level": level,
-        "factory": chosen,
-        "vectors": index.ntotal,
-        "left_out": int(total) - index.ntotal,
-        "state": state,
-    }
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    os.replace(partial, target)
+    with written_folder(target, overwrite=False) as folder:
+        with (
+            pa.OSFile(str(folder / "labels.arrow"), "wb") as file,
+            pa.ipc.new_stream(file, _SCHEMA) as labels,
+            progress_bar(f"Indexing pages by {level}", store.pages, progress) as advance,
+        ):
+            for lo, hi in store.blocks(level):
+                vectors, rows, slots = _usable(store, pages, level, lo, hi)
+                index.add(vectors)
+                ids = [[names[row] for row in rows.tolist()] for names in pages]
+                labels.write_batch(pa.record_batch([rows, slots, *ids], schema=_SCHEMA))
+                advance(hi - lo)
+        if not index.ntotal:
+            raise ComicSeqDataError(f"{store.url} holds no {level} vector but zeros and NaN: encode the corpus again")
+        FaissIndex(custom_index=index).save(str(folder / "index.faiss"))
+        manifest = {
+            "store": store.url,
+            "metadata": metadata,
+            "level": level,
+            "factory": chosen,
+            "vectors": index.ntotal,
+            "left_out": int(total) - index.ntotal,
+            "state": state,
+        }
+        write_json(folder / "manifest.json", manifest)
 
 
 def _is_listed(pages: Pages, lo: int, mask: np.ndarray, level: Level) -> np.ndarray:
@@ -419,7 +419,9 @@ def parse_panel(text: str) -> tuple[int, int]:
     """Row and slot of a panel from `ROW:SLOT`."""
     row, _, slot = text.partition(":")
     if not (row.isdecimal() and slot.isdecimal()):
-        raise ComicSeqDataError(f"{text!r} names no panel: write ROW:SLOT, such as 12:0 for the first panel of row 12")
+        raise ComicSeqArgumentError(
+            f"{text!r} names no panel: write ROW:SLOT, such as 12:0 for the first panel of row 12"
+        )
     return int(row), int(slot)
 
 
