@@ -34,7 +34,7 @@ from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
 from modeling_comicseq.files import write_json
-from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels, read_pages
+from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels, read_labels
 
 PAGES_AT_A_TIME = 128
 MEAN = "Mean of the Stage 3 panels"
@@ -99,7 +99,7 @@ def of_stores(stage3: str, stage5: str, chosen: set[str] | None) -> tuple[dict[s
     pages, strips = {}, {}
     for maker, url in ((MEAN, stage3), (STRIPS.format(stage5), stage5), (STATES.format(stage5), stage5)):
         store = VectorStore.open(url)
-        labels = read_pages(find_metadata(store, None), store)
+        labels = read_labels(find_metadata(store, None), store)
         blocks = list(store.blocks("panel"))
         if maker == STRIPS.format(stage5):
             vectors = np.concatenate([store.read_strips(lo, hi) for lo, hi in blocks])

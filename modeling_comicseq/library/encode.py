@@ -6,10 +6,12 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from ..checkpoints.opening import open_checkpoint
 from ..errors import ComicSeqArgumentError
 from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
-from ..stores.page_list import PageList, page_list
+from ..stores.pages import Pages, read_pages
 from ..stores.stage3 import Stage3Store
 from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing
 from ..stores.vectors import metadata_version
@@ -113,9 +115,10 @@ def encode_store(
 
     if state.is_main_process and checkpoint.other_origin:
         logger.warning(checkpoint.other_origin)
-    with place.locked() if state.is_main_process else nullcontext():
+    with place.locked() if state.is_main_process else nullcontext(), tempfile.TemporaryDirectory() as folder:
         with console.status("Reading the metadata"):
-            pages = page_list(metadata, store.pages, keep_entries=state.is_main_process)
+            text = "entry" if state.is_main_process else None
+            pages = read_pages(metadata, store.pages, Path(folder) / "pages.arrow", text)
         layout = Layout(len(pages), store.slots, encoder.config.hidden_size, dtype, zarr_format)
         if state.is_main_process:
             place.prepare(layout)
@@ -125,9 +128,9 @@ def encode_store(
             console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
         todo = _share([part for part in parts if part.number not in finished], state)
         state.wait_for_everyone()  # all have counted the same
-        reader = PageReader(store, metadata, pages, window, stride)
+        reader = PageReader(store, pages, window, stride)
         compute = PageEncoder(encoder, state.device, getattr(torch, dtype))
-        fault = not_finite_fault(model, metadata, pages.rows, dtype)
+        fault = not_finite_fault(model, pages, dtype)
         batches = ((part, batch) for part in todo for batch in reader.batches(part.lo, part.hi, batch_size))
         # The bar shows how far this process is; the others have equal shares.
         several = f" (process 1 of {state.num_processes})" if state.num_processes > 1 else ""
@@ -144,7 +147,7 @@ def encode_store(
 
 
 def _attributes(
-    place: Output, store: Stage3Store, metadata: str, pages: PageList, dtype: str, model: dict[str, Any]
+    place: Output, store: Stage3Store, metadata: str, pages: Pages, dtype: str, model: dict[str, Any]
 ) -> dict[str, Any]:
     """What the store says about itself; nothing in it depends on the place, the time or the processes."""
     reports = place.finished_parts().values()

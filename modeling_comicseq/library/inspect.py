@@ -19,7 +19,7 @@ from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
 from ..files import write_json
 from ..progress import progress_bar
-from ..stores.vectors import Pages, VectorStore, find_metadata, folder_beside, mean_panels, read_pages
+from ..stores.vectors import PageLabels, VectorStore, find_metadata, folder_beside, mean_panels, read_labels
 from ..vectors import unit
 from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
 from .embedding_map import MapData, draw_map, project
@@ -40,7 +40,7 @@ class Report:
         stage: 3 or 5.
         pages: Its pages that have panels and that the metadata names.
         books: Their books.
-        sampled_pages: Pages that were looked at.
+        sampled_pages: PageLabels that were looked at.
         sampled_books: Their books.
         seed: Seed of the sample; None where all pages were looked at.
         panels: Measures of the panel vectors.
@@ -134,7 +134,7 @@ def inspect_store(
         The report, and for the map the usable strips' points `(N, 2)`, the axes' shares of the variance `(2,)` and the
         books `(N,)`.
     """
-    labels = read_pages(metadata, store)
+    labels = read_labels(metadata, store)
     every = _pages_with_panels(store, labels)
     if not len(every):
         raise ComicSeqDataError(
@@ -165,7 +165,7 @@ def inspect_store(
     return report, (*project(units), names.astype(str))
 
 
-def _pages_with_panels(store: VectorStore, labels: Pages) -> np.ndarray:
+def _pages_with_panels(store: VectorStore, labels: PageLabels) -> np.ndarray:
     named = np.asarray([each is not None for each in labels.ids])
     filled = np.concatenate([store.read_mask(lo, hi).any(axis=1) for lo, hi in store.blocks("panel")])
     return np.flatnonzero(named & filled)

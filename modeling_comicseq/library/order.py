@@ -22,7 +22,7 @@ from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
 from ..model.tasks_comicseq import READING_ORDER
 from ..progress import progress_bar
 from ..stores.metadata import iter_entries, parse_entry
-from ..stores.page_list import page_list
+from ..stores.pages import read_pages
 from ..stores.stage3 import PANEL_ARRAYS, Stage3Store
 from .reading import PageReader
 
@@ -141,8 +141,8 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
     model = _ready(checkpoint)
     if checkpoint.other_origin:
         Console(stderr=True).print(f"Warning: {checkpoint.other_origin}", style="yellow", soft_wrap=True)
-    pages = page_list(metadata, store.pages, keep_entries=False)
-    reader = PageReader(store, metadata, pages, store.slots, store.slots)
+    pages = read_pages(metadata, store.pages)
+    reader = PageReader(store, pages, store.slots, store.slots)
     # A few bytes a page: the entries themselves are read again when the orders are written.
     orders = np.zeros((len(pages), store.slots), np.int16)
     confidences = np.full((len(pages), 3), np.nan, np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from ..errors import ComicSeqDataError
-from ..stores.page_list import PageList, page_name
+from ..stores.pages import Pages
 from ..stores.stage3 import Block, Stage3Store, find_bad_masks, find_bad_vectors
 from .packing import PackedPages, pack_pages
 
@@ -41,14 +41,13 @@ class PageReader:
 
     Args:
         store: The store, with the array `panel_embeddings` alone.
-        metadata: Where the pages come from, for messages.
         pages: The pages to encode.
         window: Most panels that the model takes.
         stride: Panels between the starts of two windows of a longer page.
     """
 
-    def __init__(self, store: Stage3Store, metadata: str, pages: PageList, window: int, stride: int):
-        self.store, self.metadata, self.pages = store, metadata, pages
+    def __init__(self, store: Stage3Store, pages: Pages, window: int, stride: int):
+        self.store, self.pages = store, pages
         self.window, self.stride = window, stride
         self._step = store.chunk_rows * max(1, _PIECE_BYTES // (store.bytes_per_page * store.chunk_rows))
         self._block: Block | None = None
@@ -103,7 +102,7 @@ class PageReader:
 
     def _fault(self, row: int, found: str, remedy: str) -> NoReturn:
         raise ComicSeqDataError(
-            f"{self.store.url}: page {page_name(self.metadata, int(row))!r} (sequence_index {row}): {found}; {remedy},"
+            f"{self.store.url}: page {self.pages.name(int(row))!r} (sequence_index {row}): {found}; {remedy},"
             " or leave the page out of the metadata"
         )
 

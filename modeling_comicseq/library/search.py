@@ -26,7 +26,7 @@ from filelock import FileLock
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import write_json, written_folder
 from ..progress import progress_bar
-from ..stores.vectors import Pages, VectorStore, find_metadata, folder_beside, metadata_version, read_pages
+from ..stores.vectors import PageLabels, VectorStore, find_metadata, folder_beside, metadata_version, read_labels
 from ..vectors import unit
 
 __all__ = ["Hit", "SearchIndex", "choose_factory", "open_index", "search"]
@@ -328,7 +328,7 @@ def _build(
     import faiss
     from datasets.search import FaissIndex
 
-    pages = read_pages(metadata, store)
+    pages = read_labels(metadata, store)
     total = sum(_is_listed(pages, lo, store.read_mask(lo, hi), level).sum() for lo, hi in store.blocks(level))
     if not total:
         raise ComicSeqDataError(f"{store.url} holds no {level} that {metadata} names: there is nothing to search")
@@ -368,14 +368,14 @@ def _build(
         write_json(folder / "manifest.json", manifest)
 
 
-def _is_listed(pages: Pages, lo: int, mask: np.ndarray, level: Level) -> np.ndarray:
+def _is_listed(pages: PageLabels, lo: int, mask: np.ndarray, level: Level) -> np.ndarray:
     """The slots, or with strips the rows, of a block that belong into the index by metadata and mask."""
     named = np.asarray([each is not None for each in pages.ids[lo : lo + len(mask)]])
     return named & mask.any(axis=1) if level == "strip" else named[:, None] & mask
 
 
 def _usable(
-    store: VectorStore, pages: Pages, level: Level, lo: int, hi: int
+    store: VectorStore, pages: PageLabels, level: Level, lo: int, hi: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | pa.Array]:
     """Unit vectors of a block, their rows and slots; zeros and NaN have no direction and are left out."""
     if level == "strip":
@@ -391,7 +391,7 @@ def _usable(
     return unit(vectors[usable]), lo + rows[usable], slots
 
 
-def _train(index: Any, store: VectorStore, pages: Pages, level: Level, total: int) -> None:
+def _train(index: Any, store: VectorStore, pages: PageLabels, level: Level, total: int) -> None:
     """Trains a clustered index on vectors that are spread evenly over the store."""
     import faiss
 

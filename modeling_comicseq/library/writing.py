@@ -12,7 +12,7 @@ import torch
 import zarr
 
 from ..errors import ComicSeqDataError
-from ..stores.page_list import page_name
+from ..stores.pages import Pages
 from ..stores.stage3 import find_bad_vectors
 from ..stores.stage5 import Layout, Part
 from .reading import PageBatch
@@ -93,21 +93,20 @@ class PartWriter:
             self._fault(int(pages[not_finite.argmax()]))
 
 
-def not_finite_fault(model: str, metadata: str, rows: np.ndarray, dtype: str) -> Callable[[int], NoReturn]:
+def not_finite_fault(model: str, pages: Pages, dtype: str) -> Callable[[int], NoReturn]:
     """What `PartWriter` calls for a page whose vectors are not finite.
 
     Args:
         model: Name of the checkpoint.
-        metadata: Where the pages come from.
-        rows: Row of the store of each page.
+        pages: The pages.
         dtype: Precision of the output.
     """
 
     def fault(page: int) -> NoReturn:
-        row = int(rows[page])
+        row = int(pages.rows[page])
         remedy = "encode with --dtype float32, or " if dtype == "float16" else ""
         raise ComicSeqDataError(
-            f"{model} makes vectors that are not finite in {dtype} of page {page_name(metadata, row)!r}"
+            f"{model} makes vectors that are not finite in {dtype} of page {pages.name(row)!r}"
             f" (sequence_index {row}); {remedy}check the checkpoint's weights"
         )
 

@@ -16,7 +16,7 @@ import zarr
 from filelock import FileLock, Timeout
 
 from ..errors import ComicSeqDataError
-from .page_list import PageList
+from .pages import Pages
 from .stage5 import Layout, create_arrays, finish_store, metadata_beside, open_for_writing, part_files
 from .vectors import is_url
 
@@ -151,7 +151,7 @@ class Output:
         """Notes that a part is on the disk."""
         self._system.pipe_file(f"{self._folder}/done/{number:05d}.json", json.dumps(report).encode())
 
-    def complete(self, pages: PageList, attributes: dict[str, Any]) -> None:
+    def complete(self, pages: Pages, attributes: dict[str, Any]) -> None:
         """Writes the metadata and the attributes, and puts everything in place."""
         with fsspec.open(self._new_metadata, "wb") as file:
             pages.write_metadata(file)

@@ -15,26 +15,26 @@ import zarr
 
 from ..errors import ComicSeqDataError
 from .metadata import describe_file
-from .pages import read_pages as pages_of
+from .pages import read_pages
 from .stage3 import MASK_ARRAYS, files_fingerprint, get_array, open_group
 from .stage5 import metadata_beside
 
 __all__ = [
-    "Pages",
+    "PageLabels",
     "VectorStore",
     "find_metadata",
     "folder_beside",
     "is_url",
     "mean_panels",
     "metadata_version",
-    "read_pages",
+    "read_labels",
 ]
 
 _BLOCK_BYTES = 1 << 26  # a block of vectors that is read at once has about so many
 _PANELS = {5: "contextualized_panels", 3: "panel_embeddings"}
 
 
-class Pages(NamedTuple):
+class PageLabels(NamedTuple):
     """Which page each row of a store holds; None for a row that the metadata does not name.
 
     Attributes:
@@ -195,7 +195,7 @@ def metadata_version(path: str) -> str:
     return hashlib.sha256(str(list(describe_file(path).items())).encode()).hexdigest()
 
 
-def read_pages(metadata: str, store: VectorStore) -> Pages:
+def read_labels(metadata: str, store: VectorStore) -> PageLabels:
     """Which page each row of the store holds.
 
     Args:
@@ -205,13 +205,13 @@ def read_pages(metadata: str, store: VectorStore) -> Pages:
     Raises:
         ComicSeqDataError: The metadata cannot be read, or names a row twice or one that the store does not have.
     """
-    pages = pages_of(metadata, store.pages)
+    pages = read_pages(metadata, store.pages)
     ids: list[str | None] = [None] * store.pages
     books: list[str | None] = [None] * store.pages
     columns = (pages.rows.tolist(), pages.strings("canonical_id"), pages.strings("book_id"))
     for row, page, book in zip(*columns, strict=True):
         ids[row], books[row] = page, book
-    return Pages(ids, books)
+    return PageLabels(ids, books)
 
 
 def folder_beside(store: VectorStore, ending: str, option: str) -> Path:
