@@ -32,7 +32,7 @@ MOVED = {
     "checks": f"{_PACKAGE}.errors",
     "contrastive_comicseq": f"{_PACKAGE}.model.losses_comicseq",
     "data.errors": f"{_PACKAGE}.errors",
-    "data.page_index": f"{_PACKAGE}.stores.pages",
+    "data.page_index": f"{_PACKAGE}.stores.placement",
     "data.synthetic": f"{_PACKAGE}.synthetic.world",
     "encoders.lexical": "benchmarks.comics.lexical",
     "evaluation.comics": "benchmarks.comics.questions",
