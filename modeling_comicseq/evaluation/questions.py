@@ -147,9 +147,11 @@ def _fingerprint(table: PanelTable) -> str:
     if source is not None:
         digest.update(source.encode())
     else:  # not converted by this package: nobody has looked at the vectors yet
-        for pieces in table.columns.values():
+        for name, pieces in table.columns.items():
             for piece in pieces:
                 digest.update(piece.tobytes())
+            # A vector of zeros ended each column when the first sets were frozen; without it they would not open.
+            digest.update(bytes(table.widths[name] * pieces[0].itemsize))
     digest.update(str(sorted(table.widths.items())).encode())
     digest.update("\0".join(table.book_ids).encode())
     for array in (table.num_panels, table.books, table.pages):

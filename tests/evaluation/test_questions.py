@@ -116,6 +116,35 @@ def test_frozen_questions_are_those_that_are_drawn_on_the_fly(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
+CAST = [[[[f"{page}-{slot % 2}"] for slot in range(count)] for page, count in enumerate(pages)] for pages in BOOKS]
+TABLES = {
+    "whole": lambda: made_table(BOOKS),
+    "windows": lambda: made_table([[19, 3, 9], [4, 2, 1]], window=4),
+    "cast": lambda: made_table(BOOKS, characters=CAST),
+}
+# Frozen sets are opened for years: a change of these fingerprints means that none of those out there opens any more.
+FINGERPRINTS = {
+    ("whole", "panel_picking", "same_book"): "xxh3:c35a75d9153a4f0f6a4d846a62d9b5b1",
+    ("whole", "panel_picking", "in_page"): "xxh3:f49b866b3d1fd639d8d8a92436c6cee0",
+    ("whole", "visual_closure", "cross_book"): "xxh3:ba02a1e39fae41f2b098f6a7b57d135c",
+    ("whole", "visual_closure", "later_panels"): "xxh3:1525dd11543be88b5f8fc772958aec15",
+    ("whole", "text_closure", "same_book"): "xxh3:ddd8acde3ce1624f525fc9d982b8ec6a",
+    ("whole", "caption_relevance", "cross_book"): "xxh3:a71a4f2e0309cee61a3fc02bb4b3440b",
+    ("whole", "text_cloze", "same_book"): "xxh3:3c63cc694aebe88dbfde19e0f1db5c28",
+    ("whole", "character_coherence", "same_book"): "xxh3:d2dc5c2446692b10235fa8c862c22920",
+    ("cast", "character_coherence", "same_book"): "xxh3:925a0c0b49ef5663e4d8c768659b9339",
+    ("windows", "panel_picking", "same_book"): "xxh3:fcd391e1e355ed9a07a893f9a881d838",
+    ("windows", "reading_order", ""): "xxh3:b56fead16972c5b24c2f180cb31edcac",
+}
+
+
+@pytest.mark.parametrize("data, task, protocol", FINGERPRINTS)
+def test_questions_are_those_of_earlier_versions(data, task, protocol):
+    questions = draw_question_set(TABLES[data](), task, protocol or "same_book", num_candidates=4, seed=3, repeats=2)
+    assert len(questions) > 0
+    assert questions.fingerprint == FINGERPRINTS[data, task, protocol]
+
+
 def test_other_arguments_are_other_questions():
     table = made_table(BOOKS)
     same = {"task": "panel_picking", "protocol": "same_book", "num_candidates": 4, "seed": 0, "repeats": 1}
