@@ -32,9 +32,11 @@ from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
-from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
+from modeling_comicseq.evaluation.retrieval import half_page_retrieval, same_book_retrieval
 from modeling_comicseq.files import write_json
 from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels, read_labels
+
+from .book_ranking import book_ranking
 
 PAGES_AT_A_TIME = 128
 MEAN = "Mean of the Stage 3 panels"

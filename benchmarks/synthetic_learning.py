@@ -29,7 +29,6 @@ from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.task import Answer, Task
-from modeling_comicseq.evaluation.attainable import attainable_share
 from modeling_comicseq.evaluation.baselines import context_mean_cosine
 from modeling_comicseq.evaluation.questions import QuestionSet, draw_question_set, iterate_questions
 from modeling_comicseq.evaluation.results import interval
@@ -40,6 +39,7 @@ from modeling_comicseq.synthetic.world import SyntheticCorpus, SyntheticWorld
 from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.trainer import VALIDATION_SEED, validation_repeats
 
+from .attainable import attainable_share
 from .comics.ranker import LogisticRanker
 
 COSINE, PROBE, PLAIN, MODEL = "context-mean cosine", "linear probe", "plain transformer", "model"

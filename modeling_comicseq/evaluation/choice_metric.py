@@ -11,30 +11,29 @@ import numpy as np
 
 from modeling_comicseq.evaluation.metrics import reciprocal_rank, top1_accuracy
 
-DESCRIPTION = "How often the right candidate has the highest score, and one over its rank; ties share."
-INPUTS = """
-Args:
-    predictions: Scores of the candidates of each question, one list a question; their lengths may differ.
-    references: Index of the right candidate of each question.
-"""
-
 
 class ComicSeqChoice(evaluate.Metric):
-    """Multiple choice: `top1_accuracy` and `mean_reciprocal_rank`."""
+    """`top1_accuracy` and `mean_reciprocal_rank`: how often the right candidate has the highest score, and one over its
+    rank; ties share.
+    """
 
     def _info(self) -> evaluate.MetricInfo:
+        scores = datasets.Sequence(datasets.Value("float64"))
         return evaluate.MetricInfo(
-            description=DESCRIPTION,
+            description=str(type(self).__doc__),
             citation="",
-            inputs_description=INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
-            ),
+            inputs_description=str(self._compute.__doc__),
+            features=datasets.Features({"predictions": scores, "references": datasets.Value("int64")}),
         )
 
     def _compute(self, *, predictions, references) -> dict[str, float]:
-        longest = max(len(scores) for scores in predictions)
-        padded = np.full((len(predictions), longest), -np.inf)
+        """Means over questions.
+
+        Args:
+            predictions: Scores of the candidates of each question, one list a question; their lengths may differ.
+            references: Index of the right candidate of each question.
+        """
+        padded = np.full((len(predictions), max(map(len, predictions))), -np.inf)
         for row, scores in zip(padded, predictions, strict=True):
             row[: len(scores)] = scores
         answers = np.asarray(references)

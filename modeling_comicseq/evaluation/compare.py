@@ -12,7 +12,7 @@ from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..synthetic.world import SyntheticWorld
 from .metrics import BookBootstrap
 from .questions import QuestionSet
-from .results import Difference, Group, Result, Score
+from .results import Difference, Group, Result
 
 
 @dataclass
@@ -103,20 +103,13 @@ def summarise(
     choices = (questions.candidates >= 0).sum(1) if questions.candidates.shape[1] else np.zeros(0, dtype=int)
     bootstrap = BookBootstrap(books)
     results, differences = [], []
-    scores: list[Score] = []  # in the order of the bootstrap's columns, which are resampled together at the end
-
-    def score_later(values: np.ndarray, chosen: np.ndarray | None) -> Score:
-        bootstrap.add(values, chosen)
-        scores.append(Score())
-        return scores[-1]
-
     for answerer in answerers:
         chosen = np.ones(len(books), dtype=bool) if answerer.chosen is None else answerer.chosen
-        metrics = {metric: score_later(answerer.values(metric), chosen) for metric in answerer.parts}
+        metrics = {metric: bootstrap.add(answerer.values(metric), chosen) for metric in answerer.parts}
         first = answerer.values(next(iter(answerer.parts)))
         groups = [
             [
-                Group(int(n), score_later(first, chosen & (numbers == n)), *_counts(books, chosen & (numbers == n)))
+                Group(int(n), bootstrap.add(first, chosen & (numbers == n)), *_counts(books, chosen & (numbers == n)))
                 for n in np.unique(numbers[chosen] if len(numbers) else numbers)
             ]
             for numbers in (lengths, choices)
@@ -139,12 +132,11 @@ def summarise(
     for mine, other in _pairs(answerers):
         both = mine.chosen if mine.chosen is not None else other.chosen
         for metric in mine.parts:
-            difference = score_later(mine.values(metric) - other.values(metric), both)
+            difference = bootstrap.add(mine.values(metric) - other.values(metric), both)
             differences.append(
                 Difference(questions.task.name, questions.protocol, mine.name, other.name, metric, difference)
             )
-    for score, interval in zip(scores, bootstrap.intervals(), strict=True):
-        score.mean, score.low, score.high = interval
+    bootstrap.intervals()  # of all scores, from the same resamples
     return results, differences
 
 

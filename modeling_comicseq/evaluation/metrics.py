@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from .results import Score
+
 
 def top1_accuracy(scores: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """1 where the right candidate has the highest of `scores` (Q, K), else 0 `(Q,)`; ties share the 1."""
@@ -110,21 +112,24 @@ class BookBootstrap:
     def __init__(self, books: np.ndarray):
         names, self._books = np.unique(books, return_inverse=True)
         self.num_books = len(names)
-        self._columns: list[tuple[np.ndarray, np.ndarray, float]] = []
+        self._columns: list[tuple[np.ndarray, np.ndarray, Score]] = []
 
-    def add(self, values: np.ndarray, chosen: np.ndarray | None = None) -> None:
-        """Adds a column of `values` (Q,), of which only the `chosen` (Q,) count."""
+    def add(self, values: np.ndarray, chosen: np.ndarray | None = None) -> Score:
+        """Adds a column of `values` (Q,), of which only the `chosen` (Q,) count; `intervals` gives the score its ends."""
         books = self._books if chosen is None else self._books[chosen]
         values = values if chosen is None else values[chosen]
         sums = np.bincount(books, weights=values, minlength=self.num_books)
         counts = np.bincount(books, minlength=self.num_books)
-        self._columns.append((sums, counts, float(np.mean(values)) if len(values) else float("nan")))
+        score = Score(float(np.mean(values)) if len(values) else float("nan"))
+        self._columns.append((sums, counts, score))
+        return score
 
     def intervals(self, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> list[Interval]:
         """The mean and interval of every column, in the order in which they were added."""
         if not self._columns:
             return []
-        sums, counts = (np.stack([column[part] for column in self._columns], axis=1) for part in (0, 1))
+        sums = np.stack([column[0] for column in self._columns], axis=1)
+        counts = np.stack([column[1] for column in self._columns], axis=1)
         held_by = (counts > 0).sum(axis=0)  # books that a column has questions of
         means = np.full((resamples, len(self._columns)), np.nan)
         generator, block = np.random.default_rng(seed), max(1, 4_000_000 // self.num_books)
@@ -135,12 +140,11 @@ class BookBootstrap:
             with np.errstate(invalid="ignore"):  # a resample without a question of the column
                 means[start : start + size] = (times @ sums) / (times @ counts)
         intervals = []
-        for column, (_, _, mean) in enumerate(self._columns):
-            low = high = float("nan")
+        for column, (_, _, score) in enumerate(self._columns):
             if held_by[column] > 1:
                 tail = widened_tail(1 - confidence, int(held_by[column]))
-                low, high = np.nanquantile(means[:, column], (tail, 1 - tail)).tolist()
-            intervals.append(Interval(mean, low, high))
+                score.low, score.high = np.nanquantile(means[:, column], (tail, 1 - tail)).tolist()
+            intervals.append(Interval(score.mean, score.low, score.high))
         return intervals
 
 

@@ -26,9 +26,11 @@ def plot_results(results: Sequence[Result], folder: Path) -> list[str]:
     blocks = [block for block in by_set(results) if block[0].by_page_length]
     if not blocks:
         return []
-    _save(_scores(blocks), folder / "scores.png")
-    _save(_by_length(blocks), folder / "by_page_length.png")
-    return ["scores.png", "by_page_length.png"]
+    figures = {"scores.png": _scores(blocks), "by_page_length.png": _by_length(blocks)}
+    for name, figure in figures.items():
+        with written_file(folder / name) as beside:
+            figure.savefig(beside, dpi=120, format="png")
+    return list(figures)
 
 
 def _shown(block: list[Result], same_questions: bool = False) -> list[tuple[Result, str]]:
@@ -109,8 +111,3 @@ def _by_length(blocks: list[list[Result]]) -> Figure:
     figure.supylabel("%", fontsize="small")
     figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=5, fontsize="small")
     return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with written_file(path) as beside:
-        figure.savefig(beside, format="png", dpi=120)

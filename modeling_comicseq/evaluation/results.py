@@ -119,13 +119,12 @@ def results_json(results: Sequence[Result], differences: Sequence[Difference]) -
 def _result_json(result: Result) -> dict[str, Any]:
     """A result with its first metric as `score`, `low` and `high`, too, and whether its protocol is leaky."""
     first = {name: getattr(result, name) for name in ("task", "protocol", "answerer", "metric")}
-    first["leaky"] = result.protocol in LEAKY
     score = {"score": result.score.mean, "low": result.score.low, "high": result.score.high}
-    return first | score | asdict(result)
+    return first | {"leaky": result.protocol in LEAKY} | score | asdict(result)
 
 
 def write_results(content: dict[str, Any], path: Path) -> None:
-    """Writes `content` as JSON, beside the target first and then in its place. What is not a number becomes null."""
+    """Writes `content` as JSON, complete or not at all. What is not a number becomes null."""
     write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 

@@ -13,10 +13,8 @@ import numpy as np
 
 from ..vectors import unit
 
-__all__ = ["HalfPages", "SameBook", "book_ranking", "half_page_retrieval", "same_book_retrieval"]
-
 _BLOCK = 512  # queries at a time: a block of similarities has this many rows
-_SAME = 1e-6  # cosines that differ by less are ties: float32 sums of unit vectors are no more exact
+SAME = 1e-6  # cosines that differ by less are ties: float32 sums of unit vectors are no more exact
 
 
 class SameBook(NamedTuple):
@@ -57,56 +55,15 @@ def same_book_retrieval(vectors: np.ndarray, book_ids: Sequence | np.ndarray) ->
     Raises:
         ValueError: If no book has two pages.
     """
-    books, asked = _books(vectors, book_ids)
+    books, asked = number_books(vectors, book_ids)
     hits = np.full(len(books), np.nan)
-    for rows, cosines in _cosines(unit(vectors)):
-        nearest = cosines >= cosines.max(axis=1, keepdims=True) - _SAME
+    for rows, cosines in cosine_blocks(unit(vectors)):
+        nearest = cosines >= cosines.max(axis=1, keepdims=True) - SAME
         same = books[rows, None] == books
         hits[rows] = (nearest & same).sum(axis=1) / nearest.sum(axis=1)
     hits[~asked] = np.nan
     chance = (np.bincount(books)[books[asked]] - 1) / (len(books) - 1)
     return SameBook(hits, float(chance.mean()))
-
-
-def book_ranking(vectors: np.ndarray, book_ids: Sequence | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How near all other pages of the book are among all pages.
-
-    Args:
-        vectors: One vector a page `(N, D)`, finite.
-        book_ids: The book of each page `(N,)`.
-
-    Returns:
-        R-precision (share of the book among the R nearest pages, R its other pages) and average precision, each
-        `(N,)`, NaN for a page that is the only one of its book. The mean of the latter is mAP. Ties count as one step of
-        the ranking, as in scikit-learn's `average_precision_score`; R-precision takes its expected value over them.
-
-    Raises:
-        ValueError: If no book has two pages.
-    """
-    books, asked = _books(vectors, book_ids)
-    r_precision, average_precision = np.full((2, len(books)), np.nan)
-    for rows, cosines in _cosines(unit(vectors)):
-        # Whole steps of the tolerance: sorting needs ties that are exactly equal.
-        steps = np.round(cosines / _SAME)
-        order = np.argsort(-steps, axis=1)[:, :-1]  # the page itself, at minus infinity, is last
-        steps = np.take_along_axis(steps, order, axis=1)
-        same = books[order] == books[rows, None]
-        for row, row_steps, row_same in zip(range(rows.start, rows.stop), steps, same, strict=True):
-            if asked[row]:
-                r_precision[row], average_precision[row] = _precisions(row_steps, row_same)
-    return r_precision, average_precision
-
-
-def _precisions(steps: np.ndarray, same: np.ndarray) -> tuple[float, float]:
-    """R-precision and average precision of one ranking: similarities from high to low and who is right."""
-    ends = np.flatnonzero(np.append(steps[1:] != steps[:-1], True))  # last place of each group of ties
-    found = np.cumsum(same)[ends]
-    relevant = found[-1]
-    average = np.sum(np.diff(found, prepend=0) * found / (ends + 1)) / relevant
-    group = np.searchsorted(ends, relevant - 1)  # the group that holds place R
-    before, found_before = (ends[group - 1] + 1, found[group - 1]) if group else (0, 0)
-    share = (found[group] - found_before) / (ends[group] + 1 - before)
-    return (found_before + (relevant - before) * share) / relevant, average
 
 
 def half_page_retrieval(first_halves: np.ndarray, second_halves: np.ndarray) -> HalfPages:
@@ -124,14 +81,14 @@ def half_page_retrieval(first_halves: np.ndarray, second_halves: np.ndarray) -> 
         rows = slice(start, min(start + _BLOCK, len(hits)))
         cosines = first_halves[rows] @ second_halves.T
         right = cosines[np.arange(len(cosines)), np.arange(rows.start, rows.stop), None]
-        nearer = (cosines > right + _SAME).sum(axis=1)
-        ties = (np.abs(cosines - right) <= _SAME).sum(axis=1)
+        nearer = (cosines > right + SAME).sum(axis=1)
+        ties = (np.abs(cosines - right) <= SAME).sum(axis=1)
         hits[rows] = np.where(nearer == 0, 1 / ties, 0)
         ranks[rows] = nearer + (ties + 1) / 2
     return HalfPages(hits, ranks)
 
 
-def _books(vectors: np.ndarray, book_ids: Sequence | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def number_books(vectors: np.ndarray, book_ids: Sequence | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number of the book of each page, and whether the book has other pages."""
     if len(vectors) != len(book_ids):
         raise ValueError(f"{len(vectors)} vectors but {len(book_ids)} book ids")
@@ -142,7 +99,7 @@ def _books(vectors: np.ndarray, book_ids: Sequence | np.ndarray) -> tuple[np.nda
     return books, asked
 
 
-def _cosines(vectors: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def cosine_blocks(vectors: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Cosines of blocks of unit vectors with all `(rows, N)`, minus infinity with themselves."""
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, min(start + _BLOCK, len(vectors)))

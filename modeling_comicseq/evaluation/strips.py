@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,36 +83,51 @@ def retrieve(
         Results of the tasks `same_book_retrieval` and `half_page_retrieval`, and what the models gain on mean-pooling.
         None for a task that the pages cannot serve.
     """
-    rows = _first_rows(table, seed)
-    pool = table.pool
+    rows, pool = _first_rows(table, seed), table.pool
     encoders = {MEAN_POOL: mean_pool} | {name: strip_vectors(model) for name, model in models.items()}
-    books = table.books[rows]
     results: list[Result] = []
     differences: list[Difference] = []
+
+    def report(
+        task: str, rows: np.ndarray, chance: dict[str, float], values: dict[str, dict[str, np.ndarray]]
+    ) -> None:
+        """Adds the results of one task to those that are returned."""
+        data, place = split_fingerprint(table), np.ascontiguousarray(rows, dtype="<i8").tobytes()
+        asked = f"xxh3:{xxhash.xxh3_128(f'{task} {data} {seed}'.encode() + place).hexdigest()}"
+        books, bootstrap = table.books[rows], BookBootstrap(table.books[rows])
+        counts: dict[str, Any] = {"num_questions": len(books), "num_books": len(np.unique(books))}
+        guess = {metric: Score(level, level, level) for metric, level in chance.items()}
+        results.append(Result(task, "", "chance", "baseline", "", guess, questions=asked, **counts))
+        for name, metrics in values.items():
+            role, model = ("model", name) if name in models else ("baseline", "")
+            found = {metric: bootstrap.add(column) for metric, column in metrics.items()}
+            results.append(Result(task, "", name, role, model, found, questions=asked, **counts))
+        for name in models:
+            for metric, column in values[name].items():
+                gain = bootstrap.add(column - values[MEAN_POOL][metric])
+                differences.append(Difference(task, "", name, MEAN_POOL, metric, gain))
+        bootstrap.intervals()
+
+    books = table.books[rows]
     has_mates = np.bincount(books)[books] > 1
     if has_mates.any() and len(np.unique(books)) > 1:
-        whole = _encode(
-            encoders, table, rows, lambda chunk: [strip_inputs(pool.of_pages(table.pages[chunk]))], batch_size
-        )
-        found = {name: same_book_retrieval(vectors[0], books) for name, vectors in whole.items()}
+        whole = _encode(encoders, table, rows, lambda chunk: [pool.of_pages(table.pages[chunk])], batch_size)
+        found = {name: same_book_retrieval(vectors, books) for name, (vectors,) in whole.items()}
         hits = {name: {"precision at 1": each.hits[has_mates]} for name, each in found.items()}
-        chance = {"precision at 1": next(iter(found.values())).chance}
-        _report("same_book_retrieval", hits, chance, table, rows[has_mates], seed, models, results, differences)
+        report("same_book_retrieval", rows[has_mates], {"precision at 1": found[MEAN_POOL].chance}, hits)
     rows = rows[pool.page_sizes[table.pages[rows]] >= 2]
     if len(rows) > 1:
 
-        def halves(chunk: np.ndarray) -> list[Batch]:
-            strips = half_pages(pool.of_pages(table.pages[chunk]), Draws(seed, 0, chunk))
-            return [strip_inputs(half) for half in np.split(strips, 2)]
+        def halves(chunk: np.ndarray) -> list[np.ndarray]:
+            return np.split(half_pages(pool.of_pages(table.pages[chunk]), Draws(seed, 0, chunk)), 2)
 
-        parts = _encode(encoders, table, rows, halves, batch_size)
         values = {}
-        for name, (first, second) in parts.items():
-            hits_, ranks = half_page_retrieval(first, second)
-            values[name] = {"top-1 accuracy": hits_, "mean reciprocal rank": 1 / ranks}
-        n = len(rows)
-        chance = {"top-1 accuracy": 1 / n, "mean reciprocal rank": float(np.mean(1 / np.arange(1, n + 1)))}
-        _report("half_page_retrieval", values, chance, table, rows, seed, models, results, differences)
+        for name, (first, second) in _encode(encoders, table, rows, halves, batch_size).items():
+            right, ranks = half_page_retrieval(first, second)
+            values[name] = {"top-1 accuracy": right, "mean reciprocal rank": 1 / ranks}
+        inverse = 1 / np.arange(1, len(rows) + 1)
+        chance = {"top-1 accuracy": 1 / len(rows), "mean reciprocal rank": float(np.mean(inverse))}
+        report("half_page_retrieval", rows, chance, values)
     return results, differences
 
 
@@ -129,50 +145,13 @@ def _encode(
     encoders: Mapping[str, Encoder],
     table: PanelTable,
     rows: np.ndarray,
-    strips: Callable[[np.ndarray], list[Batch]],
+    strips: Callable[[np.ndarray], list[np.ndarray]],
     batch_size: int,
 ) -> dict[str, list[np.ndarray]]:
-    """Each encoder's vectors of all rows, one array for each batch that `strips` makes of a chunk of rows."""
+    """Each encoder's vectors of all rows, one array for each block of strips (their panels) that `strips` makes of a chunk."""
     parts: dict[str, list[list[np.ndarray]]] = {name: [] for name in encoders}
     for start in range(0, len(rows), batch_size):
-        batches = [materialise(batch, table) for batch in strips(rows[start : start + batch_size])]
+        batches = [materialise(strip_inputs(panels), table) for panels in strips(rows[start : start + batch_size])]
         for name, encode in encoders.items():
             parts[name].append([encode(batch) for batch in batches])
     return {name: [np.concatenate(part) for part in zip(*chunks, strict=True)] for name, chunks in parts.items()}
-
-
-def _report(
-    task: str,
-    values: Mapping[str, Mapping[str, np.ndarray]],
-    chance: Mapping[str, float],
-    table: PanelTable,
-    rows: np.ndarray,
-    seed: int,
-    models: Mapping[str, ComicSeqForPreTraining],
-    results: list[Result],
-    differences: list[Difference],
-) -> None:
-    books, data = table.books[rows], split_fingerprint(table)
-    scores: list[Score] = []
-    bootstrap = BookBootstrap(books)
-
-    def score_later(column: np.ndarray) -> Score:
-        bootstrap.add(column)
-        scores.append(Score())
-        return scores[-1]
-
-    asked = xxhash.xxh3_128(f"{task} {data} {seed}".encode() + np.ascontiguousarray(rows, dtype="<i8").tobytes())
-    about: dict = {"num_questions": len(books), "num_books": len(np.unique(books))}
-    about["questions"] = f"xxh3:{asked.hexdigest()}"
-    guess = {metric: Score(level, level, level) for metric, level in chance.items()}
-    results.append(Result(task, "", "chance", "baseline", "", guess, **about))
-    for name, metrics in values.items():
-        role, model = ("model", name) if name in models else ("baseline", "")
-        found = {metric: score_later(column) for metric, column in metrics.items()}
-        results.append(Result(task, "", name, role, model, found, **about))
-    for name in models:
-        for metric, column in values[name].items():
-            gain = score_later(column - values[MEAN_POOL][metric])
-            differences.append(Difference(task, "", name, MEAN_POOL, metric, gain))
-    for score, found_interval in zip(scores, bootstrap.intervals(), strict=True):
-        score.mean, score.low, score.high = found_interval

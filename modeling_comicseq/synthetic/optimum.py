@@ -140,17 +140,10 @@ def _by_form(
         fixed = tuple(Place(context_channel, 0, 0, int(p)) for p in positions[rows[0], slots])
         if hint_channel is not None:
             fixed += (Place(hint_channel, 0, 0, place),)
-        form = _Form(
-            world=world,
-            protocol=protocol,
-            shown=shown,
-            fixed=fixed,
-            asked=Place(item_channel, 0, 0, place),
-            given=np.concatenate([context[np.ix_(rows, slots)].reshape(len(rows), -1), hint[rows]], axis=1),
-            items=items[np.ix_(rows, columns)],
-            standing=int(standing[rows[0]].sum()),
-            requested=shape[1],
-        )
+        given = np.concatenate([context[np.ix_(rows, slots)].reshape(len(rows), -1), hint[rows]], axis=1)
+        free, place_asked = items[np.ix_(rows, columns)], Place(item_channel, 0, 0, place)
+        count = int(standing[rows[0]].sum())
+        form = _Form(world, protocol, shown, fixed, place_asked, given, free, count, shape[1])
         result[np.ix_(rows, columns)] = answer(form)
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -69,7 +69,7 @@ def order_posterior(
         nothing = np.zeros((len(rows), 0))
         probability = softmax(assignment_log_likelihood(world, (), places, nothing, items, permutations), axis=1)
         best = [probability.argmax(1)]
-        for target, relation in zip((precedence, adjacency), relations.values(), strict=True):
+        for target, relation in zip((precedence, adjacency), relations, strict=True):
             expected = probability @ relation
             target[np.ix_(rows, slots, slots)] = expected.reshape(-1, n, n)
             best.append((expected @ relation.T).argmax(1))
@@ -79,11 +79,9 @@ def order_posterior(
 
 
 @lru_cache
-def _orders(n: int) -> tuple[np.ndarray, dict[Literal["precedence", "adjacency"], np.ndarray]]:
-    """All orders (n!, n) of n panels, and the relations (n!, n * n) that hold in each."""
+def _orders(n: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """All orders (n!, n) of n panels, and the precedence and the adjacency (n!, n * n) that hold in each."""
     permutations = np.array(list(itertools.permutations(range(n))))
     place = np.argsort(permutations, axis=1)
-    distance = place[:, None, :] - place[:, :, None]
-    precedence = (distance > 0).reshape(len(permutations), -1).astype(np.float64)
-    adjacency = (distance == 1).reshape(len(permutations), -1).astype(np.float64)
-    return permutations, {"precedence": precedence, "adjacency": adjacency}
+    distance = (place[:, None, :] - place[:, :, None]).reshape(len(permutations), -1)
+    return permutations, ((distance > 0).astype(np.float64), (distance == 1).astype(np.float64))

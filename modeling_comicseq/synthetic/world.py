@@ -7,6 +7,7 @@ be computed (`modeling_comicseq.synthetic.optimum`). docs/synthetic_corpus.md ho
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import zarr
 
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import written_folder
 from ..progress import progress_bar
 
@@ -66,15 +67,8 @@ class SyntheticWorld:
     visual: Shares = Shares(style=0.25, scene=0.15, action=0.30, noise=0.30)
     text: Shares = Shares(style=0.30, scene=0.15, action=0.25, noise=0.30)
     caption: Shares = Shares(style=0.20, scene=0.25, action=0.25, noise=0.30)
-    page_lengths: tuple[tuple[int, float], ...] = (
-        (2, 0.04),
-        (3, 0.08),
-        (4, 0.16),
-        (5, 0.20),
-        (6, 0.20),
-        (7, 0.16),
-        (8, 0.10),
-        (9, 0.06),
+    page_lengths: tuple[tuple[int, float], ...] = tuple(
+        zip(range(2, 10), (0.04, 0.08, 0.16, 0.20, 0.20, 0.16, 0.10, 0.06), strict=True)
     )
     pages_per_book: tuple[int, int] = (8, 20)
     maps_seed: int = 0
@@ -82,24 +76,26 @@ class SyntheticWorld:
     def __post_init__(self) -> None:
         """Refuses parameters that describe no world."""
         if self.width < 2 * self.latent_dim:
-            raise ComicSeqDataError(
+            raise ComicSeqArgumentError(
                 f"width is {self.width}, but picture and text need {2 * self.latent_dim} dimensions: "
                 "use a larger width or fewer latent dimensions."
             )
         if not 0 < self.damping < 1:
-            raise ComicSeqDataError(f"damping is {self.damping}, but a stationary action needs a value in (0, 1).")
+            raise ComicSeqArgumentError(f"damping is {self.damping}, but a stationary action needs a value in (0, 1).")
         if not 0 <= self.surprise < 1:
-            raise ComicSeqDataError(f"surprise is {self.surprise}, but has to be in [0, 1).")
+            raise ComicSeqArgumentError(f"surprise is {self.surprise}, but has to be in [0, 1).")
         for name in ("visual", "text", "caption"):
             shares = getattr(self, name)
             if min(shares) < 0 or shares[3] == 0 or abs(sum(shares) - 1) > 1e-9:
-                raise ComicSeqDataError(
+                raise ComicSeqArgumentError(
                     f"{name} is {tuple(shares)}, but variance shares are non-negative, add up to 1 and leave some noise."
                 )
         if abs(sum(p for _, p in self.page_lengths) - 1) > 1e-9 or min(n for n, _ in self.page_lengths) < 1:
-            raise ComicSeqDataError(f"page_lengths is {self.page_lengths}, but its probabilities have to add up to 1.")
+            raise ComicSeqArgumentError(
+                f"page_lengths is {self.page_lengths}, but its probabilities have to add up to 1."
+            )
         if not 1 <= self.pages_per_book[0] <= self.pages_per_book[1]:
-            raise ComicSeqDataError(f"pages_per_book is {self.pages_per_book}, but has to be (fewest, most).")
+            raise ComicSeqArgumentError(f"pages_per_book is {self.pages_per_book}, but has to be (fewest, most).")
 
     @property
     def digest(self) -> str:
@@ -168,10 +164,8 @@ class SyntheticWorld:
         """The damped rotation (action_dim, action_dim) of one panel: E[x_{t+1} | x_t] = step @ x_t."""
         step = np.zeros((self.action_dim, self.action_dim))
         for i, angle in enumerate(np.deg2rad(self.angles)):
-            step[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [
-                [np.cos(angle), -np.sin(angle)],
-                [np.sin(angle), np.cos(angle)],
-            ]
+            turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+            step[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = turn
         return self.damping * step
 
     def action_covariance(self, lag: int) -> np.ndarray:
@@ -199,24 +193,21 @@ class SyntheticCorpus:
     def __post_init__(self) -> None:
         """Refuses a corpus without books or with a seed that NumPy does not take."""
         if self.num_books < 1:
-            raise ComicSeqDataError(f"num_books is {self.num_books}, but a corpus has at least one book.")
+            raise ComicSeqArgumentError(f"num_books is {self.num_books}, but a corpus has at least one book.")
         if self.seed < 0:
-            raise ComicSeqDataError(f"seed is {self.seed}, but has to be 0 or more.")
+            raise ComicSeqArgumentError(f"seed is {self.seed}, but has to be 0 or more.")
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the parameters, the seed and the size: another fingerprint is another corpus."""
-        return _digest({"format": FORMAT, "world": asdict(self.world), "seed": self.seed, "num_books": self.num_books})
+        return _digest(self._description())
+
+    def _description(self) -> dict[str, Any]:
+        return {"format": FORMAT, "world": asdict(self.world), "seed": self.seed, "num_books": self.num_books}
 
     def provenance(self) -> dict[str, Any]:
         """JSON-ready description that `from_provenance` reads back."""
-        return {
-            "format": FORMAT,
-            "world": json.loads(json.dumps(asdict(self.world))),
-            "seed": self.seed,
-            "num_books": self.num_books,
-            "fingerprint": self.fingerprint,
-        }
+        return json.loads(json.dumps(self._description())) | {"fingerprint": self.fingerprint}
 
     @classmethod
     def from_provenance(cls, provenance: Mapping[str, Any]) -> SyntheticCorpus:
@@ -234,12 +225,8 @@ class SyntheticCorpus:
                 f'the provenance holds no "{ATTRIBUTE}" entry of format {FORMAT}, so the optimum is unknown: '
                 "exact answers exist for data that `comicseq synthesize` wrote."
             )
-        world = dict(found["world"])
-        for name in ("visual", "text", "caption"):
-            world[name] = Shares(*world[name])
-        world["angles"] = tuple(world["angles"])
-        world["page_lengths"] = tuple((int(n), float(p)) for n, p in world["page_lengths"])
-        world["pages_per_book"] = tuple(world["pages_per_book"])
+        world = {name: _tuples(value) for name, value in found["world"].items()}
+        world |= {name: Shares(*world[name]) for name in ("visual", "text", "caption")}
         corpus = cls(SyntheticWorld(**world), seed=found["seed"], num_books=found["num_books"])
         if corpus.fingerprint != found["fingerprint"]:
             raise ComicSeqDataError(
@@ -277,14 +264,9 @@ class SyntheticCorpus:
         for t in range(1, longest):
             action[:, t] = action[:, t - 1] @ step + rest * shocks[:, t]
         action = np.sqrt(1 - world.surprise) * action + np.sqrt(world.surprise) * surprises
-        latent = np.concatenate(
-            [
-                np.broadcast_to(style, (pages, longest, world.style_dim)),
-                np.broadcast_to(scene[:, None], (pages, longest, world.scene_dim)),
-                action,
-            ],
-            axis=-1,
-        )
+        style = np.broadcast_to(style, (pages, longest, world.style_dim))
+        scene = np.broadcast_to(scene[:, None], (pages, longest, world.scene_dim))
+        latent = np.concatenate([style, scene, action], axis=-1)
         real = np.arange(longest) < sizes[:, None]
         latent, noises = latent[real], noises[:, real]
         channels: tuple[Channel, ...] = ("visual", "text", "caption")
@@ -308,6 +290,11 @@ class SyntheticCorpus:
 
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _find_description(provenance: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -355,76 +342,58 @@ def synthesize(
     if output.exists():
         raise ComicSeqDataError(f"{output} exists: choose another --output or remove it first.")
     if slots < world.max_panels:
-        raise ComicSeqDataError(f"slots is {slots}, but pages have up to {world.max_panels} panels: use more slots.")
-    with written_folder(output, overwrite=False) as beside:
-        _write_store(beside, corpus, slots, np.dtype(dtype), rows_per_chunk, chunks_per_shard, progress)
+        raise ComicSeqArgumentError(
+            f"slots is {slots}, but pages have up to {world.max_panels} panels: use more slots."
+        )
+    pages = sum(len(corpus.page_sizes(book)) for book in range(num_books))
+    rows = min(rows_per_chunk, pages)
+    shard = rows * min(chunks_per_shard, -(-pages // rows))
+    with written_folder(output, overwrite=False) as folder:
+        root = zarr.create_group(
+            folder / "stage3_embeddings.zarr",
+            zarr_format=3,
+            attributes={
+                ATTRIBUTE: corpus.provenance(),
+                "encoders": dict.fromkeys(("visual", "text", "caption"), f"{FORMAT}/{world.digest[:16]}"),
+                "fusion": "(visual + text) / sqrt(2)",
+                "normalisation": "none",
+            },
+        )
+        shapes: dict[str, Any] = {"shape": (pages, slots, world.width), "chunks": (rows, slots, world.width)}
+        arrays = {
+            channel: root.create_array(
+                f"{channel}_embeddings", **shapes, shards=(shard, slots, world.width), dtype=dtype
+            )
+            for channel in CHANNELS
+        }
+        masks = root.create_array("panel_masks", shape=(pages, slots), chunks=(shard, slots), dtype=bool)
+        # One garbage page serves all padding: readers that do not look at the mask fail loudly on values this large.
+        garbage = 50 * np.random.default_rng([seed, 2**32 - 1]).standard_normal((slots, world.width))
+        drawn = _pages(corpus)
+        with (
+            (folder / "stage3_metadata.json").open("w", encoding="utf-8") as metadata,
+            progress_bar("Drawing pages", pages, progress) as advance,
+        ):
+            for start in range(0, pages, shard):
+                block = list(itertools.islice(drawn, shard))
+                lines = [json.dumps({"sequence_index": start + row, **entry}) for row, (entry, _) in enumerate(block)]
+                metadata.write((",\n" if start else "[\n") + ",\n".join(lines))
+                sizes = np.array([entry["num_panels"] for entry, _ in block])
+                real = np.arange(slots) < sizes[:, None]
+                masks[start : start + len(block)] = real
+                for channel, array in arrays.items():
+                    vectors = np.tile(garbage.astype(dtype), (len(block), 1, 1))
+                    vectors[real] = np.concatenate([stored[channel] for _, stored in block])
+                    array[start : start + len(block)] = vectors
+                advance(len(block))
+            metadata.write("\n]\n")
     return corpus
 
 
-def _write_store(
-    folder: Path, corpus: SyntheticCorpus, slots: int, dtype: np.dtype, rows: int, per_shard: int, progress: bool
-) -> None:
-    width = corpus.world.width
-    pages = sum(len(corpus.page_sizes(book)) for book in range(corpus.num_books))
-    rows = min(rows, pages)
-    shard = rows * min(per_shard, -(-pages // rows))
-    root = zarr.create_group(
-        folder / "stage3_embeddings.zarr",
-        zarr_format=3,
-        attributes={
-            ATTRIBUTE: corpus.provenance(),
-            "encoders": dict.fromkeys(("visual", "text", "caption"), f"{FORMAT}/{corpus.world.digest[:16]}"),
-            "fusion": "(visual + text) / sqrt(2)",
-            "normalisation": "none",
-        },
-    )
-    arrays = {
-        channel: root.create_array(
-            f"{channel}_embeddings",
-            shape=(pages, slots, width),
-            chunks=(rows, slots, width),
-            shards=(shard, slots, width),
-            dtype=dtype,
-        )
-        for channel in CHANNELS
-    }
-    masks = root.create_array("panel_masks", shape=(pages, slots), chunks=(shard, slots), dtype=bool)
-    # One garbage page serves all padding: readers that do not look at the mask fail loudly on values this large.
-    garbage = (50 * np.random.default_rng([corpus.seed, 2**32 - 1]).standard_normal((slots, width))).astype(dtype)
-    with (
-        (folder / "stage3_metadata.json").open("w", encoding="utf-8") as metadata,
-        progress_bar("Drawing pages", pages, progress) as advance,
-    ):
-        buffers = {channel: np.empty((shard, slots, width), dtype) for channel in CHANNELS}
-        mask = np.empty((shard, slots), bool)
-        start = filled = 0
-        for index, (entry, vectors) in enumerate(_pages(corpus)):
-            panels = entry["num_panels"]
-            for channel, buffer in buffers.items():
-                buffer[filled, :panels] = vectors[channel]
-                buffer[filled, panels:] = garbage[panels:]
-            mask[filled] = np.arange(slots) < panels
-            metadata.write("[\n" if index == 0 else ",\n")
-            metadata.write(json.dumps({"sequence_index": index, **entry}))
-            filled += 1
-            if filled == shard or index == pages - 1:
-                for channel, buffer in buffers.items():
-                    arrays[channel][start : start + filled] = buffer[:filled]
-                masks[start : start + filled] = mask[:filled]
-                advance(filled)
-                start, filled = start + filled, 0
-        metadata.write("\n]\n")
-
-
 def _pages(corpus: SyntheticCorpus) -> Iterator[tuple[dict[str, Any], dict[Channel, np.ndarray]]]:
+    """Metadata and vectors of every page."""
     for book in range(corpus.num_books):
         vectors, book_id = corpus.book_vectors(book), corpus.book_id(book)
         for page, panels in enumerate(vectors["panel"]):
-            page_name = f"p{page:03d}.png"
-            entry = {
-                "book_id": book_id,
-                "page_name": page_name,
-                "canonical_id": f"{book_id}/{page_name}",
-                "num_panels": len(panels),
-            }
-            yield entry, {channel: pages[page] for channel, pages in vectors.items()}
+            names = {"book_id": book_id, "page_name": f"p{page:03d}.png", "canonical_id": f"{book_id}/p{page:03d}.png"}
+            yield names | {"num_panels": len(panels)}, {channel: pages[page] for channel, pages in vectors.items()}

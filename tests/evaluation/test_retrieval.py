@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn.metrics import average_precision_score
-from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier
 
+from benchmarks.book_ranking import book_ranking
 from modeling_comicseq.evaluation import retrieval
-from modeling_comicseq.evaluation.retrieval import book_ranking, half_page_retrieval, same_book_retrieval
+from modeling_comicseq.evaluation.retrieval import half_page_retrieval, same_book_retrieval
 from modeling_comicseq.vectors import unit
 
 from ..closeness import assert_close
@@ -47,29 +46,6 @@ def test_chance_is_the_rate_of_shuffled_pages():
     _, chance = same_book_retrieval(vectors, books)
     rates = [np.nanmean(same_book_retrieval(generator.permutation(vectors), books).hits) for _ in range(300)]
     assert np.mean(rates) == pytest.approx(chance, abs=4 * np.std(rates) / np.sqrt(300))
-
-
-def test_average_precision_is_scikit_learn_s_and_r_precision_counts():
-    vectors, books = made_pages()
-    vectors = np.concatenate((vectors, vectors[:20]))  # ties
-    books = np.concatenate((books, np.roll(books[:20], 3)))
-    r_precision, average_precision = book_ranking(vectors, books)
-    cosines = cosine_similarity(vectors).round(6)
-    for page in np.flatnonzero([np.sum(books == book) > 1 for book in books]):
-        others = np.arange(len(books)) != page
-        right = books[others] == books[page]
-        assert average_precision[page] == pytest.approx(
-            average_precision_score(right, cosines[page][others]), abs=1e-3
-        )
-        # Ties in random order, many times, average to the expected value.
-        generator = np.random.default_rng(page)
-        shares = []
-        for _ in range(200):
-            order = np.lexsort((generator.random(right.size), -cosines[page][others]))
-            shares.append(right[order][: right.sum()].mean())
-        assert r_precision[page] == pytest.approx(np.mean(shares), abs=5 * np.std(shares) / np.sqrt(200) + 1e-3)
-    alone = np.flatnonzero([np.sum(books == book) == 1 for book in books])
-    assert np.isnan(r_precision[alone]).all() and np.isnan(average_precision[alone]).all()
 
 
 def test_perfect_books_score_one():

@@ -11,7 +11,7 @@ import zarr
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.synthetic import world as synthetic
 from modeling_comicseq.synthetic.world import DEMO_WORLD, Shares, SyntheticCorpus, SyntheticWorld, synthesize
 
@@ -124,14 +124,14 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
     ],
 )
 def test_refuses_parameters_that_describe_no_world(change, message):
-    with pytest.raises(ComicSeqDataError, match=message):
+    with pytest.raises(ComicSeqArgumentError, match=message):
         dataclasses.replace(DEMO_WORLD, **change)
 
 
 def test_refuses_to_overwrite_and_to_cut_pages(tmp_path):
     with pytest.raises(ComicSeqDataError, match="exists"):
         synthesize(tmp_path, progress=False)
-    with pytest.raises(ComicSeqDataError, match="use more slots"):
+    with pytest.raises(ComicSeqArgumentError, match="use more slots"):
         synthesize(tmp_path / "out", slots=4, progress=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .metrics import Interval, widened_tail
+from modeling_comicseq.evaluation.metrics import Interval, widened_tail
 
 
 def attainable_share(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modeling_comicseq.evaluation.attainable import attainable_share
+from benchmarks.attainable import attainable_share
 
 BOOKS = np.repeat(np.arange(40), 25)
 
