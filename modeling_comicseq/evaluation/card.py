@@ -8,8 +8,8 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 
 from ..checkpoints.card import put_results
-from .report import best_cosine, by_set
-from .results import LEAKY, RETRIEVAL, Result, heading, interval
+from .report import best_cosine, by_set, find, markdown_table, percent, score_text, without_context
+from .results import RETRIEVAL, Result, heading
 
 METRIC_TYPES = {
     "top-1 accuracy": "accuracy",
@@ -38,35 +38,28 @@ def put_on_card(folder: Path, template: Path, results: Sequence[Result], model: 
 
 def _summary(results: Sequence[Result], model: str, about: dict) -> list[str]:
     """A line a question set: chance, the better cosine, the model, and the model without its context."""
+    rows, retrieval = [], []
+    for block in by_set(results):
+        mine = find(block, model)
+        if mine is not None and mine.task not in RETRIEVAL:
+            rank = mine.metrics.get("mean reciprocal rank")
+            cells = [heading(mine.task, mine.protocol), f"{mine.num_questions:,}", percent(find(block, "chance"))]
+            cells += [percent(best_cosine(block)), score_text(mine.score), percent(without_context(block, model))]
+            rows.append([*cells, "" if rank is None else f"{rank.mean:.3f}"])
+        for result in block:
+            if result.task in RETRIEVAL and result.model in ("", model):
+                vectors = "strip vectors" if result.model else result.answerer
+                name = result.task.removesuffix("_retrieval").replace("_", " ")
+                retrieval.append(f"| {name} | {vectors} | {result.num_questions:,} | {score_text(result.score)} |")
+    header = "task, wrong candidates|questions|chance|best cosine|model|without context|mean reciprocal rank".split(
+        "|"
+    )
     lines = [
         f"Split `{about['split']}` of `{about['dataset']}` (data fingerprint `{about['data_fingerprint']}`), questions"
         f" `{about['questions_fingerprint']}`. Top-1 accuracy in % (reading order: pairwise accuracy) with 95 % intervals"
         " by bootstrap over books.",
         "",
-        "| task, wrong candidates | questions | chance | best cosine | model | without context | mean reciprocal rank |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for block in by_set(results):
-        mine = [result for result in block if result.role == "model" and result.answerer == model]
-        if not mine or mine[0].task in RETRIEVAL:
-            continue
-        ablations = {result.answerer.removeprefix(f"{model}, "): result for result in block if result.model == model}
-        bare = ablations.get("without context") or ablations.get("caption removed")
-        rank = mine[0].metrics.get("mean reciprocal rank")
-        others = [
-            next((result for result in block if result.answerer == "chance"), None),
-            best_cosine(block),
-        ]
-        cells = [heading(mine[0].task, mine[0].protocol), f"{mine[0].num_questions:,}"]
-        cells += ["" if result is None else f"{100 * result.score.mean:.1f}" for result in others]
-        cells.append(interval(mine[0].score.mean, mine[0].score.low, mine[0].score.high))
-        cells += ["" if bare is None else f"{100 * bare.score.mean:.1f}", "" if rank is None else f"{rank.mean:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    retrieval = [
-        f"| {result.task.removesuffix('_retrieval').replace('_', ' ')} | {'strip vectors' if result.model else result.answerer}"
-        f" | {result.num_questions:,} | {interval(result.score.mean, result.score.low, result.score.high)} |"
-        for result in results
-        if result.task in RETRIEVAL and result.model in ("", model)
+        *markdown_table(header, rows),
     ]
     if retrieval:
         lines += [
@@ -86,12 +79,10 @@ def _model_index(results: Sequence[Result], model: str, about: dict) -> list[Eva
             task_name=result.task,
             dataset_type="comicseq",
             dataset_name=about["dataset"],
-            dataset_config=f"{result.task}, {LEAKY.get(result.protocol, result.protocol)}"
-            if result.protocol
-            else result.task,
+            dataset_config=heading(result.task, result.protocol),
             dataset_split=about["split"],
             dataset_revision=result.questions,
-            metric_type=METRIC_TYPES[metric],
+            metric_type=METRIC_TYPES.get(metric, metric),
             metric_name=metric,
             metric_value=round(score.mean, 4),
         )

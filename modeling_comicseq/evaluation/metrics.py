@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,36 +46,22 @@ def _harmonic(longest: int) -> np.ndarray:
 
 def pairwise_accuracy(orders: Sequence[np.ndarray], true_orders: Sequence[np.ndarray]) -> np.ndarray:
     """Share of the pairs of panels of each page that `orders` puts as `true_orders` does `(Q,)`. Chance is 0.5."""
-    shares = np.empty(len(orders))
-    for pages, order, true_order in _by_length(orders, true_orders):
-        place, true_place = np.argsort(order, axis=1), np.argsort(true_order, axis=1)
-        i, j = np.triu_indices(order.shape[1], k=1)
-        shares[pages] = ((place[:, i] < place[:, j]) == (true_place[:, i] < true_place[:, j])).mean(axis=1)
-    return shares
+    shares = []
+    for order, true_order in zip(orders, true_orders, strict=True):
+        place, true_place = np.argsort(order), np.argsort(true_order)
+        i, j = np.triu_indices(len(order), k=1)
+        shares.append(((place[i] < place[j]) == (true_place[i] < true_place[j])).mean())
+    return np.asarray(shares)
 
 
 def perfect_match(orders: Sequence[np.ndarray], true_orders: Sequence[np.ndarray]) -> np.ndarray:
     """1 for each page whose whole order is right, else 0 `(Q,)`."""
-    matches = np.empty(len(orders))
-    for pages, order, true_order in _by_length(orders, true_orders):
-        matches[pages] = (order == true_order).all(axis=1)
-    return matches
+    return np.asarray([float(np.array_equal(a, b)) for a, b in zip(orders, true_orders, strict=True)])
 
 
 def kendall_tau(orders: Sequence[np.ndarray], true_orders: Sequence[np.ndarray]) -> np.ndarray:
     """Kendall's tau of each page's order with the true one `(Q,)`: orders have no ties, so pairs tell all."""
     return 2 * pairwise_accuracy(orders, true_orders) - 1
-
-
-def _by_length(
-    orders: Sequence[np.ndarray], true_orders: Sequence[np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Pages of one length at a time: their places in the lists, their orders (n, N) and their true orders (n, N)."""
-    lengths = np.asarray([len(order) for order in orders])
-    for length in np.unique(lengths):
-        pages = np.flatnonzero(lengths == length)
-        chosen = pages.tolist()
-        yield pages, np.stack([orders[p] for p in chosen]), np.stack([true_orders[p] for p in chosen])
 
 
 class Interval(NamedTuple):
