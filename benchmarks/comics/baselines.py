@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from .ranker import fit_conditional_logit
-from .texts import Choices, TextBank
+from .texts import Choices, TextBank, unit
 
 
 def longest(choices: Choices, bank: TextBank) -> np.ndarray:
@@ -28,17 +28,13 @@ def word_overlap(choices: Choices, bank: TextBank) -> np.ndarray:
 
 def context_cosine(choices: Choices, vectors: np.ndarray) -> np.ndarray:
     """Cosine of each candidate to the mean of the context's vectors `(Q, K)`; `vectors` (texts + 1, dim) end in zeros."""
-    mean = _unit(vectors[choices.contexts].sum(1))
-    return np.einsum("qd,qkd->qk", mean, _unit(vectors[choices.candidates]))
+    mean = unit(vectors[choices.contexts].sum(1))
+    return np.einsum("qd,qkd->qk", mean, unit(vectors[choices.candidates]))
 
 
 def with_zeros(vectors: np.ndarray) -> np.ndarray:
     """`vectors` (texts, dim) with a row of zeros behind, which row -1 finds."""
     return np.concatenate((vectors, np.zeros((1, vectors.shape[1]), vectors.dtype)))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def ranker_features(choices: Choices, bank: TextBank, training: np.ndarray, context: bool = True) -> np.ndarray:
@@ -58,7 +54,7 @@ def ranker_features(choices: Choices, bank: TextBank, training: np.ndarray, cont
     ]
     if context:
         for block in bank.blocks:
-            vectors = with_zeros(_unit(block - block[training].mean(0)))
+            vectors = with_zeros(unit(block - block[training].mean(0)))
             features += _likeness(choices, lambda a, b, v=vectors: np.einsum("nd,nd->n", v[a], v[b]))
             features.append(context_cosine(choices, vectors))
         weighted = bank.tf_idf(training)

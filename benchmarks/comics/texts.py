@@ -70,8 +70,8 @@ class TextBank:
         Each layer of the encoder, words and length make a block; the blocks stand side by side and are
         turned onto their principal axes. Means, rarity of terms and axes come from the rows `training` alone.
         """
-        layers = [_unit(block - block[training].mean(0)) for block in self.blocks]
-        lexical = _unit(project_words(self.tf_idf(training), LEXICAL_WIDTH))
+        layers = [unit(block - block[training].mean(0)) for block in self.blocks]
+        lexical = unit(project_words(self.tf_idf(training), LEXICAL_WIDTH))
         length = np.log1p(self.num_words).astype(np.float32)
         length = (length - length[training].mean()) / length[training].std()
         shape = np.stack([length, length**2 - 1, np.ones_like(length)], axis=1)
@@ -94,8 +94,9 @@ def panel_text(boxes: Boxes) -> str:
     return " ".join(box for box in boxes if box)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """`vectors` (..., dim) at length 1; those of zeros stay zeros."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 @dataclass
