@@ -114,11 +114,13 @@ class PanelTable:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
         pieces, numbers = self.columns[column], panels.ravel()
         vectors = np.zeros((len(numbers), self.widths[column]), pieces[0].dtype)
-        starts = np.cumsum([0, *map(len, pieces)])
-        piece_of = np.searchsorted(starts, numbers, side="right") - 1  # -1 for panel -1
-        for piece in np.unique(piece_of[piece_of >= 0]):
-            places = np.flatnonzero(piece_of == piece)
-            vectors[places] = pieces[piece][numbers[places] - starts[piece]]
+        starts = np.cumsum([0, *map(len, pieces[:-1])])
+        order = np.argsort(numbers)
+        asked = numbers[order]
+        bounds = np.append(np.searchsorted(asked, starts), len(asked))  # -1 stands before the first piece
+        for piece in np.flatnonzero(np.diff(bounds)):
+            part = slice(bounds[piece], bounds[piece + 1])
+            vectors[order[part]] = pieces[piece][asked[part] - starts[piece]]
         return vectors.reshape(*panels.shape, self.widths[column])
 
 

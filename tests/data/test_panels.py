@@ -29,6 +29,9 @@ def test_several_chunks_and_selections_read_as_one_table():
     chunked = PanelTable(concatenate_datasets([dataset.select([0, 1]), dataset.select([2, 3])]))
     panels = np.arange(11)
     assert np.array_equal(whole.gather("panel_embeddings", panels), chunked.gather("panel_embeddings", panels))
+    for table in (whole, chunked):
+        with pytest.raises(IndexError):
+            table.gather("panel_embeddings", np.asarray([0, table.offsets[-1]]))
     selected = PanelTable(dataset.select([3, 0]))
     assert identities(selected.gather("panel_embeddings", np.asarray([0, 5]))) == [(1, 1, 0), (0, 0, 0)]
 
