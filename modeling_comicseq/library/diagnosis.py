@@ -128,15 +128,13 @@ def _judge(panels: Space, strips: Space, neighbours: Neighbours | None) -> tuple
         return "undetermined", [
             f"Fewer than {FEWEST_BOOKS} books have two pages: whether near pages belong together cannot be told."
         ]
-    share, chance = f"{100 * neighbours.same_book:.1f} %", f"{100 * neighbours.chance:.1f} %"
     if not neighbours.low > neighbours.chance:
         return "no book structure", [
-            f"The nearest page is of the same book for {share} of the pages, by chance for {chance}: over"
-            f" {neighbours.books} books that is no difference, so nearness says nothing about what belongs together."
+            f"{_same_book(neighbours)}: over {neighbours.books} books that is no difference, so nearness says nothing"
+            " about what belongs together."
         ]
     reading = [
-        f"The nearest page is of the same book for {share} of the pages, by chance for {chance}: what is near"
-        " tends to belong together.",
+        f"{_same_book(neighbours)}: what is near tends to belong together.",
         f"The vectors spread over {panels.effective_rank:.0f} (panels) and {strips.effective_rank:.0f} (strips) directions"
         f" of {panels.width}, and those of different books have a mean cosine of {panels.between_books:z.2f} and"
         f" {strips.between_books:z.2f}: the space has not collapsed.",
@@ -182,15 +180,9 @@ def _fingerprint(panels: Space, neighbours: Neighbours | None) -> list[str]:
         " fingerprint).",
     ]
     if neighbours is not None:
-        share, chance = f"{100 * neighbours.same_book:.1f} %", f"{100 * neighbours.chance:.1f} %"
-        reading.append(
-            f"The nearest page is of the same book for {share} of the pages, by chance for {chance}"
-            + (
-                "."
-                if neighbours.low > neighbours.chance
-                else ": the mark is arbitrary, it says nothing about the book."
-            )
-        )
+        tells = neighbours.low > neighbours.chance
+        ending = "." if tells else ": the mark is arbitrary, it says nothing about the book."
+        reading.append(_same_book(neighbours) + ending)
     return reading
 
 
@@ -225,6 +217,11 @@ def _remarks(panels: Space, strips: Space) -> list[str]:
             " apart, pages are not."
         )
     return remarks
+
+
+def _same_book(neighbours: Neighbours) -> str:
+    share, chance = f"{100 * neighbours.same_book:.1f} %", f"{100 * neighbours.chance:.1f} %"
+    return f"The nearest page is of the same book for {share} of the pages, by chance for {chance}"
 
 
 def _percent(share: float) -> str:
