@@ -25,6 +25,7 @@ from hf_tests.test_configuration_common import ConfigTester  # noqa: E402
 from hf_tests.test_modeling_common import ModelTesterMixin  # noqa: E402
 
 MODEL_MAPPING_NAMES["comicseq"] = "ComicSeqModel"  # tells the suite which class has no loss
+pytestmark = pytest.mark.slow
 
 
 class ModelTester:

@@ -29,6 +29,7 @@ convert_store(*sys.argv[1:], num_proc=2, progress=False)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 0.4])
 def test_killed_in_two_processes(tmp_path, seconds):
     """No output, and the next run, as soon as the orphaned workers have ended, completes it."""

@@ -49,6 +49,7 @@ def steps(folders: list[Path]) -> list[int]:
     return [int(folder.name.rpartition("-")[2]) for folder in folders]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_broken_off_again_and_again_ends_as_the_unbroken_one(folder):
     # Neither logs nor ends of epochs fall on the saves: 3, 6, … and 6, 12 beside 4, 8, 12.
     fields = {"logging_steps": 3, "eval_steps": 4, "save_steps": 4}
@@ -94,6 +95,7 @@ def test_a_run_that_is_broken_off_again_and_again_ends_as_the_unbroken_one(folde
         assert str(saved) == str(other)
 
 
+@pytest.mark.slow
 def test_two_processes_save_together_and_stop_together(folder):
     output = folder / "two"
     words = argv(folder, output, per_device_train_batch_size=2, max_steps=4)
@@ -293,6 +295,7 @@ def test_early_stopping_waits_for_a_better_score_and_counts_on_after_a_resume(tm
     assert again.state.global_step == 5 and again.state.best_model_checkpoint == str(tmp_path / "checkpoint-2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields", [{"bf16": True}, {"gradient_checkpointing": True}], ids=["bf16", "gradient_checkpointing"]
 )

@@ -63,6 +63,7 @@ def check_every_layer_is_reached(model: ComicSeqForPreTraining, task: str) -> No
     assert min(norms) > 1e-6 * largest, norms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_alone_reaches_every_layer(task):
     model = small_model().train()
@@ -71,6 +72,7 @@ def test_each_task_alone_reaches_every_layer(task):
     check_every_layer_is_reached(model, task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["context", "candidates"])
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "reading_order"])
 def test_context_and_candidates_each_go_through_every_layer(task, side, monkeypatch):
@@ -97,6 +99,7 @@ def test_all_objectives_together_reach_every_parameter():
     assert unreached == {name for name in norms if name.endswith(SHIFT_INVARIANT)}
 
 
+@pytest.mark.slow
 def test_frozen_questions_are_learned_by_heart():
     """64 pages: more than 99 % right in every task."""
     model = small_model(hidden_size=64, num_hidden_layers=2, intermediate_size=128).train()

@@ -33,6 +33,7 @@ def log(output: Path) -> list[dict]:
     return [{k: v for k, v in entry.items() if k not in ("pages_per_second", "padding_share")} for entry in entries]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "accumulation", "epochs"), [("views", 1, 2), ("nt_xent", 2, 1), ("cohesion", 1, 1)]
 )
@@ -62,6 +63,7 @@ def test_two_processes_compute_what_one_does(folder, objective, accumulation, ep
         torch.testing.assert_close(other[name], weight, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_killed_in_mid_epoch_end_as_if_they_were_not(folder):
     whole, parts = folder / "whole", folder / "parts"
     words = partial(argv, folder, per_device_train_batch_size=4, save_steps=2, eval_steps=2, num_train_epochs=3)
