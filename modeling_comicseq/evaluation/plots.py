@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure  # not pyplot: no window, no state, drawn by Agg
 
 from ..files import written_file
 from .report import best_cosine, by_set
 from .results import Result, heading
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which all readers can tell apart.
 CHANCE, COSINE, OPTIMUM = "#999999", "#E69F00", "#009E73"
@@ -27,7 +24,8 @@ def plot_results(results: Sequence[Result], folder: Path) -> list[str]:
     if not blocks:
         return []
     figures = {"scores.png": _scores(blocks), "by_page_length.png": _by_length(blocks)}
-    for name, figure in figures.items():
+    for name, (figure, labels) in figures.items():
+        figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=5, fontsize="small")
         with written_file(folder / name) as beside:
             figure.savefig(beside, dpi=120, format="png")
     return list(figures)
@@ -55,14 +53,8 @@ def _label(result: Result) -> str:
     return "optimum" if result.role == "optimum" else result.model
 
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # not pyplot: no window, no state, drawn by Agg
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _scores(blocks: list[list[Result]]) -> Figure:
-    figure = _figure(8, 1.2 + 0.45 * len(blocks))
+def _scores(blocks: list[list[Result]]) -> tuple[Figure, dict[str, Any]]:
+    figure = Figure(figsize=(8, 1.2 + 0.45 * len(blocks)), layout="constrained")
     axes = figure.add_subplot()
     labels: dict[str, Any] = {}
     names = []
@@ -72,33 +64,30 @@ def _scores(blocks: list[list[Result]]) -> Figure:
         if any(result.role == "subset" for result, _ in shown):
             names[-1] += f"\n{shown[-1][0].answerer.removeprefix(shown[-1][0].model).strip()}"
         for number, (result, colour) in enumerate(shown):
-            score, label = result.score, _label(result)
+            score = result.score
             errors = np.nan_to_num([[score.mean - score.low], [score.high - score.mean]]).clip(min=0)
             height = line + 0.5 * (number / max(len(shown) - 1, 1) - 0.5)
             bar = axes.errorbar(100 * score.mean, height, xerr=100 * errors, fmt="o", markersize=4, color=colour)
-            labels.setdefault(label, bar)
+            labels.setdefault(_label(result), bar)
     axes.set_yticks(range(len(blocks)), names)
     axes.invert_yaxis()
     axes.set_xlabel("top-1 accuracy (reading order: pairwise), %")
     axes.set_xlim(-2, 102)  # a whole dot at either end
     axes.grid(axis="x", alpha=0.3)
-    figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=5, fontsize="small")
-    return figure
+    return figure, labels
 
 
-def _by_length(blocks: list[list[Result]]) -> Figure:
+def _by_length(blocks: list[list[Result]]) -> tuple[Figure, dict[str, Any]]:
     columns = min(3, len(blocks))
     rows = -(-len(blocks) // columns)
-    figure = _figure(3.6 * columns, 0.5 + 2.4 * rows)
+    figure = Figure(figsize=(3.6 * columns, 0.5 + 2.4 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    labels: dict[str, Artist] = {}
+    labels: dict[str, Any] = {}
     for axes, block in zip(grid, blocks, strict=False):
         for result, colour in _shown(block):
             lengths = [group.value for group in result.by_page_length]
-            mean, low, high = (
-                100 * np.asarray([getattr(group.score, end) for group in result.by_page_length])
-                for end in ("mean", "low", "high")
-            )
+            scores = [(group.score.mean, group.score.low, group.score.high) for group in result.by_page_length]
+            mean, low, high = 100 * np.asarray(scores).T
             (line,) = axes.plot(lengths, mean, marker=".", color=colour)
             axes.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
             labels.setdefault(_label(result), line)
@@ -109,5 +98,4 @@ def _by_length(blocks: list[list[Result]]) -> Figure:
         axes.remove()
     figure.supxlabel("panels on the page", fontsize="small")
     figure.supylabel("%", fontsize="small")
-    figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=5, fontsize="small")
-    return figure
+    return figure, labels
