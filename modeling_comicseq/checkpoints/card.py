@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..files import written_file
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.tasks_comicseq import TASKS
+from ..resources import model_card_template
 from .opening import read_config
 from .provenance import read_training_provenance
 
@@ -17,7 +18,6 @@ BEGIN, END = "<!-- results: run_eval.py writes between these lines -->", "<!-- e
 
 
 def write_card(
-    template: Path,
     folder: str | Path,
     repo: str,
     config: ComicSeqConfig,
@@ -27,7 +27,6 @@ def write_card(
     """Fills the card's template and writes it as `folder`/README.md.
 
     Args:
-        template: The template, `model_card.md` at the top of the repository.
         folder: The checkpoint.
         repo: Where it will be loaded from: its name on the Hub, or the folder.
         config: Its configuration.
@@ -42,17 +41,16 @@ def write_card(
     results = "\n".join(
         ["Validation accuracy in training (pairwise for reading_order), %:", "", "| task | % |", "|---|---|", *rows]
     )
-    _save(_fill(template, repo, config, training_data, results if rows else None), folder)
+    _save(_fill(repo, config, training_data, results if rows else None), folder)
 
 
-def put_results(folder: Path, template: Path, table: str, eval_results: Sequence[EvalResult]) -> None:
+def put_results(folder: Path, table: str, eval_results: Sequence[EvalResult]) -> None:
     """Writes results onto the card in a checkpoint's folder, made from the template where there is none.
 
     Only the results and the metadata about them change; what else was written on the card stays.
 
     Args:
         folder: The checkpoint.
-        template: As in `write_card`.
         table: The results, in Markdown.
         eval_results: The results as metadata that the Hub reads; their `dataset_type` is "comicseq".
     """
@@ -61,7 +59,7 @@ def put_results(folder: Path, template: Path, table: str, eval_results: Sequence
     else:
         counts = read_training_provenance(str(folder)).get("counts", {}).get("train")
         data = f"{counts['pages']:,} pages of {counts['books']:,} books." if counts else None
-        card = _fill(template, str(folder), read_config(str(folder)), data, None)
+        card = _fill(str(folder), read_config(str(folder)), data, None)
     before, begin, rest = card.text.partition(BEGIN)
     if begin and END in rest:
         card.text = f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
@@ -73,9 +71,7 @@ def put_results(folder: Path, template: Path, table: str, eval_results: Sequence
     _save(card, folder)
 
 
-def _fill(
-    template: Path, repo: str, config: ComicSeqConfig, training_data: str | None, results: str | None
-) -> ModelCard:
+def _fill(repo: str, config: ComicSeqConfig, training_data: str | None, results: str | None) -> ModelCard:
     known = {"training_data": training_data, "results": results}
     return ModelCard.from_template(
         ModelCardData(
@@ -84,7 +80,7 @@ def _fill(
             pipeline_tag="feature-extraction",
             tags=["comics", "comicseq", "panel-sequences"],
         ),
-        template_str=template.read_text(encoding="utf-8"),
+        template_str=model_card_template().read_text(encoding="utf-8"),
         model_name=Path(repo).name,
         repo=repo,
         panel_embedding_dim=config.panel_embedding_dim,

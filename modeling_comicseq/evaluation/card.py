@@ -21,19 +21,18 @@ METRIC_TYPES = {
 }
 
 
-def put_on_card(folder: Path, template: Path, results: Sequence[Result], model: str, about: dict) -> None:
+def put_on_card(folder: Path, results: Sequence[Result], model: str, about: dict) -> None:
     """Writes a model's results onto the card in its folder: `README.md`, made from the template where there is none.
 
     Only the results and the metadata about them change; what else was written on the card stays.
 
     Args:
         folder: The checkpoint.
-        template: `model_card.md` at the top of the repository.
         results: Results of the evaluation.
         model: The model's name in them.
         about: `dataset`, `split`, `data_fingerprint` and `questions_fingerprint`.
     """
-    put_results(folder, template, "\n".join(_summary(results, model, about)), _model_index(results, model, about))
+    put_results(folder, "\n".join(_summary(results, model, about)), _model_index(results, model, about))
 
 
 def _summary(results: Sequence[Result], model: str, about: dict) -> list[str]:

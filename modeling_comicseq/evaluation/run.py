@@ -18,7 +18,6 @@ from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import write_text
-from ..resources import model_card_template
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld
 from .arguments import FROZEN, EvaluationArguments
@@ -207,5 +206,5 @@ def write_everything(
     console.print(f"Written to {folder}: {', '.join(['results.json', 'report.md', *plots])}", soft_wrap=True)
     if arguments.output_dir is None:
         for name, path in local.items():
-            put_on_card(path, model_card_template(), results, name, asked)
+            put_on_card(path, results, name, asked)
             console.print(f"Model card: {path / 'README.md'}", soft_wrap=True)

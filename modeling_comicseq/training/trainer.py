@@ -23,7 +23,6 @@ from ..data.task import Task
 from ..errors import ComicSeqArgumentError
 from ..evaluation.questions import iterate_questions
 from ..evaluation.scoring import score_model
-from ..resources import model_card_template
 from ..stores.provenance import read_provenance
 from ..tasks import TASKS
 from .arguments import PretrainingArguments
@@ -231,7 +230,7 @@ class ComicSeqTrainer(Trainer):
         save_training_provenance(folder, read_provenance(table.dataset))
         repo = self.hub_model_id or self.args.hub_model_id or str(folder)
         data = f"{len(table):,} pages of {len(table.book_ids):,} books."
-        write_card(model_card_template(), folder, repo, config, self._metrics(), data)
+        write_card(folder, repo, config, self._metrics(), data)
 
     def _metrics(self) -> dict[str, float]:
         """The last validation; once the run has ended, the one of the best checkpoint where that was loaded."""

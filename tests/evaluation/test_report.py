@@ -17,7 +17,6 @@ from modeling_comicseq.evaluation.results import Difference, Group, Result, Scor
 from modeling_comicseq.model.tasks_comicseq import TASKS
 
 from ..model_inputs import tiny_config
-from ..test_main_line import REPOSITORY
 
 NAN = float("nan")
 
@@ -129,14 +128,14 @@ def card_folder(tmp_path):
 def test_the_card_carries_results_that_the_hub_parses(tmp_path):
     folder = card_folder(tmp_path)
     metrics = {"eval_panel_picking_accuracy": 0.4}
-    write_card(REPOSITORY / "model_card.md", folder, "org/name", tiny_config(), metrics, "Ten pages of one book.")
+    write_card(folder, "org/name", tiny_config(), metrics, "Ten pages of one book.")
     card = (folder / "README.md").read_text()
     assert "| panel_picking | 40.0 |" in card
     assert all(f"| `{task.model_class}` | {task.question} |" in card for task in TASKS.values())
     (folder / "README.md").write_text(card + "\nA word of the author.\n")
 
     for _ in range(2):  # a second evaluation takes the place of the first
-        put_on_card(folder, REPOSITORY / "model_card.md", RESULTS, "model", ABOUT)
+        put_on_card(folder, RESULTS, "model", ABOUT)
     loaded = ModelCard.load(folder / "README.md")
     assert loaded.data.model_name == "model" and loaded.data.license == "apache-2.0"
     found = {(r.task_name, r.dataset_config, r.metric_type): r for r in loaded.data.eval_results}
@@ -154,7 +153,7 @@ def test_the_card_carries_results_that_the_hub_parses(tmp_path):
 def test_a_checkpoint_without_a_card_gets_one(tmp_path):
     folder = card_folder(tmp_path)
     (folder / "training_provenance.json").write_text(json.dumps({"counts": {"train": {"pages": 1200, "books": 9}}}))
-    put_on_card(folder, REPOSITORY / "model_card.md", RESULTS, "model", ABOUT)
+    put_on_card(folder, RESULTS, "model", ABOUT)
     text = ModelCard.load(folder / "README.md").text
     assert "1,200 pages of 9 books." in text and "41.1 [38.1, 44.1]" in text and "{{" not in text
 
@@ -162,7 +161,7 @@ def test_a_checkpoint_without_a_card_gets_one(tmp_path):
 def test_a_card_of_another_kind_is_kept(tmp_path):
     folder = card_folder(tmp_path)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n\nAll about it.\n")
-    put_on_card(folder, REPOSITORY / "model_card.md", RESULTS, "model", ABOUT)
+    put_on_card(folder, RESULTS, "model", ABOUT)
     card = ModelCard.load(folder / "README.md")
     assert card.data.license == "mit" and card.text.startswith("# Mine\n\nAll about it.")
     assert "41.1 [38.1, 44.1]" in card.text
