@@ -38,7 +38,9 @@ def nearest_neighbour_chain(batch: Batch) -> list[np.ndarray]:
     """
     orders = []
     for vectors, mask in zip(batch["panel_embeddings"], batch["attention_mask"].astype(bool), strict=True):
-        directions = unit(vectors[mask])
+        # Plainly divided, not by `unit`: on a page of two panels all is a tie, and only rounding decides.
+        panels = vectors[mask].astype(np.float32)
+        directions = panels / np.maximum(np.linalg.norm(panels, axis=-1, keepdims=True), 1e-12)
         cosine = directions @ directions.T
         order = [int(cosine.sum(1).argmin())]
         while len(order) < len(directions):
