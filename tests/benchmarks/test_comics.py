@@ -306,6 +306,7 @@ def test_asked_text_and_padding_are_not_read():
     assert not torch.allclose(logits, cloze_logits(model, vectors, np.asarray([[1, 2, 3]]), candidates))
 
 
+@pytest.mark.slow
 def test_learns_what_follows_what(world, tmp_path, monkeypatch):
     """The next topic is never like the last, so that cosine is no help, but always the same."""
     fold = make_folds(world, held_out=False)[1]
@@ -327,6 +328,7 @@ def test_learns_what_follows_what(world, tmp_path, monkeypatch):
         run_cloze_fold(world, fold, SMALL, 2, tmp_path, progress=False)
 
 
+@pytest.mark.slow
 def test_table_asks_every_development_question_once(world, tmp_path):
     quick, quick_pairs = replace(SMALL, tuning_epochs=1), replace(SMALL_PAIRS, page_epochs=1, tuning_epochs=6)
     results = run_table(world, quick, quick_pairs, 1, tmp_path, progress=False)
@@ -342,6 +344,7 @@ def test_table_asks_every_development_question_once(world, tmp_path):
     assert results_table(results["text_cloze"], ["easy"], "COMICS").row_count == len(rows) and BOTH in rows
 
 
+@pytest.mark.slow
 def test_noise_teaches_nothing(tmp_path):
     """Panels about any topic: no row can be better than chance, whatever the sampler does."""
     data = made_world(tmp_path, any_topic)

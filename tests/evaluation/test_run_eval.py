@@ -108,6 +108,7 @@ def test_results_go_into_the_model_s_folder_and_on_its_card(models, small_corpus
     assert "Warning" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_vectors_of_another_origin_are_refused_unless_meant(models, tmp_path, capsys):
     arguments = (
         "--split",
@@ -194,6 +195,7 @@ def test_questions_that_do_not_fit(models, small_corpus, tmp_path):
     assert done.exit_code == 1 and "`tasks` names 'panelpicking'" in done.output
 
 
+@pytest.mark.slow
 def test_long_pages_and_captions_of_another_width(tmp_path, capsys):
     """Pages of up to 40 panels stand in windows and count once; captions that are no panel vectors have no cosine."""
     source = make_source(tmp_path / "in", pages=16, slots=40)

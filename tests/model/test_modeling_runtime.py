@@ -37,6 +37,7 @@ def test_one_graph_forward_and_backward(name):
             assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_compiled_kernels():
     """The default compiler on panel picking with joint candidates, which holds the encoder and both kinds of masks."""
     model, inputs = build("panel_picking", tiny_config(num_hidden_layers=1)), example("panel_picking")
@@ -47,6 +48,7 @@ def test_compiled_kernels():
     assert_close(actual.loss, expected.loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["encoder", "panel_picking", "reading_order"])
 def test_export(name):
     """The exported program serves other batch sizes than the example's."""
@@ -64,6 +66,7 @@ def test_export(name):
         assert_close(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*TASKS, "pretraining"])
 def test_gradient_checkpointing_gives_equal_gradients(name):
     config = tiny_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)

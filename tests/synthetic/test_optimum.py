@@ -293,6 +293,7 @@ def test_demo_world_leaves_room_above_the_cosine(demo_books, task):
     assert alone > cosine + 0.25
 
 
+@pytest.mark.slow
 def test_time_reversal_lowers_the_likelihood(demo_books):
     pages = [p for book in demo_books for p in book["panel"] if len(p) == 5][:200]
     forward = order_posterior(np.stack(pages), None, DEMO_WORLD)
@@ -322,6 +323,7 @@ def test_masked_values_are_not_read(tiny_books):
     np.testing.assert_array_equal(joint_log_posterior(garbage, TINY, shown=SHOWN["text_cloze"]), expected)
 
 
+@pytest.mark.slow
 def test_half_precision_does_not_matter(demo_books):
     batch = ask(demo_books, "panel_picking", limit=100)
     half = {name: v.astype(np.float16) if v.dtype == np.float32 else v for name, v in batch.items()}

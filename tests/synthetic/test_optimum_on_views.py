@@ -102,6 +102,7 @@ def test_more_candidates_than_pages_drop_the_optimum_with_a_note(data):
     assert "No optimum for visual_closure, in_page (leaky): " in notes[2]
 
 
+@pytest.mark.slow
 def test_the_model_is_also_scored_on_the_pages_of_the_order_optimum(data):
     table, world = data
     questions = draw_question_set(table, "reading_order", repeats=2)

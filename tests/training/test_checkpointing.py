@@ -237,6 +237,7 @@ def test_a_run_that_has_ended_within_an_epoch_is_not_trained_on(tmp_path):
     assert again.state.global_step == 4
 
 
+@pytest.mark.slow
 def test_a_lower_learning_rate_is_taken_on_a_resume(tmp_path):
     fields = {"validate": False, "save_strategy": "steps", "save_steps": 2, "max_steps": 4}
     first = make_trainer(tmp_path, **fields)
@@ -305,6 +306,7 @@ def hub(monkeypatch) -> list[SimpleNamespace]:
     return commits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["end", "every_save", "checkpoint"])
 def test_what_reaches_the_hub_is_whole_repositories(tmp_path, hub, strategy):
     trainer = make_trainer(

@@ -273,6 +273,7 @@ def test_early_stopping_is_refused_without_evaluations(tmp_path):
         PretrainingArguments(eval_strategy="no", save_strategy="no", load_best_model_at_end=False, **fields)
 
 
+@pytest.mark.slow
 def test_early_stopping_waits_for_a_better_score_and_counts_on_after_a_resume(tmp_path):
     fields = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
     fields |= {"early_stopping_patience": 3, "num_train_epochs": 5, "save_total_limit": None}

@@ -41,6 +41,7 @@ def ordinary(folder) -> tuple[list[float], dict[str, torch.Tensor]]:
     return run(folder, "ordinary")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "tolerance"),
     [

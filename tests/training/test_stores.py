@@ -77,6 +77,7 @@ def note_who_converts(path: Path) -> None:
     stores.convert_store = patched
 
 
+@pytest.mark.slow
 def test_a_run_on_two_stores(source, other, tmp_path):
     """One process converts, the others wait; the same command again converts nothing and resumes."""
     output, who = tmp_path / "model", tmp_path / "who"
@@ -96,6 +97,7 @@ def test_a_run_on_two_stores(source, other, tmp_path):
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "model_data").rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_on_one_store_is_that_on_its_data_set(tmp_path):
     synthesize(tmp_path / "in", num_books=41, world=replace(DEMO_WORLD, width=32), progress=False)
     store = {"train_embeddings": tmp_path / "in" / "stage3_embeddings.zarr"}

@@ -46,6 +46,7 @@ def logged(trainer: ComicSeqTrainer, name: str = "loss") -> list[float]:
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_loss_of_one_batch(tmp_path):
     # Same pages a step; the contrastive loss compares within a batch and would differ.
     runs = []
@@ -70,6 +71,7 @@ def test_logs_name_every_task_s_own_loss(tmp_path):
     assert {"eval_strip_effective_rank", "eval_strip_mean_cosine"} <= set(trainer.evaluate())
 
 
+@pytest.mark.slow
 def test_resuming_in_mid_epoch_is_bit_exact(tmp_path):
     whole = make_trainer(tmp_path / "whole", dropout=0.3)
     whole.train()
@@ -82,6 +84,7 @@ def test_resuming_in_mid_epoch_is_bit_exact(tmp_path):
     assert all(torch.equal(weights[name], value) for name, value in resumed.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_validation_asks_the_same_questions_every_time_and_leaves_training_untouched(tmp_path):
     trainer = make_trainer(tmp_path)
     first, second = trainer.evaluate(), trainer.evaluate()
@@ -95,6 +98,7 @@ def test_validation_asks_the_same_questions_every_time_and_leaves_training_untou
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept(tmp_path):
     trainer = make_trainer(
         tmp_path,
@@ -119,6 +123,7 @@ def test_a_validation_split_that_cannot_be_asked_is_refused_before_training(tmp_
         )
 
 
+@pytest.mark.slow
 def test_what_is_read_of_trainer_s_private_names_is_there(tmp_path, monkeypatch):
     """With `auto_find_batch_size`, Trainer tries a smaller batch after a lack of memory, and the loader follows."""
     assert list(PRIVATE) == ["_train_batch_size"]
@@ -158,6 +163,7 @@ def test_a_log_entry_is_a_line_for_people(tmp_path, capsys):
     assert all(len(line) <= 80 for line in (step, score, *accuracies, end))
 
 
+@pytest.mark.slow
 def test_pages_are_loaded_by_workers_as_without_them(tmp_path):
     losses = []
     for workers in (0, 2):
