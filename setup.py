@@ -7,6 +7,7 @@ setup(
     package_dir={"modeling_comicseq.configuration": "configuration"},
     package_data={
         "modeling_comicseq.configuration": ["*/*", "../model_card.md"],
+        "modeling_comicseq.checkpoints": ["imported_card.md"],
         "modeling_comicseq.data": ["dataset_card.md"],
     },
 )

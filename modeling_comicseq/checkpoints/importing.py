@@ -48,29 +48,6 @@ PARTS = {
 }
 
 
-class Source(NamedTuple):
-    """Where a weight is in the original model.
-
-    Attributes:
-        name: Name of the tensor.
-        shape: Its shape.
-        third: Which third of it the weight is, where queries, keys and values are one tensor; else None.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    third: int | None
-
-
-class Sizes(NamedTuple):
-    """Sizes of the original model, read off its tensors: width, layers, feed-forward width, positions."""
-
-    hidden_size: int
-    num_layers: int
-    intermediate_size: int
-    num_positions: int
-
-
 class ImportReport(NamedTuple):
     """What was imported.
 
@@ -108,23 +85,19 @@ def import_checkpoint(
     with written_folder(output, overwrite) as folder:
         saved = read_file(file)
         weights = saved["model_state_dict"]
-        sizes = read_sizes(weights, file)
-        arguments = saved.get("args")
-        arguments = arguments if isinstance(arguments, Mapping) else {}
-        config = make_config(sizes, arguments, num_attention_heads, file)
-        with torch.device("meta"):  # whatever sizes the file claims
-            shapes = {
-                name: tuple(weight.shape) for name, weight in ComicSeqForPreTraining(config).state_dict().items()
-            }
-        sources = {name: source for name, shape in shapes.items() if (source := find_source(name, shape))}
-        check_weights(weights, list(sources.values()), file)
+        arguments = saved["args"] if isinstance(saved.get("args"), Mapping) else {}
+        config = make_config(weights, arguments, num_attention_heads, file)
+        converted = convert(weights, config, file)
         model = ComicSeqForPreTraining(config)
-        converted = {name: take(weights, source).reshape(shapes[name]) for name, source in sources.items()}
         untrained = sorted(model.load_state_dict(converted, strict=False).missing_keys)
         make_neutral(model, untrained)
         model.save_pretrained(folder)
-        write_card(folder, output.name, file, saved, sizes, config, untrained)
+        write_card(folder, output.name, file, saved, arguments, config, untrained)
     return ImportReport(config, len(weights), untrained)
+
+
+def _not_original(file: Path, fault: str) -> ComicSeqDataError:
+    return ComicSeqDataError(f"{file} is no checkpoint of the original Stage 4 code: {fault}.")
 
 
 def read_file(file: Path) -> dict[str, Any]:
@@ -148,15 +121,11 @@ def read_file(file: Path) -> dict[str, Any]:
         raise ComicSeqDataError(f"{file} cannot be read as a PyTorch file ({reason}): copy it again.") from None
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     if not isinstance(weights, Mapping) or not weights:
-        raise ComicSeqDataError(
-            f"{file} is no checkpoint of the original Stage 4 code: it has no `model_state_dict` of tensors."
-        )
+        raise _not_original(file, "it has no `model_state_dict` of tensors")
     for name, tensor in weights.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or not is_plain(tensor):
-            raise ComicSeqDataError(
-                f"{file} is no checkpoint of the original Stage 4 code: {name!r} in its `model_state_dict` is no"
-                " dense tensor of floating-point numbers."
-            )
+            fault = f"{name!r} in its `model_state_dict` is no dense tensor of floating-point numbers"
+            raise _not_original(file, fault)
     return saved
 
 
@@ -174,44 +143,73 @@ def is_plain(tensor: torch.Tensor) -> bool:
     )
 
 
-def read_sizes(weights: Mapping[str, torch.Tensor], file: Path) -> Sizes:
-    """The model's sizes, from the shapes of four of its tensors.
+def make_config(
+    weights: Mapping[str, torch.Tensor], arguments: Mapping[str, Any], num_heads: int | None, file: Path
+) -> ComicSeqConfig:
+    """The configuration under which a ComicSeq model computes what the original one does.
+
+    Args:
+        weights: The original tensors, whose shapes tell the sizes.
+        arguments: The arguments of the original training, as far as they are known.
+        num_heads: Number of attention heads; by default the `nhead` of the arguments.
+        file: Where they are from, for messages.
 
     Raises:
-        ComicSeqDataError: One of them is missing, has another number of axes, or the positions are not sinusoids.
+        ComicSeqDataError: A tensor that tells a size is missing or has another number of axes, or the positions are not
+            sinusoids.
+        ComicSeqArgumentError: The number of heads is unknown or does not fit.
     """
 
     def size(name: str, num_axes: int, axis: int) -> int:
-        tensor = weights.get(ENCODER + name)
-        if tensor is None:
-            raise ComicSeqDataError(
-                f"{file} is no checkpoint of the original Stage 4 code: `{ENCODER + name}` is missing."
-            )
-        if tensor.dim() != num_axes or 0 in tensor.shape:
-            raise ComicSeqDataError(
-                f"{file}: `{ENCODER + name}` has the shape {tuple(tensor.shape)} but {num_axes} axes are expected."
-            )
-        return tensor.shape[axis]
+        if name not in weights:
+            raise _not_original(file, f"`{name}` is missing")
+        shape = tuple(weights[name].shape)
+        if len(shape) != num_axes or 0 in shape:
+            raise ComicSeqDataError(f"{file}: `{name}` has the shape {shape} but {num_axes} axes are expected.")
+        return shape[axis]
 
-    layers = {match[1] for name in weights if (match := re.match(rf"{LAYERS}(\d+)\.", name))}
-    sizes = Sizes(
-        hidden_size=size("strip_query", 3, 2),
-        num_layers=max(len(layers), 1),
-        intermediate_size=size("transformer_encoder.layers.0.linear1.weight", 2, 0),
-        num_positions=size("pos_encoder.pe", 3, 1),
-    )
+    width = size(ENCODER + "strip_query", 3, 2)
+    intermediate_size = size(LAYERS + "0.linear1.weight", 2, 0)
+    num_positions = size(POSITIONS, 3, 1)
     positions = weights[POSITIONS][0].float()
-    if (
-        sizes.hidden_size % 2
-        or positions.shape[1] != sizes.hidden_size
-        or not torch.allclose(positions, sinusoidal_positions(*positions.shape), atol=1e-4)
-    ):
+    is_right = width % 2 == 0 and positions.shape[1] == width
+    if not is_right or not torch.allclose(positions, sinusoidal_positions(*positions.shape), atol=1e-4):
         raise ComicSeqDataError(f"{file}: `{POSITIONS}` does not hold the sinusoidal positions.")
-    return sizes
+    num_heads = arguments.get("nhead") if num_heads is None else num_heads
+    if type(num_heads) is not int:
+        raise ComicSeqArgumentError(f"{file} does not tell its number of attention heads (`nhead`): give --heads.")
+    if num_heads < 1 or width % num_heads:
+        raise ComicSeqArgumentError(
+            f"{file}: the width {width} cannot be split into {num_heads} attention heads: give --heads."
+        )
+    dropout = arguments.get("dropout")
+    dropout = float(dropout) if isinstance(dropout, (int, float)) and 0 <= dropout < 1 else 0.1
+    return ComicSeqConfig(
+        hidden_size=width,
+        num_hidden_layers=len({match[1] for name in weights if (match := re.match(rf"{LAYERS}(\d+)\.", name))}),
+        num_attention_heads=num_heads,
+        intermediate_size=intermediate_size,
+        hidden_act="relu",
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        panel_embedding_dim=width,
+        # The sinusoids go on as they are, so that a candidate behind the last panel has a position.
+        max_position_embeddings=max(num_positions, ComicSeqConfig.max_position_embeddings),
+        position_base=10000,
+        input_scale=1.0,
+        similarity_term=False,
+        # The original heads were given candidates that the encoder had not read.
+        candidate_encoding="independent",
+    )
 
 
-def find_source(name: str, shape: tuple[int, ...]) -> Source | None:
-    """Where a weight of `ComicSeqForPreTraining` is in the original model, None if it has no such weight."""
+def find_source(name: str) -> tuple[str, int | None] | None:
+    """Where a weight of `ComicSeqForPreTraining` is in the original model.
+
+    Returns:
+        The tensor, and which third of it the weight is, where queries, keys and values are one tensor; else None. None
+        alone if there is no such tensor.
+    """
     ours = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
     if ours is None:
         return None
@@ -220,70 +218,45 @@ def find_source(name: str, shape: tuple[int, ...]) -> Source | None:
         source = source.replace(part, original)
     source = PREFIXES[ours] + source
     if match := re.search(r"([qkv])_proj\.(\w+)$", source):
-        joined = f"{source[: match.start()]}in_proj_{match[2]}"
-        return Source(joined, (3 * shape[0], *shape[1:]), "qkv".index(match[1]))
-    if source.endswith("_scorer.weight"):  # a bilinear layer with one output
-        shape = (1, *shape)
-    return Source(source, shape, None)
+        return f"{source[: match.start()]}in_proj_{match[2]}", "qkv".index(match[1])
+    return source, None
 
 
-def check_weights(weights: Mapping[str, torch.Tensor], sources: list[Source], file: Path) -> None:
-    """Raises a `ComicSeqDataError` unless names, shapes and values are those of the original model."""
-    for name, shape, _ in sources:
+def convert(weights: Mapping[str, torch.Tensor], config: ComicSeqConfig, file: Path) -> dict[str, torch.Tensor]:
+    """The original weights in float32, by the names of `ComicSeqForPreTraining` and in its shapes.
+
+    Raises:
+        ComicSeqDataError: Names, shapes or values are not those of the original model.
+    """
+    with torch.device("meta"):  # whatever sizes the file claims
+        model = ComicSeqForPreTraining(config)
+    converted, known = {}, {POSITIONS}
+    for ours, parameter in model.state_dict().items():
+        if (source := find_source(ours)) is None:
+            continue
+        name, third = source
+        known.add(name)
         if name not in weights:
-            raise ComicSeqDataError(f"{file} is no checkpoint of the original Stage 4 code: `{name}` is missing.")
-        if tuple(weights[name].shape) != shape:
+            raise _not_original(file, f"`{name}` is missing")
+        shape: tuple[int, ...] = tuple(parameter.shape)
+        if third is not None:
+            shape = (3 * shape[0], *shape[1:])
+        elif name.endswith("_scorer.weight"):  # a bilinear layer with one output
+            shape = (1, *shape)
+        weight = weights[name].float().contiguous()
+        if tuple(weight.shape) != shape:
             raise ComicSeqDataError(
-                f"{file}: `{name}` has the shape {tuple(weights[name].shape)} but {shape} is expected beside the"
-                " other tensors."
+                f"{file}: `{name}` has the shape {tuple(weight.shape)} but {shape} is expected beside the other tensors."
             )
-        if not weights[name].float().isfinite().all():
+        if not weight.isfinite().all():
             raise ComicSeqDataError(
                 f"{file}: `{name}` holds NaN, infinity or a number outside float32; take an earlier checkpoint."
             )
-    known = {source.name for source in sources} | {POSITIONS}
+        converted[ours] = (weight if third is None else weight.chunk(3)[third]).reshape(parameter.shape)
     for name in weights:
         if name not in known:
-            raise ComicSeqDataError(
-                f"{file} is no checkpoint of the original Stage 4 code: it has no place for its `{name}`."
-            )
-
-
-def take(weights: Mapping[str, torch.Tensor], source: Source) -> torch.Tensor:
-    """The original weight in float32."""
-    weight = weights[source.name].float().contiguous()
-    return weight if source.third is None else weight.chunk(3)[source.third]
-
-
-def make_config(sizes: Sizes, arguments: Mapping[str, Any], num_heads: int | None, file: Path) -> ComicSeqConfig:
-    """The configuration under which a ComicSeq model computes what the original one does."""
-    if num_heads is None:
-        num_heads = arguments.get("nhead")
-        if type(num_heads) is not int:
-            raise ComicSeqArgumentError(f"{file} does not tell its number of attention heads (`nhead`): give --heads.")
-    if num_heads < 1 or sizes.hidden_size % num_heads:
-        raise ComicSeqArgumentError(
-            f"{file}: the width {sizes.hidden_size} cannot be split into {num_heads} attention heads: give --heads."
-        )
-    dropout = arguments.get("dropout")
-    dropout = float(dropout) if isinstance(dropout, (int, float)) and 0 <= dropout < 1 else 0.1
-    return ComicSeqConfig(
-        hidden_size=sizes.hidden_size,
-        num_hidden_layers=sizes.num_layers,
-        num_attention_heads=num_heads,
-        intermediate_size=sizes.intermediate_size,
-        hidden_act="relu",
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-        panel_embedding_dim=sizes.hidden_size,
-        # The sinusoids go on as they are, so that a candidate behind the last panel has a position.
-        max_position_embeddings=max(sizes.num_positions, ComicSeqConfig.max_position_embeddings),
-        position_base=10000,
-        input_scale=1.0,
-        similarity_term=False,
-        # The original heads were given candidates that the encoder had not read.
-        candidate_encoding="independent",
-    )
+            raise _not_original(file, f"it has no place for its `{name}`")
+    return converted
 
 
 @torch.no_grad()
@@ -297,82 +270,35 @@ def make_neutral(model: ComicSeqForPreTraining, names: list[str]) -> None:
             parameter.zero_()
 
 
-CARD = """---
-{{ card_data }}
----
-
-# {{ model_name }}
-
-A ComicSeq checkpoint with the weights of a checkpoint of the original Stage 4 code (`{{ file }}`, SHA-256
-`{{ digest }}`, {{ training }}): width {{ config.hidden_size }}, {{ config.num_hidden_layers }} layers,
-{{ config.num_attention_heads }} heads, feed-forward {{ config.intermediate_size }}.
-
-```python
-from transformers import AutoModel, AutoModelForPreTraining
-
-model = AutoModel.from_pretrained("{{ model_name }}", trust_remote_code=True)  # the encoder
-heads = AutoModelForPreTraining.from_pretrained("{{ model_name }}", trust_remote_code=True)  # and all heads
-```
-
-## What it computes
-
-The encoder and the heads' modules compute what the original code does: pre-norm layers with ReLU, panel vectors added to
-sinusoidal positions without a scale, the strip query's attention over the contextualised panels, heads without a
-similarity term. Panels, pictures, texts and captions are all {{ config.panel_embedding_dim }} wide.
-
-## What was never trained
-
-- **The heads on the encoder's output.** The original heads take vectors as they are given and were not tied to the
-  encoder's states: closure, coherence and reading order read the Stage 3 panels, padded slots included, and candidates
-  are never encoded. The modules here do the same (`heads.panel_picking_head(context, candidates)`). The task classes and
-  pipelines give the heads the encoder's states of the real panels: expect no sensible answers from those before
-  training.
-- **Panels that are taken out.** There is no mask embedding in the original model; it is zero here.
-- **Modalities.** There is one kind of vector in the original model. The projections of picture-only, text-only and
-  caption vectors are the identity here, and their type embeddings zero.
-- **Long pages.** Training saw {{ max_panels }} panels a page at most; `max_position_embeddings` is
-  {{ config.max_position_embeddings }} because sinusoids go on.
-- The contrastive objective of ComicSeq, and candidates that the encoder reads (`candidate_encoding` is
-  `"independent"`).
-
-The weights that the original checkpoint does not hold:
-
-{% for name in untrained -%}
-- `{{ name }}`
-{% endfor %}
-Train further with `run_pretraining.py --model {{ model_name }} --dataset DIR`.
-"""
-
-
 def write_card(
     folder: Path,
     model_name: str,
     file: Path,
     saved: Mapping[str, Any],
-    sizes: Sizes,
+    arguments: Mapping[str, Any],
     config: ComicSeqConfig,
     untrained: list[str],
 ) -> None:
-    """Writes README.md: where the weights are from, and what they were never trained for."""
-    arguments = saved.get("args") if isinstance(saved.get("args"), Mapping) else {}
+    """Fills `imported_card.md` as README.md: where the weights are from, and what they were never trained for."""
     known = {"epoch": saved.get("epoch"), "validation loss": saved.get("val_loss")}
     training = ", ".join(f"{name} {value}" for name, value in known.items() if isinstance(value, (int, float)))
     with open(file, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    max_panels = arguments.get("max_panels")  # type: ignore[union-attr]
+    num_positions = saved["model_state_dict"][POSITIONS].shape[1]
+    max_panels = arguments.get("max_panels")
     card = ModelCard.from_template(
         ModelCardData(
             library_name="transformers",
             pipeline_tag="feature-extraction",
             tags=["comics", "comicseq", "panel-sequences"],
         ),
-        template_str=CARD,
+        template_path=str(Path(__file__).with_name("imported_card.md")),
         model_name=model_name,
         file=file.name,
         digest=digest,
         training=training or "epoch unknown",
         config=config,
-        max_panels=max_panels if isinstance(max_panels, int) else sizes.num_positions,
+        max_panels=max_panels if isinstance(max_panels, int) else num_positions,
         untrained=untrained,
     )
     card.save(folder / "README.md")
