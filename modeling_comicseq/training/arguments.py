@@ -17,15 +17,8 @@ from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, check_at_least, did_you_mean, parse_into
 from ..resources import find_resource
 
-# What a store needs beside it, and why.
-STORE_FIELDS = ("train_embeddings", "train_metadata", "val_embeddings", "val_metadata")
-NEEDS = (
-    ("train_embeddings", "train_metadata", "a store needs its metadata, give both"),
-    ("train_metadata", "train_embeddings", "a store needs its metadata, give both"),
-    ("val_embeddings", "val_metadata", "a store needs its metadata, give both"),
-    ("val_metadata", "val_embeddings", "a store needs its metadata, give both"),
-    ("val_embeddings", "train_embeddings", "give the store to train on, or a `dataset`"),
-)
+# A store and its metadata are given together.
+STORES = (("train_embeddings", "train_metadata"), ("val_embeddings", "val_metadata"))
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
@@ -113,7 +106,12 @@ class PretrainingArguments(TrainingArguments):
         check_at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)
         check_protocols(self.protocol)
         self._check_data()
-        self._check_early_stopping()
+        if self.early_stopping_patience is not None:
+            check_at_least("early_stopping_patience", self.early_stopping_patience, 1)
+            if self.eval_strategy == "no":
+                raise ComicSeqArgumentError(
+                    "`early_stopping_patience` counts evaluations but `eval_strategy` is 'no': set it to epoch or steps."
+                )
         if self.dataloader_persistent_workers:
             raise ComicSeqArgumentError(
                 "`dataloader_persistent_workers` is true but must be off: workers that outlive an epoch ask its questions"
@@ -132,20 +130,18 @@ class PretrainingArguments(TrainingArguments):
         check_at_least("num_proc", self.num_proc, 1)
         if self.on_error not in ("stop", "skip"):
             raise ComicSeqArgumentError(f"`on_error` is {self.on_error!r} but must be stop or skip.")
-        given = [name for name in STORE_FIELDS if getattr(self, name) is not None]
+        given = [name for names in STORES for name in names if getattr(self, name) is not None]
         if self.dataset is not None and given:
             raise ComicSeqArgumentError(f"`dataset` and `{given[0]}` are both set: leave one of them out.")
-        for name, needed, remedy in NEEDS:
-            if name in given and needed not in given:
-                raise ComicSeqArgumentError(f"`{name}` is set without `{needed}`: {remedy}.")
-
-    def _check_early_stopping(self) -> None:
-        if self.early_stopping_patience is None:
-            return
-        check_at_least("early_stopping_patience", self.early_stopping_patience, 1)
-        if self.eval_strategy == "no":
+        for names in STORES:
+            for name, needed in (names, names[::-1]):
+                if name in given and needed not in given:
+                    raise ComicSeqArgumentError(
+                        f"`{name}` is set without `{needed}`: a store needs its metadata, give both."
+                    )
+        if "val_embeddings" in given and "train_embeddings" not in given:
             raise ComicSeqArgumentError(
-                "`early_stopping_patience` counts evaluations but `eval_strategy` is 'no': set it to epoch or steps."
+                "`val_embeddings` is set without `train_embeddings`: give the store to train on, or a `dataset`."
             )
 
     def config_fields(self) -> dict[str, Any]:

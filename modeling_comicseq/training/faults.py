@@ -45,9 +45,10 @@ def what_remains(output_dir: str | Path) -> str:
     return f"run again to go on from {checkpoint}, the last complete checkpoint"
 
 
-def lower_the_learning_rate(arguments: TrainingArguments) -> str:
-    """The remedy for a run that diverged, and what it resumes from."""
-    return f"lower `learning_rate`, now {arguments.learning_rate:g}, and {what_remains(str(arguments.output_dir))}"
+def diverged(arguments: TrainingArguments, what: str) -> TrainingStopped:
+    """What stops a run of which `what` is true, in every process."""
+    remedy = f"lower `learning_rate`, now {arguments.learning_rate:g}, and {what_remains(str(arguments.output_dir))}"
+    return TrainingStopped(f"The run has diverged: {what}; {remedy}.", everywhere=True)
 
 
 @contextmanager

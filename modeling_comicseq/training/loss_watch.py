@@ -14,11 +14,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
-from .faults import TrainingStopped, lower_the_learning_rate
+from .faults import diverged
 
 logger = logging.get_logger(__name__)
-
-OBJECTIVES = ("contrastive_loss", "masked_panel_loss")
 
 # A loss has exploded if it stood above FACTOR times both its running median and its first logged value in PATIENCE logs
 # in a row. An untrained model's loss is about the logarithm of the number of candidates: no healthy run gets there.
@@ -26,6 +24,7 @@ FACTOR = 10.0
 PATIENCE = 3
 WINDOW = 25  # logs in the running median
 LEAST_LOGS = 3  # logs before anything is judged
+NEVER = torch.iinfo(torch.int64).max
 
 
 class LossWatch(TrainerCallback):
@@ -37,34 +36,27 @@ class LossWatch(TrainerCallback):
 
     Args:
         accelerator: Gathers over the processes of the run.
-        tasks: Names of the tasks that the model knows.
+        losses: Names of the losses, the same in every process.
     """
 
-    def __init__(self, accelerator: Accelerator, tasks: Sequence[str]):
-        self.accelerator = accelerator
-        self.losses = [*(f"{task}_loss" for task in tasks), *OBJECTIVES]
-        self._now = torch.zeros(len(self.losses) + 1, dtype=torch.int32, device=accelerator.device)
-        self._steps: dict[int, torch.Tensor] = {}  # since `first_fault` was asked last; the last place: gradient norm
+    def __init__(self, accelerator: Accelerator, losses: Sequence[str]):
+        self.accelerator, self.losses = accelerator, list(losses)
+        # Whether a loss was not finite in this step, and the first step in which; the last place: the gradient norm.
+        self._now = torch.zeros(len(self.losses) + 1, dtype=torch.bool, device=accelerator.device)
+        self._first = torch.full_like(self._now, NEVER, dtype=torch.int64)
 
-    def record(self, outputs: Any) -> None:
-        """Takes in the losses of one batch, from the outputs of a `ComicSeqForPreTraining`."""
-        losses = {f"{task}_loss": values for task, values in (outputs.task_losses or {}).items()}
-        losses |= {name: value for name in OBJECTIVES if (value := getattr(outputs, name, None)) is not None}
+    def record(self, sums: Mapping[str, torch.Tensor]) -> None:
+        """Takes in the sums of the losses of one batch, by name."""
         zero = torch.zeros((), device=self._now.device)
-        sums = [losses[name].detach().sum().float() if name in losses else zero for name in self.losses]
-        self._now[:-1] |= ~torch.isfinite(torch.stack(sums))
+        self._now[:-1] |= ~torch.isfinite(torch.stack([sums.get(name, zero) for name in self.losses]))
 
     def first_fault(self) -> tuple[int, list[str]] | None:
         """The first step that was not finite in any process, with its losses; every process must ask at the same time."""
-        if not self._steps:
+        *losses, norm = self.accelerator.gather(self._first[None]).amin(dim=0).tolist()
+        step = min(*losses, norm)
+        if step == NEVER:
             return None
-        found = self.accelerator.reduce(torch.stack(list(self._steps.values()))).tolist()
-        numbers = list(self._steps)
-        self._steps.clear()
-        for step, faults in zip(numbers, found, strict=True):
-            if any(faults):
-                return step, [name for name, fault in zip(self.losses, faults[:-1], strict=True) if fault]
-        return None
+        return step, [name for name, first in zip(self.losses, losses, strict=True) if first == step]
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         weights = kwargs["model"].parameters()
@@ -75,17 +67,19 @@ class LossWatch(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         # In fp16 a norm that is not finite is everyday: the scaler leaves the step out and lowers its scale.
         self._now[-1] &= not self.accelerator.optimizer_step_was_skipped
-        self._steps[state.global_step] = self._now
-        self._now = torch.zeros_like(self._now)
+        self._first.masked_fill_(self._now & (self._first == NEVER), state.global_step)
+        self._now.zero_()
+        self.on_epoch_end(args, state, control)
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         # A log at every save: a resumed run averages its first losses over the same steps as an unbroken one.
         control.should_log |= control.should_save
         if args.device.type == "cpu" or control.should_log or control.should_evaluate:
-            self._stop_if_not_finite(args)
-
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
-        control.should_log |= control.should_save
-        if control.should_log or control.should_evaluate:
-            self._stop_if_not_finite(args)
+            fault = self.first_fault()
+            if fault is not None:
+                step, losses = fault
+                what = describe(losses) if losses else "the gradient norm"
+                raise diverged(args, f"{what} is not finite at step {step}")
         self._keep_last_good_checkpoint(args, state, control)  # where this step has been logged already
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
@@ -95,20 +89,10 @@ class LossWatch(TrainerCallback):
         self._keep_last_good_checkpoint(args, state, control)
         if suspect_logs(history) >= PATIENCE:
             tasks = [name for name in self.losses if suspect_logs(history, name) >= PATIENCE]
-            raise TrainingStopped(
-                f"The run has diverged: {describe(tasks) if tasks else 'the loss'} has been more than ten times as high"
-                f" as before for {PATIENCE} logs, at step {state.global_step}; {lower_the_learning_rate(args)}.",
-                everywhere=True,
-            )
-
-    def _stop_if_not_finite(self, args: TrainingArguments) -> None:
-        fault = self.first_fault()
-        if fault is not None:
-            step, losses = fault
-            what = describe(losses) if losses else "the gradient norm"
-            raise TrainingStopped(
-                f"The run has diverged: {what} is not finite at step {step}; {lower_the_learning_rate(args)}.",
-                everywhere=True,
+            what = describe(tasks) if tasks else "the loss"
+            raise diverged(
+                args,
+                f"{what} has been more than ten times as high as before for {PATIENCE} logs, at step {state.global_step}",
             )
 
     def _keep_last_good_checkpoint(self, args, state: TrainerState, control: TrainerControl) -> None:

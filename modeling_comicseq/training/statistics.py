@@ -50,20 +50,21 @@ class TrainingStatistics(TrainerCallback):
 
     on_save = on_evaluate
 
-    def add(self, outputs: ComicSeqForPreTrainingOutput, inputs: dict) -> None:
-        """Counts a batch."""
-        logits = outputs.task_logits or {}
+    def add(self, outputs: ComicSeqForPreTrainingOutput, inputs: dict) -> dict[str, torch.Tensor]:
+        """Counts a batch; returns the sums of its losses and other values by name."""
+        logits, found = outputs.task_logits or {}, {}
         for name, losses in (outputs.task_losses or {}).items():
             task = TASKS[name]
-            self._add(f"{name}_loss", losses)
-            self._add(f"{name}_{task.training_metric}", task.is_right(logits[name], inputs[name]["labels"]))
+            found[f"{name}_loss"] = losses
+            found[f"{name}_{task.training_metric}"] = task.is_right(logits[name], inputs[name]["labels"])
         for name in OBJECTIVES:
             if (value := getattr(outputs, name)) is not None:
-                self._add(name, value.reshape(-1).to(self.device))
-
-    def _add(self, name: str, values: torch.Tensor) -> None:
-        self.sums[name][0] += values.detach().float().sum()
-        self.sums[name][1] += len(values)
+                found[name] = value.reshape(-1).to(self.device)
+        totals = {name: values.detach().float().sum() for name, values in found.items()}
+        for name, total in totals.items():
+            self.sums[name][0] += total
+            self.sums[name][1] += len(found[name])
+        return totals
 
     def summary(self, accelerator: Accelerator) -> dict[str, float]:
         """The means by name, with the pages per second of all processes. Every process must ask."""

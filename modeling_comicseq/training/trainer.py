@@ -95,7 +95,8 @@ class ComicSeqTrainer(Trainer):
                 task.check_servable(validation_table, VALIDATION_PROTOCOL)
             self._check_metric()
         self.statistics = TrainingStatistics(self.accelerator.device)
-        self.loss_watch = LossWatch(self.accelerator, list(model.config.task_weights))
+        losses = [name for name in self.statistics.sums if name.endswith("_loss")]
+        self.loss_watch = LossWatch(self.accelerator, losses)
         self.early_stopping = EarlyStopping(args)
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -161,8 +162,7 @@ class ComicSeqTrainer(Trainer):
         # What follows averages the loss over processes and accumulated batches, hence the share of the examples.
         share = self.args.world_size * self.current_gradient_accumulation_steps
         outputs = model(**inputs, num_examples=(num_items_in_batch / share).clamp(min=1 / share))
-        self.statistics.add(outputs, inputs)
-        self.loss_watch.record(outputs)
+        self.loss_watch.record(self.statistics.add(outputs, inputs))
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
