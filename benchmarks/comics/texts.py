@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from modeling_comicseq.encoders.text import TextEncoder, embed_texts
+from modeling_comicseq.encoders.text import TextEncoder
+from modeling_comicseq.files import written_file
 
 from .lexical import count_words, project_words, weight_words
 from .questions import Boxes, ComicsQuestions, TextPages
@@ -87,6 +89,33 @@ class TextBank:
             _, axes = np.linalg.eigh(sample.T @ sample)
             full = full @ axes[:, ::-1][:, :width]
         return np.concatenate((full, np.zeros((1, full.shape[1]), np.float32))).astype(np.float32)
+
+
+def embed_texts(
+    encoder: TextEncoder, texts: Sequence[str], *, cache: str | Path | None = None, progress: bool = False
+) -> np.ndarray:
+    """Vectors `(n, dim)` of `texts`; with a `cache` folder, the same texts are never read twice by the same encoder.
+
+    The file is named by a hash of encoder and texts and holds float16, whose rounding is far below the encoder's own
+    noise; vectors are rounded alike with and without a cache.
+    """
+    distinct = sorted(set(texts))
+    # What a vector depends on beside the text.
+    pooling = "" if encoder.pooling == "mean" else f" pooling={encoder.pooling}"
+    key = f"{encoder.name} layers={encoder.layers} max_length={encoder.max_length}{pooling}"
+    digest = hashlib.sha256(key.encode())
+    for text in distinct:
+        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+    file = None if cache is None else Path(cache) / f"{digest.hexdigest()[:16]}.npy"
+    if file is not None and file.is_file():
+        vectors = np.load(file)
+    else:
+        vectors = encoder.encode(distinct, progress=progress).astype(np.float16)
+        if file is not None:
+            with written_file(file) as beside, beside.open("wb") as part:
+                np.save(part, vectors)
+    place = {text: row for row, text in enumerate(distinct)}
+    return vectors[[place[text] for text in texts]].astype(np.float32)
 
 
 def panel_text(boxes: Boxes) -> str:

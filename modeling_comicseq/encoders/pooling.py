@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,13 +13,6 @@ from transformers.utils.hub import cached_file
 from ..errors import ComicSeqDataError
 
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
-# What sentence-transformers calls them in the files of its Pooling module; newer files have our names.
-_NAMES = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "lasttoken",
-}
 
 
 def read_pooling(name: str) -> tuple[Pooling, str]:
@@ -68,7 +62,8 @@ def _mode(name: str, content: object) -> Pooling:
     modes = [flag for flag, is_on in values.items() if flag.startswith("pooling_mode_") and is_on is True]
     if isinstance(values.get("pooling_mode"), str):
         modes = [values["pooling_mode"]]
-    mode = _NAMES.get(modes[0], modes[0]) if len(modes) == 1 else None
+    # A flag such as `pooling_mode_cls_token`; newer files have our names.
+    mode = re.sub("^pooling_mode_|_tokens?$", "", modes[0]) if len(modes) == 1 else None
     if mode not in get_args(Pooling):
         raise ComicSeqDataError(
             f"The text encoder {name} pools by {', '.join(modes) or 'nothing that is known'}, but one of"

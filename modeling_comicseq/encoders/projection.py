@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-EFFICIENTNET_DIM = 1280
-
 
 class PanelProjection:
     """A fixed Gaussian projection of picture and text vectors to one width; their sum is the fused panel vector.
@@ -17,12 +15,12 @@ class PanelProjection:
 
     Args:
         picture_dim: Width of the picture encoder's vectors. It also decides which text matrix is drawn; without pictures,
-            leave EfficientNet-Lite0's, so that the texts land where those of panels with pictures do.
+            give EfficientNet-Lite0's 1,280, so that the texts land where those of panels with pictures do.
         text_dim: Width of the text encoder's vectors; None without one.
         width: Width of the panel vectors.
     """
 
-    def __init__(self, picture_dim: int = EFFICIENTNET_DIM, text_dim: int | None = None, width: int = 512):
+    def __init__(self, picture_dim: int, text_dim: int | None, width: int):
         generator = np.random.default_rng(width)
         self.width = width
         self._picture = self._draw(generator, picture_dim)

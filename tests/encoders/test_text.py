@@ -10,8 +10,9 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast, GPT2Config, GPT2Model, T5Config, T5Model
 
 from benchmarks.comics.lexical import count_words, project_words, weight_words, words
+from benchmarks.comics.texts import embed_texts
 from modeling_comicseq.encoders.pooling import pool
-from modeling_comicseq.encoders.text import embed_texts, load_text_encoder
+from modeling_comicseq.encoders.text import load_text_encoder
 from modeling_comicseq.errors import ComicSeqDataError
 
 from ..closeness import assert_close
