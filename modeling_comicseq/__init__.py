@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import moved
+from . import moved  # noqa: F401
 
 if TYPE_CHECKING:
     from .model.configuration_comicseq import ComicSeqConfig
@@ -54,7 +54,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-moved.install()
 # Whoever imports the package may go on with `AutoModel` or `pipeline` and no name of it, so everything is registered at
 # once. It takes seconds, as it imports torch: the command line asks for what a command needs, and prints its help at once.
 if Path(sys.argv[0] if sys.argv else "").stem != "comicseq":

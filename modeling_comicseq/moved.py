@@ -5,21 +5,14 @@ import sys
 
 _PACKAGE = __name__.partition(".")[0]
 _ROOMS = {
-    "model": (
-        "configuration_comicseq",
-        "handler",
-        "heads_comicseq",
-        "modeling_comicseq",
-        "ordering_comicseq",
-        "packing_comicseq",
-        "pipeline_comicseq",
-    ),
-    "stores": ("data.metadata", "data.provenance", "data.splits", "data.stage3", "data.windows"),
-    "synthetic": ("evaluation.gaussian", "evaluation.optimum", "evaluation.order_optimum"),
+    "model": "configuration_comicseq handler heads_comicseq modeling_comicseq ordering_comicseq packing_comicseq"
+    " pipeline_comicseq",
+    "stores": "data.metadata data.provenance data.splits data.stage3 data.windows",
+    "synthetic": "evaluation.gaussian evaluation.optimum evaluation.order_optimum",
 }
 # Old name without the package's -> new place.
 MOVED = {
-    **{old: f"{_PACKAGE}.{room}.{old.rpartition('.')[2]}" for room, names in _ROOMS.items() for old in names},
+    **{old: f"{_PACKAGE}.{room}.{old.rpartition('.')[2]}" for room, names in _ROOMS.items() for old in names.split()},
     **{
         f"evaluation.comics_{name}": f"benchmarks.comics.{name}" for name in ("baselines", "cloze", "coherence", "run")
     },
@@ -60,7 +53,4 @@ class _MovedFinder(importlib.abc.MetaPathFinder):
         return None
 
 
-def install() -> None:
-    """Makes old imports name the new place."""
-    if not any(isinstance(finder, _MovedFinder) for finder in sys.meta_path):
-        sys.meta_path.append(_MovedFinder())
+sys.meta_path.append(_MovedFinder())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..files import written_file
+from ..files import write_json
 
 MARKER = "complete.json"
 PARTIAL = "_saving"  # in a folder: the model while it is written
@@ -45,11 +45,9 @@ def mark_complete(folder: Path) -> None:
         "saved_at": datetime.now(UTC).isoformat(),
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
     }
-    with written_file(folder / MARKER) as beside:
-        beside.write_text(json.dumps(marker, indent=2) + "\n")
-        sync(beside)
-    sync(folder)
-    sync(folder.parent)
+    write_json(folder / MARKER, marker)  # cut short by a crash, it marks nothing
+    for path in (folder / MARKER, folder, folder.parent):
+        sync(path)
 
 
 def sync(path: Path) -> None:
@@ -75,7 +73,11 @@ def complete_checkpoints(output_dir: str | Path) -> list[Path]:
     The order is that of the clock, not of the steps: after a restart, or after resuming from an earlier checkpoint, one
     of fewer steps can be the newer.
     """
-    return sorted((folder for folder in _folders(output_dir) if is_complete(folder)), key=_age)
+
+    def age(folder: Path) -> tuple[str, int]:
+        return _read_marker(folder)["saved_at"], int(folder.name.rpartition("-")[2])
+
+    return sorted((folder for folder in _folders(output_dir) if is_complete(folder)), key=age)
 
 
 def incomplete_checkpoints(output_dir: str | Path) -> list[Path]:
@@ -117,10 +119,6 @@ def rotate(output_dir: str | Path, limit: int | None, best: str | Path | None) -
 def _folders(output_dir: str | Path) -> list[Path]:
     name = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-\d+")
     return [path for path in Path(output_dir).glob("*") if path.is_dir() and name.fullmatch(path.name)]
-
-
-def _age(folder: Path) -> tuple[str, int]:
-    return _read_marker(folder)["saved_at"], int(folder.name.rpartition("-")[2])
 
 
 def _read_marker(folder: Path) -> dict:

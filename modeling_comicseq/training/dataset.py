@@ -41,14 +41,14 @@ class PretrainingDataset(Dataset):
         seed: int = 0,
     ):
         assert config.task_weights is not None  # the configuration fills it in
-        self.weights = {TASKS[name]: weight for name, weight in config.task_weights.items()}
-        if not any(weight > 0 for weight in self.weights.values()):
+        weights = {TASKS[name]: weight for name, weight in config.task_weights.items() if weight > 0}
+        if not weights:
             raise ComicSeqArgumentError("`task_weights` are all 0: give at least one task a weight above 0.")
-        for task, weight in self.weights.items():
-            if weight > 0:
-                task.check_servable(table, protocol)
+        self.tasks = list(weights)
+        for task in self.tasks:
+            task.check_servable(table, protocol)
         rows = np.arange(len(table))
-        odds = cumulative_odds(table, rows, self.weights)
+        odds = cumulative_odds(table, rows, weights)
         self.rows = rows[odds[:, -1] > 0]  # a page that can serve nothing would leave a hole in its batch
         self.cumulative_odds = odds[self.rows]
         self.table, self.config = table, config
@@ -70,14 +70,13 @@ class PretrainingDataset(Dataset):
         draws = Draws(self.seed, self.epoch, rows)
         batch: dict = {}
         places = draw_tasks(self.cumulative_odds[chosen], draws)
-        for (task, weight), asking in zip(self.weights.items(), places, strict=True):
-            if weight > 0:
-                drawn = task.draw(self.table, rows[asking], draws[asking], self.num_candidates, self.protocol)
-                is_question = task.is_question(drawn)
-                asked = rows[asking][is_question]
-                batch[task.name] = task.view(
-                    self.table, asked, drawn.select(is_question), self.config.reading_order_target
-                )
+        for task, asking in zip(self.tasks, places, strict=True):
+            drawn = task.draw(self.table, rows[asking], draws[asking], self.num_candidates, self.protocol)
+            is_question = task.is_question(drawn)
+            asked = rows[asking][is_question]
+            batch[task.name] = task.view(
+                self.table, asked, drawn.select(is_question), self.config.reading_order_target
+            )
         if self.config.masked_panel_weight > 0:
             batch["masked_panels"] = masked_panels(self.table, rows, draws)
         if self.config.contrastive_weight > 0:

@@ -46,12 +46,7 @@ def pretrain(arguments: PretrainingArguments) -> None:
     dataset = PretrainingDataset(
         train_table, model.config, arguments.num_candidates, arguments.protocol, seed=arguments.seed
     )
-    trainer = ComicSeqTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        validation_table=validation_table,
-    )
+    trainer = ComicSeqTrainer(model=model, args=arguments, train_dataset=dataset, validation_table=validation_table)
     checkpoint = find_checkpoint(arguments, model.config)
     console = Console(quiet=not trainer.is_world_process_zero(), soft_wrap=True)
     for incomplete in incomplete_checkpoints(arguments.output_dir):

@@ -88,12 +88,8 @@ class ComicSeqTrainer(Trainer):
                 layer.compile(
                     backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode, dynamic=True
                 )
-        self.validation_tasks: list[Task] = []
         if validation_table is not None:
-            self.validation_tasks = [TASKS[name] for name, weight in model.config.task_weights.items() if weight > 0]
-            for task in self.validation_tasks:
-                task.check_servable(validation_table, VALIDATION_PROTOCOL)
-            self._check_metric()
+            self._check_validation(validation_table)
         self.statistics = TrainingStatistics(self.accelerator.device)
         losses = [name for name in self.statistics.sums if name.endswith("_loss")]
         self.loss_watch = LossWatch(self.accelerator, losses)
@@ -102,15 +98,14 @@ class ComicSeqTrainer(Trainer):
         self.remove_callback(ProgressCallback)
         if not args.disable_tqdm:
             self.add_callback(ProgressBar)
-        self.add_callback(self.loss_watch)
-        self.add_callback(self.early_stopping)
-        self.add_callback(Resume(self.train_dataset))
-        self.add_callback(CompleteCheckpoints(self, args))
-        self.add_callback(self.statistics)
-        self.add_callback(ReadableLogs())
+        own_callbacks = (Resume(self.train_dataset), CompleteCheckpoints(self, args), self.statistics, ReadableLogs())
+        for callback in (self.loss_watch, self.early_stopping, *own_callbacks):
+            self.add_callback(callback)
 
-    def _check_metric(self) -> None:
-        names = [*(f"{task.name}_accuracy" for task in self.validation_tasks), "score"]
+    def _check_validation(self, table: PanelTable) -> None:
+        for task in self.train_dataset.tasks:
+            task.check_servable(table, VALIDATION_PROTOCOL)
+        names = [*(f"{task.name}_accuracy" for task in self.train_dataset.tasks), "score"]
         metric = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if self.args.load_best_model_at_end and metric not in names:
             raise ComicSeqArgumentError(
@@ -200,7 +195,7 @@ class ComicSeqTrainer(Trainer):
         assert self.validation_table is not None
         model = self.accelerator.unwrap_model(self.model)
         metrics: dict[str, float] = {}
-        for task in self.validation_tasks:
+        for task in self.train_dataset.tasks:
             metrics[f"{metric_key_prefix}_{task.name}_accuracy"] = self._validation_accuracy(model, task)
         metrics[f"{metric_key_prefix}_score"] = float(np.mean(list(metrics.values())))
         space = strip_space(model, self.validation_table)
