@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -14,23 +16,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 
 from ..checkpoints.opening import open_checkpoint
-from ..errors import ComicSeqArgumentError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
-from ..stores.stage3 import Stage3Store
-from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing
+from ..stores.stage3 import Stage3Store, find_bad_vectors
+from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing, write_part
 from ..stores.vectors import metadata_version
-from ..stores.windows import check_window
 from .encoder import PageEncoder, encoder_of, model_fingerprint
-from .reading import PageReader, read_ahead
-from .writing import PartWriter, not_finite_fault
+from .reading import hash_panels, read_ahead, read_panels
 
 __all__ = ["encode_store"]
 
@@ -100,7 +101,6 @@ def encode_store(
     checkpoint = open_checkpoint(model, store, store.url, provenance={"origin": store.attributes})
     encoder = encoder_of(checkpoint.model)
     weights = model_fingerprint(encoder)
-    window, stride = check_window(encoder.config.max_position_embeddings, None)
     made_of = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]
     made_of += [weights, dtype, zarr_format]
     place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest())
@@ -128,22 +128,64 @@ def encode_store(
             console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
         todo = _share([part for part in parts if part.number not in finished], state)
         state.wait_for_everyone()  # all have counted the same
-        reader = PageReader(store, pages, window, stride)
-        compute = PageEncoder(encoder, state.device, getattr(torch, dtype))
-        fault = not_finite_fault(model, pages, dtype)
-        batches = ((part, batch) for part in todo for batch in reader.batches(part.lo, part.hi, batch_size))
+        encode = PageEncoder(encoder, state.device, getattr(torch, dtype))
+        arrays = open_for_writing(place.root)
         # The bar shows how far this process is; the others have equal shares.
         several = f" (process 1 of {state.num_processes})" if state.num_processes > 1 else ""
-        with progress_bar("Encoding pages" + several, sum(part.hi - part.lo for part in todo), is_shown) as advance:
-            with PartWriter(open_for_writing(place.root), layout, fault, place.finish_part, advance) as writer:
-                for part, batch in read_ahead(batches):
-                    writer.add(part, batch, *compute(batch.packed))
+        with (
+            progress_bar("Encoding pages" + several, sum(part.hi - part.lo for part in todo), is_shown) as advance,
+            ThreadPoolExecutor(1) as thread,  # writes a part while the next one is encoded
+        ):
+
+            def write(part: Part, read: np.ndarray, panels: torch.Tensor, strips: torch.Tensor) -> None:
+                counts, rows = pages.counts[part.lo : part.hi], pages.rows[part.lo : part.hi]
+                vectors = {"contextualized_panels": panels.cpu().numpy(), "strip_embeddings": strips.cpu().numpy()}
+                for values, owners in zip(vectors.values(), (np.repeat(rows, counts), rows), strict=True):
+                    _check_finite(values, owners, pages, model, dtype)
+                write_part(arrays, part, counts, **vectors)
+                digest = hash_panels(read, counts, rows)
+                place.finish_part(part.number, {"panels": len(read), "digest": f"{digest:032x}"})
+
+            written = None
+            for part, read in read_ahead((part, read_panels(store, pages, part.lo, part.hi)) for part in todo):
+                encoded = _encode_part(encode, read, pages.counts[part.lo : part.hi], batch_size, advance)
+                if written:
+                    written.result()
+                written = thread.submit(write, part, read, *encoded)
+            if written:
+                written.result()
         state.wait_for_everyone()
         if state.is_main_process:
-            described = {"name": model, "fingerprint": weights, "window": window, "stride": stride}
+            described = {"name": model, "fingerprint": weights, "window": encode.window, "stride": encode.stride}
             place.complete(pages, _attributes(place, store, metadata, pages, dtype, described))
         state.wait_for_everyone()
     return read_attributes(place.target) or {}
+
+
+def _encode_part(
+    encode: PageEncoder, vectors: np.ndarray, counts: np.ndarray, batch_size: int, advance: Callable[[int], None]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Panels and strips of the pages with these panel vectors and numbers of panels, `batch_size` pages at a time."""
+    bounds = np.concatenate(([0], np.cumsum(counts)))
+    encoded = []
+    for lo in range(0, len(counts), batch_size):
+        batch = counts[lo : lo + batch_size]
+        encoded.append(encode(vectors[bounds[lo] : bounds[lo + len(batch)]], batch))
+        advance(len(batch))
+    panels, strips = zip(*encoded, strict=True)
+    return torch.cat(panels), torch.cat(strips)
+
+
+def _check_finite(vectors: np.ndarray, rows: np.ndarray, pages: Pages, model: str, dtype: str) -> None:
+    """Raises a `ComicSeqDataError` for the first of the vectors, of pages in these rows, that is not finite."""
+    not_finite, _ = find_bad_vectors(vectors)
+    if not_finite.any():
+        row = int(rows[not_finite.argmax()])
+        remedy = "encode with --dtype float32, or " if dtype == "float16" else ""
+        raise ComicSeqDataError(
+            f"{model} makes vectors that are not finite in {dtype} of page {pages.name(row)!r}"
+            f" (sequence_index {row}); {remedy}check the checkpoint's weights"
+        )
 
 
 def _attributes(

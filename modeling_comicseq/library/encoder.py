@@ -1,4 +1,4 @@
-"""The encoder as it is used for a library: packed pages in, the vectors of their panels and strips out."""
+"""The encoder as it is used for a library: pages in, the vectors of their panels and strips out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import torch
 import xxhash
 
 from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
-from .packing import PackedPages
+from ..model.packing_comicseq import ComicSeqView
+from ..stores.windows import check_window, expand_windows
 
 __all__ = ["PageEncoder", "encoder_of", "model_fingerprint"]
 
 # What changes the outputs of the encoder beside its weights.
 _FIELDS = ("hidden_act", "input_scale", "layer_norm_eps", "max_position_embeddings", "num_attention_heads")
+
+# Measured on the CPU with pages of 1 to 16 panels: as little padding as longer rows, and less attention across pages.
+_ROW_LENGTH = 32
 
 
 def encoder_of(model: ComicSeqForPreTraining) -> ComicSeqModel:
@@ -34,7 +38,7 @@ def model_fingerprint(model: ComicSeqModel) -> str:
 
 
 class PageEncoder:
-    """Encodes packed pages.
+    """Encodes pages.
 
     Args:
         model: The encoder, from `encoder_of`.
@@ -45,42 +49,41 @@ class PageEncoder:
     def __init__(self, model: ComicSeqModel, device: torch.device, dtype: torch.dtype = torch.float32):
         self.model = model.to(device)  # type: ignore[arg-type]
         self.device, self.dtype = device, dtype
+        self.window, self.stride = check_window(model.config.max_position_embeddings, None)
 
     @torch.inference_mode()
-    def __call__(self, pages: PackedPages) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, vectors: np.ndarray, counts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Contextualised panels, page by page `(panels, D)`, and strip vectors `(pages, D)`.
 
-        A panel in several windows gets the mean of what they say. The strip vector is always the strip query's
-        attention over all panels of the page. It is zero for a page without panels.
+        A page with more panels than the model takes is encoded in overlapping windows; a panel in several of them gets
+        the mean of what they say. The strip vector is always the strip query's attention over all panels of the page.
+        It is zero for a page without panels.
+
+        Args:
+            vectors: Panel vectors of all pages, one page after the other `(panels, P)`.
+            counts: Panels of each page `(pages,)`, 0 allowed.
         """
-        if not len(pages.places):
+        if not len(vectors):
             width = self.model.config.hidden_size
-            return torch.zeros(0, width, dtype=self.dtype), torch.zeros(len(pages.counts), width, dtype=self.dtype)
-        vectors, positions, sequences, places = map(self._put, pages[:4])
-        tokens = self.model.embeddings(vectors, sequences >= 0, positions)
-        # Every token attends to those of its own page or window; those behind a row's end to each other.
-        visible = sequences[:, :, None] == sequences[:, None]
-        panels = _merge(self.model.run_layers(tokens, visible[:, None]).flatten(0, 1), places)
-        return panels.to(self.dtype), self._strips(panels, pages.counts).to(self.dtype)
-
-    def _put(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
-
-    def _strips(self, panels: torch.Tensor, counts: np.ndarray) -> torch.Tensor:
-        strips = panels.new_zeros(len(counts), panels.shape[1])
+            return torch.zeros(0, width, dtype=self.dtype), torch.zeros(len(counts), width, dtype=self.dtype)
+        page, start, length = expand_windows(counts, self.window, self.stride)
+        position = np.broadcast_to(np.arange(length.max()), (len(page), length.max()))
+        is_real = position < length[:, None]
         first = np.cumsum(counts) - counts
+        panel = np.where(is_real, (first[page] + start)[:, None] + position, 0)
+        mask = self._put(is_real)
+        tokens = self.model.embeddings(self._put(vectors)[self._put(panel)], mask, self._put(position.copy()))
+        (encoded,), _ = self.model.encode_packed([ComicSeqView(tokens, mask, mask, mask)], _ROW_LENGTH)
+        shown = panel[is_real]
+        order, copies = np.argsort(shown, kind="stable"), np.bincount(shown)
+        panels = torch.segment_reduce(encoded[mask][self._put(order)], "mean", lengths=self._put(copies))
+        strips = panels.new_zeros(len(counts), panels.shape[1])
         for count in np.unique(counts[counts > 0]):  # pages of one length need no padding
             chosen = np.flatnonzero(counts == count)
             members = panels[self._put(first[chosen, None] + np.arange(count))]
-            mask = torch.ones(members.shape[:2], dtype=torch.bool, device=self.device)
-            strips[self._put(chosen)] = self.model.pooler(members, mask)[0]
-        return strips
+            real = torch.ones(members.shape[:2], dtype=torch.bool, device=self.device)
+            strips[self._put(chosen)] = self.model.pooler(members, real)[0]
+        return panels.to(self.dtype), strips.to(self.dtype)
 
-
-def _merge(tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Mean `(panels, D)` of the tokens (R·L, D) at the places (panels, M) of each panel, -1 being none."""
-    if places.shape[1] == 1:
-        return tokens[places[:, 0]]
-    known = places >= 0
-    copies = torch.where(known[..., None], tokens[places.clamp(min=0)], 0.0)
-    return copies.sum(1) / known.sum(1, keepdim=True)
+    def _put(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -24,11 +24,12 @@ from ..progress import progress_bar
 from ..stores.metadata import iter_entries, parse_entry
 from ..stores.pages import read_pages
 from ..stores.stage3 import PANEL_ARRAYS, Stage3Store
-from .reading import PageReader
+from .reading import read_panels
 
 __all__ = ["OrderSummary", "PageOrder", "order_json", "order_pages", "order_store"]
 
 _BATCH = 64  # pages that the model reads at a time
+_SORTED = 4 * _BATCH  # pages that are sorted by length
 _PART = 2048  # pages whose panels are in memory at a time
 
 
@@ -79,7 +80,7 @@ def _ready(checkpoint: Checkpoint) -> ComicSeqForPreTraining:
 
 
 @torch.inference_mode()
-def order_pages(model: ComicSeqForPreTraining, pages: list[torch.Tensor]) -> list[PageOrder]:
+def order_pages(model: ComicSeqForPreTraining, pages: Sequence[torch.Tensor]) -> list[PageOrder]:
     """Orders pages of any numbers of panels.
 
     The order is the one with the highest total score under the model's pairwise scores: exact up to 12 panels, the
@@ -136,27 +137,26 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
     """
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
-    width = store.widths["panel_embeddings"]
     checkpoint = open_checkpoint(model_name, store, embeddings, provenance={"origin": store.attributes})
     model = _ready(checkpoint)
     if checkpoint.other_origin:
         Console(stderr=True).print(f"Warning: {checkpoint.other_origin}", style="yellow", soft_wrap=True)
     pages = read_pages(metadata, store.pages)
-    reader = PageReader(store, pages, store.slots, store.slots)
     # A few bytes a page: the entries themselves are read again when the orders are written.
     orders = np.zeros((len(pages), store.slots), np.int16)
     confidences = np.full((len(pages), 3), np.nan, np.float32)
     with progress_bar("Ordering pages", len(pages), progress) as advance:
         for lo in range(0, len(pages), _PART):
-            for batch in reader.batches(lo, min(len(pages), lo + _PART), 4 * _BATCH):
-                packed = batch.packed
-                vectors = packed.vectors.reshape(-1, width)[packed.places[:, 0]].astype(np.float32)
-                parts = torch.from_numpy(vectors).split(packed.counts.tolist())
-                for page, result in enumerate(order_pages(model, list(parts)), start=batch.lo):
+            counts = pages.counts[lo : lo + _PART]
+            vectors = read_panels(store, pages, lo, lo + len(counts)).astype(np.float32)
+            panels = torch.from_numpy(vectors).split(counts.tolist())
+            for start in range(0, len(panels), _SORTED):
+                results = order_pages(model, panels[start : start + _SORTED])
+                for page, result in enumerate(results, start=lo + start):
                     orders[page, : len(result.order)] = result.order
                     if result.confidence is not None:
                         confidences[page] = result[1:]
-                advance(batch.hi - batch.lo)
+                advance(len(results))
 
     def answers() -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
         for entry in iter_entries(metadata):
@@ -198,7 +198,7 @@ def order_json(model_name: str, pages: Path, output: Path, progress: bool = True
 
     def answers(advance: Callable[[int], None]) -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
         entries, number = read(), 0
-        while batch := list(islice(entries, 4 * _BATCH)):
+        while batch := list(islice(entries, _SORTED)):
             for (entry, _), result in zip(batch, order_pages(model, [panels for _, panels in batch]), strict=True):
                 name = entry.get("canonical_id") or entry.get("page_name") or f"entry {number}"
                 number += 1

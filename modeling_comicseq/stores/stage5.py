@@ -21,6 +21,7 @@ __all__ = [
     "metadata_beside",
     "open_for_writing",
     "part_files",
+    "write_part",
 ]
 
 ARRAYS = ("contextualized_panels", "strip_embeddings", "panel_masks")
@@ -124,6 +125,30 @@ def open_for_writing(root: str) -> dict[str, zarr.Array]:
     with zarr.config.set({"array.write_empty_chunks": True}):
         group = zarr.open_group(root, mode="r+", use_consolidated=False)
         return {name: cast(zarr.Array, group[name]) for name in ARRAYS}
+
+
+def write_part(
+    arrays: Mapping[str, zarr.Array],
+    part: Part,
+    counts: np.ndarray,
+    contextualized_panels: np.ndarray,
+    strip_embeddings: np.ndarray,
+) -> None:
+    """Writes the rows of a part; empty slots become zeros.
+
+    Args:
+        arrays: The arrays of the store.
+        part: The part.
+        counts: Panels of each page `(pages,)`.
+        contextualized_panels: Vectors of all panels, page by page `(panels, D)`.
+        strip_embeddings: Vectors of the pages `(pages, D)`.
+    """
+    slots = arrays["panel_masks"].shape[1]
+    mask = np.arange(slots) < counts[:, None]
+    panels = np.zeros((*mask.shape, contextualized_panels.shape[1]), contextualized_panels.dtype)
+    panels[mask] = contextualized_panels
+    for name, values in zip(ARRAYS, (panels, strip_embeddings, mask), strict=True):
+        arrays[name][part.lo : part.hi] = values
 
 
 def part_files(arrays: Mapping[str, zarr.Array], lo: int, hi: int) -> Iterator[str]:

@@ -292,7 +292,7 @@ def test_vectors_that_float16_does_not_hold(source, tmp_path):
 
 def test_complete_output(checkpoint, source, tmp_path, capsys, monkeypatch):
     first = run(checkpoint, source, tmp_path / "out.zarr")
-    monkeypatch.setattr(encode, "PageReader", None)  # nothing is read again
+    monkeypatch.setattr(encode, "read_panels", None)  # nothing is read again
     again = encode_store(checkpoint, source.embeddings, source.metadata, tmp_path / "out.zarr")
     assert "already done" in capsys.readouterr().err.replace("\n", " ") and again == first
     with pytest.raises(ComicSeqDataError, match="other options; .* --overwrite"):
@@ -347,16 +347,15 @@ def test_two_commands_to_one_output(checkpoint, source, tmp_path):
 
 def test_rerun_encodes_only_what_is_missing(checkpoint, source, tmp_path, small_parts, monkeypatch):
     run(checkpoint, source, tmp_path / "reference" / "out.zarr")
-    batches = reading.PageReader.batches
     began = []
 
-    def interrupted(self, lo, hi, batch_size):
+    def interrupted(store, pages, lo, hi):
         began.append(lo)
         if began == [0, 8, 16]:
             raise KeyboardInterrupt
-        yield from batches(self, lo, hi, batch_size)
+        return reading.read_panels(store, pages, lo, hi)
 
-    monkeypatch.setattr(reading.PageReader, "batches", interrupted)
+    monkeypatch.setattr(encode, "read_panels", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, source, tmp_path / "out.zarr")
     done = {path.name for path in (tmp_path / ".out.zarr.partial" / "done").iterdir()}
@@ -548,7 +547,7 @@ def test_url(checkpoint, tmp_path, small_parts, monkeypatch, protocol, zarr_form
     else:
         assert not (tmp_path / "in" / "stage5_embeddings.zarr").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(encode, "PageEncoder", lambda *_: None)  # all parts are there
+        patch.setattr(encode.PageEncoder, "__call__", None)  # all parts are there
         run(checkpoint, there, output, zarr_format=zarr_format)
     check_close(read(output), reference(checkpoint, source))
     assert metadata_of(output) == source.entries
