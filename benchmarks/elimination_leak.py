@@ -20,7 +20,7 @@ from rich.table import Table
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
-from modeling_comicseq.evaluation.questions import iterate_questions
+from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.scoring import score_model
 from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.arguments import PretrainingArguments
@@ -94,9 +94,9 @@ def main() -> None:
         table.add_column(column, justify="right")
     for protocol in ("in_page", "same_book"):
         model = train(protocol, train_table, arguments.max_steps)
-        questions = iterate_questions(test_table, TASK, protocol=protocol, seed=1)
-        rows, right = score_model(model, TASK, questions)
-        mean, low, high = bootstrap_mean(right, test_table.books[rows])
+        questions = draw_question_set(test_table, TASK, protocol, seed=1)
+        right = score_model(model, TASK, questions.batches(test_table))
+        mean, low, high = bootstrap_mean(right, test_table.books[questions.rows])
         name = f"{protocol} (leaky)" if protocol == "in_page" else protocol
         table.add_row(name, f"{100 * mean:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", f"{len(right):,}")
     Console().print(table)

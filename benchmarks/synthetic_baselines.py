@@ -21,7 +21,7 @@ from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.task import Task
 from modeling_comicseq.evaluation.baselines import context_mean_cosine, last_panel_cosine
 from modeling_comicseq.evaluation.metrics import bootstrap_mean, pairwise_accuracy
-from modeling_comicseq.evaluation.questions import iterate_questions
+from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.stores.provenance import read_provenance
 from modeling_comicseq.synthetic.optimum import candidate_log_ratio, joint_log_posterior
 from modeling_comicseq.synthetic.order_optimum import MAX_PANELS, order_posterior
@@ -38,7 +38,9 @@ def candidate_task(tables: list[PanelTable], task: Task, corpus: SyntheticCorpus
     parts: dict[str, list[np.ndarray]] = {}
     books: list[np.ndarray] = []
     for table in tables:
-        for rows, batch in iterate_questions(table, task, protocol=protocol, num_candidates=k):
+        questions = draw_question_set(table, task, protocol, k)
+        books.append(table.book_ids[table.books[questions.rows]])
+        for _, batch in questions.batches(table):
             joint = joint_log_posterior(batch, corpus.world, protocol, task.shown)
             answers = {"last panel": last_panel_cosine(batch), "context mean": context_mean_cosine(batch)}
             answers |= {"alone": candidate_log_ratio(batch, corpus.world, protocol, task.shown), "joint": joint}
@@ -47,7 +49,6 @@ def candidate_task(tables: list[PanelTable], task: Task, corpus: SyntheticCorpus
             results["stated"] = np.exp(joint.max(1))
             for name, values in results.items():
                 parts.setdefault(name, []).append(values)
-            books.append(table.book_ids[table.books[rows]])
     if not books:
         return [task.name, "0"]
     values = {name: np.concatenate(part) for name, part in parts.items()}
@@ -59,7 +60,8 @@ def reading_order(tables: list[PanelTable], corpus: SyntheticCorpus) -> list[str
     """Pairwise accuracy of the best order by exact posterior, on the pages that are short enough to enumerate."""
     shares, stated, books = [], [], []
     for table in tables:
-        for rows, batch in iterate_questions(table, ORDER):
+        questions = draw_question_set(table, ORDER)
+        for asked, batch in questions.batches(table):
             short = batch["attention_mask"].sum(1) <= MAX_PANELS
             if not short.any():
                 continue
@@ -72,7 +74,7 @@ def reading_order(tables: list[PanelTable], corpus: SyntheticCorpus) -> list[str
                 p[np.ix_(o, o)][np.triu_indices(len(o), 1)] for p, o in zip(posterior.precedence, orders, strict=True)
             ]
             stated.append(np.array([pairs.mean() for pairs in chosen]))
-            books.append(table.book_ids[table.books[rows[short]]])
+            books.append(table.book_ids[table.books[questions.rows[asked][short]]])
     accuracy = np.concatenate(shares)
     name = f"{ORDER.name} (pairs, up to {MAX_PANELS} panels)"
     optimum = [f"{100 * accuracy.mean():.1f}", f"{100 * np.concatenate(stated).mean():.1f}", _ends(accuracy, books)]

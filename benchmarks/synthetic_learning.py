@@ -30,7 +30,7 @@ from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.task import Answer, Task
 from modeling_comicseq.evaluation.baselines import context_mean_cosine
-from modeling_comicseq.evaluation.questions import QuestionSet, draw_question_set, iterate_questions
+from modeling_comicseq.evaluation.questions import QuestionSet, draw_question_set
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import model_logits
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTraining
@@ -69,7 +69,8 @@ def answers_of(models: dict[str, ComicSeqForPreTraining], train: PanelTable, tas
     """What the models answer and, where there are candidates, cosine and the linear probe."""
     answers: dict[str, Answer] = {}
     if task.protocols:  # a likeness knows no direction: in reading order cosines are chance
-        probe = LogisticRanker().fit(batch for _, batch in iterate_questions(train, task, seed=1, repeats=2))
+        learned_from = draw_question_set(train, task, seed=1, repeats=2)
+        probe = LogisticRanker().fit(batch for _, batch in learned_from.batches(train))
         answers[COSINE] = lambda batch: task.judge(batch, context_mean_cosine(batch))
         answers[PROBE] = lambda batch: task.judge(batch, probe.scores(batch))
     for name, model in models.items():

@@ -28,7 +28,7 @@ from rich.table import Table
 from modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
-from modeling_comicseq.evaluation.questions import iterate_questions
+from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import score_model
 from modeling_comicseq.files import write_json
@@ -79,20 +79,21 @@ def ask(arguments: argparse.Namespace, folders: dict[str, list[Path]]) -> dict:
     for name, protocol in QUESTIONS:
         task = TASKS[name]
         metric = task.metrics[0]
-        questions = list(iterate_questions(test_table, task, protocol=protocol, repeats=arguments.repeats))
+        asked = draw_question_set(test_table, task, protocol, repeats=arguments.repeats)
+        questions = list(asked.batches(test_table))
         right = {
             baseline: np.concatenate([answer(batch)[metric] for _, batch in questions])
             for baseline, answer in task.baselines(test_table, print).items()
         }
         if task.protocols:
-            learned_from = iterate_questions(train_table, task, protocol=protocol, seed=1)
-            ranker = LogisticRanker().fit(batch for _, batch in learned_from)
+            learned_from = draw_question_set(train_table, task, protocol, seed=1)
+            ranker = LogisticRanker().fit(batch for _, batch in learned_from.batches(train_table))
             scores = [task.judge(batch, ranker.scores(batch)) for _, batch in questions]
             right["logistic ranker"] = np.concatenate([values[metric] for values in scores])
         for run, paths in folders.items():
             models = (ComicSeqForPreTraining.from_pretrained(path).eval() for path in paths)
-            right[run] = np.mean([score_model(model, task, questions)[1] for model in models], axis=0)
-        answers[name, protocol] = right, test_table.books[np.concatenate([rows for rows, _ in questions])]
+            right[run] = np.mean([score_model(model, task, questions) for model in models], axis=0)
+        answers[name, protocol] = right, test_table.books[asked.rows]
     return answers
 
 

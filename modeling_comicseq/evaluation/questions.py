@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from weakref import WeakKeyDictionary
+from functools import cached_property, lru_cache
 
 import numpy as np
 import xxhash
@@ -18,7 +17,6 @@ from ..stores.provenance import read_provenance
 from .results import heading
 
 _CHUNK = 4096  # rows that are drawn for at a time
-_fingerprints: WeakKeyDictionary[PanelTable, str] = WeakKeyDictionary()  # of tables that do not change
 
 
 @dataclass(frozen=True)
@@ -97,19 +95,18 @@ def draw_question_set(
     """
     rows = np.arange(len(table))
     rows = rows[task.servable(table, rows)]
-    asked, drawn = [rows[:0]], [task.draw(table, rows[:0], Draws(seed, 0, rows[:0]), num_candidates, protocol)]
+    longest = int(table.num_panels[rows].max(initial=1))
+    asked, drawn = [], []
     for repeat in range(repeats):
         turn = _window_of_each_page(table, rows, seed, repeat)
-        for start in range(0, len(turn), _CHUNK):
+        for start in range(0, max(len(turn), 1), _CHUNK):  # once where no page can serve the task, too
             chunk = turn[start : start + _CHUNK]
             part = task.draw(table, chunk, Draws(seed, repeat, chunk), num_candidates, protocol)
             is_question = task.is_question(part)
             asked.append(chunk[is_question])
-            drawn.append(part.select(is_question))
+            drawn.append(_widen(part.select(is_question), longest))
     asked_rows = np.concatenate(asked)
-    longest = int(table.num_panels[rows].max(initial=1))
-    parts = [_widen(part, longest) for part in drawn]
-    everything = Drawn(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    everything = Drawn(*(np.concatenate(arrays) for arrays in zip(*drawn, strict=True)))
     order = np.argsort(table.num_panels[asked_rows], kind="stable")  # pages of one length in a batch: little padding
     protocol = protocol if task.protocols else ""
     return QuestionSet(task, protocol, split_fingerprint(table), asked_rows[order], everything.select(order))
@@ -124,24 +121,16 @@ def _widen(drawn: Drawn, longest: int) -> Drawn:
 
 def _window_of_each_page(table: PanelTable, rows: np.ndarray, seed: int, repeat: int) -> np.ndarray:
     """One row of each page among `rows`: of the windows of a long page, the one whose turn it is."""
-    pages = table.pages[rows]
-    _, page, count = np.unique(pages, return_inverse=True, return_counts=True)
-    if len(count) == len(rows):
-        return rows
+    _, page, count = np.unique(table.pages[rows], return_inverse=True, return_counts=True)
     order = np.lexsort((Draws(seed, 0, rows).uniform("window"), page))
     place = np.empty_like(order)
     place[order] = np.arange(len(rows)) - (np.cumsum(count) - count)[page[order]]
     return rows[place == repeat % count[page]]
 
 
+@lru_cache(maxsize=1)  # all sets of a run are about one split
 def split_fingerprint(table: PanelTable) -> str:
     """Fingerprint of a split: of its vectors, and of which page and book each row is."""
-    if table not in _fingerprints:
-        _fingerprints[table] = _fingerprint(table)
-    return _fingerprints[table]
-
-
-def _fingerprint(table: PanelTable) -> str:
     digest = xxhash.xxh3_128()
     source = read_provenance(table.dataset).get("source", {}).get("fingerprint")
     if source is not None:
@@ -157,19 +146,3 @@ def _fingerprint(table: PanelTable) -> str:
     for array in (table.num_panels, table.books, table.pages):
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
     return f"xxh3:{digest.hexdigest()}"
-
-
-def iterate_questions(
-    table: PanelTable,
-    task: Task,
-    *,
-    protocol: str = "same_book",
-    num_candidates: int = 5,
-    seed: int = 0,
-    repeats: int = 1,
-    batch_size: int = 256,
-) -> Iterator[tuple[np.ndarray, Batch]]:
-    """Draws a question set and yields `(rows (B,), batch)`: the inputs and labels of the task's class."""
-    questions = draw_question_set(table, task, protocol, num_candidates, seed, repeats)
-    for chosen, batch in questions.batches(table, batch_size):
-        yield questions.rows[chosen], batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +24,8 @@ def model_logits(model: ComicSeqForPreTraining, task: str, batch: Batch) -> np.n
     return logits.float().cpu().numpy()
 
 
-def score_model(
-    model: ComicSeqForPreTraining, task: Task, questions: Iterable[tuple[np.ndarray, Batch]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Asks all `questions`; returns their rows and how right each answer is by the task's first metric, both `(Q,)`."""
+def score_model(model: ComicSeqForPreTraining, task: Task, questions: Iterable[tuple[Any, Batch]]) -> np.ndarray:
+    """How right the model's answers are by the task's first metric `(Q,)`, to all `questions` as a `QuestionSet` has them."""
     target = model.config.reading_order_target
-    rows, results = [], []
-    for chunk, batch in questions:
-        rows.append(chunk)
-        values = task.judge(batch, model_logits(model, task.name, batch), target)
-        results.append(values[task.metrics[0]])
-    return np.concatenate(rows), np.concatenate(results)
+    answers = (task.judge(batch, model_logits(model, task.name, batch), target) for _, batch in questions)
+    return np.concatenate([values[task.metrics[0]] for values in answers])

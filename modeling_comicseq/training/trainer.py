@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..checkpoints.provenance import save_training_provenance
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError
-from ..evaluation.questions import iterate_questions
+from ..evaluation.questions import draw_question_set
 from ..evaluation.scoring import score_model
 from ..stores.provenance import read_provenance
 from ..tasks import TASKS
@@ -206,7 +207,7 @@ class ComicSeqTrainer(Trainer):
 
     def _validation_accuracy(self, model, task: Task) -> float:
         assert self.validation_table is not None
-        questions = iterate_questions(
+        questions = draw_question_set(
             self.validation_table,
             task,
             protocol=VALIDATION_PROTOCOL,
@@ -214,8 +215,9 @@ class ComicSeqTrainer(Trainer):
             seed=VALIDATION_SEED,
             repeats=validation_repeats(self.validation_table),
         )
-        mine = [q for number, q in enumerate(questions) if number % self.args.world_size == self.args.process_index]
-        right = score_model(model, task, mine)[1] if mine else np.zeros(0)
+        batches = questions.batches(self.validation_table)
+        mine = list(islice(batches, self.args.process_index, None, self.args.world_size))
+        right = score_model(model, task, mine) if mine else np.zeros(0)
         total = self.accelerator.reduce(torch.tensor([right.sum(), len(right)], dtype=torch.float32).to(model.device))
         return float(total[0] / total[1].clamp(min=1))
 

@@ -50,8 +50,11 @@ def draw_question_set(table: PanelTable, task: str, *args, **kwargs) -> question
     return questions.draw_question_set(table, TASKS[task], *args, **kwargs)
 
 
-def iterate_questions(table: PanelTable, task: str, **kwargs):
-    return questions.iterate_questions(table, TASKS[task], **kwargs)
+def iterate_questions(table: PanelTable, task: str, batch_size: int = 256, **kwargs):
+    """Yields the rows and the batch of some questions at a time."""
+    drawn = draw_question_set(table, task, **kwargs)
+    for chosen, batch in drawn.batches(table, batch_size):
+        yield drawn.rows[chosen], batch
 
 
 def judge(task: str, batch: Batch, scores: np.ndarray, reading_order_target: str = "adjacency") -> np.ndarray:

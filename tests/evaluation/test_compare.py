@@ -52,10 +52,9 @@ def test_every_answerer_is_put_the_same_questions():
 
 def test_a_model_s_score_is_that_of_the_training_s_validation():
     table, questions, results, _ = compared(models=("model",))
-    batches = [(questions.rows[chosen], batch) for chosen, batch in questions.batches(table, 7)]
-    rows, right = score_model(seeded_model(), questions.task, batches)
+    right = score_model(seeded_model(), questions.task, questions.batches(table, 7))
     assert results["model"].score.mean == pytest.approx(right.mean())
-    interval = bootstrap_mean(right, table.books[rows])
+    interval = bootstrap_mean(right, table.books[questions.rows])
     assert (results["model"].score.low, results["model"].score.high) == pytest.approx(interval[1:])
 
 
