@@ -176,10 +176,8 @@ def _locate(source: str) -> tuple[Any, str]:
         if filesystem.exists(root):
             return filesystem, root
         reason = "it is not there"
-    except (OSError, ValueError, ImportError) as error:
-        reason = first_line(error)
     except Exception as error:  # the Hub's client has its own family of connection errors
-        reason = type(error).__name__
+        reason = first_line(error) if isinstance(error, (OSError, ValueError, ImportError)) else type(error).__name__
     raise ComicSeqDataError(
         f"{source} cannot be reached ({reason}): check the name and the network, or name a local folder."
     )

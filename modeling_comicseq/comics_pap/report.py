@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +63,22 @@ def skill_results(answers: Sequence[SkillAnswers], model: str) -> list[SkillResu
     if not known:
         return []
     by_book = all(skill.has_books for skill in known)
-    units = []
+    units = {}
     for number, skill in enumerate(known):
         names = [question.book_id if by_book else f"{number}/{i}" for i, question in enumerate(skill.questions)]
-        units.append(np.asarray(names, dtype=str)[skill.is_known])
-    blocks = [(skill.skill, [skill], unit, list(skill.choices)) for skill, unit in zip(known, units, strict=True)]
-    everywhere = [name for name in known[0].choices if all(name in skill.choices for skill in known)]
-    blocks.append((TOTAL, known, np.concatenate(units), everywhere))
+        units[skill.skill] = np.asarray(names, dtype=str)[skill.is_known]
     results = []
-    for name, skills, unit, answerers in blocks:
+    for name, skills in ({skill.skill: [skill] for skill in known} | {TOTAL: known}).items():
+        unit = np.concatenate([units[skill.skill] for skill in skills])
         of_model = np.concatenate([skill.right(model) for skill in skills])
-        for answerer in (RANDOM, *answerers):
+        everywhere = [answerer for answerer in skills[0].choices if all(answerer in skill.choices for skill in skills)]
+        for answerer in (RANDOM, *everywhere):
             right = np.concatenate([skill.right(answerer) for skill in skills])
             accuracy, *ends = bootstrap_mean(right, unit)
-            interval_ends = (None, None) if answerer == RANDOM else ends
+            if answerer == RANDOM:
+                ends = [None, None]
             gain = (None, None, None) if answerer == model else bootstrap_mean(of_model - right, unit)
-            values = (accuracy, *interval_ends, *gain, len(right))
-            results.append(SkillResult(name, answerer, *values))
+            results.append(SkillResult(name, answerer, accuracy, *ends, *gain, len(right)))
     return results
 
 
@@ -109,18 +109,6 @@ def notes(
         f"Brackets: 95 % intervals by bootstrap over {over}. Total: all samples pooled. Random: mean of 1 / options."
     )
     return lines
-
-
-def results_tables(results: Sequence[SkillResult]) -> list[Table]:
-    """One table a skill, the total last."""
-    tables = {}
-    for result in results:
-        title = f"{result.skill}: {result.num_questions:,} questions"
-        if result.skill not in tables:
-            columns = (Column(name, no_wrap=True) for name in HEADER)
-            tables[result.skill] = Table(*columns, title=title, title_justify="left")
-        tables[result.skill].add_row(*result.cells())
-    return list(tables.values())
 
 
 def write_report(
@@ -170,8 +158,12 @@ def _markdown(results: Sequence[SkillResult], model: str, settings: dict[str, An
 
 
 def print_report(results: Sequence[SkillResult], lines: Sequence[str], console: Console) -> None:
-    """Prints the tables and the notes."""
-    for table in results_tables(results):
+    """Prints one table a skill, the total last, and the notes."""
+    for skill, rows in groupby(results, lambda result: result.skill):
+        table = Table(*(Column(name, no_wrap=True) for name in HEADER), title_justify="left")
+        for result in rows:
+            table.title = f"{skill}: {result.num_questions:,} questions"
+            table.add_row(*result.cells())
         console.print(table)
     if not results:
         console.print(HIDDEN)

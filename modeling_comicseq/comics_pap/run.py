@@ -34,8 +34,6 @@ def run_comics_pap(
     epochs: int = 5,
     learning_rate: float = 3e-4,
     seed: int = 0,
-    console: Console | None = None,
-    progress: bool = True,
 ) -> list[SkillResult]:
     """Asks a checkpoint the questions of a ComicsPAP split, prints the table and writes the report and predictions.
 
@@ -51,13 +49,11 @@ def run_comics_pap(
         epochs: Passes over it.
         learning_rate: Peak learning rate of the tuning.
         seed: Seed of the tuning.
-        console: Where to print.
-        progress: Whether to show progress bars on stderr.
 
     Raises:
         ComicSeqDataError: If the model, the data or the output cannot be used.
     """
-    console = console or Console()
+    console = Console()
     if output.is_file():
         raise ComicSeqDataError(f"The output {output} is a file: name a folder.")
     if train_split == split:
@@ -89,8 +85,7 @@ def run_comics_pap(
 
     def embed(parts: Sequence[SkillFiles]) -> list[Question]:
         most = config.max_position_embeddings - 1  # the gap has a position, too
-        skills = (embed_skill(part, pictures, texts, most_context=most, progress=progress) for part in parts)
-        return [question for questions in skills for question in questions]
+        return [question for part in parts for question in embed_skill(part, pictures, texts, most_context=most)]
 
     settings: dict[str, Any] = {
         "model": model,
@@ -107,7 +102,7 @@ def run_comics_pap(
         training = embed(training_files)
         _check_apart(training, questions, data, f"{train_split} and {split}")
         tuning = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
-        losses = fine_tune(network, training, inputs, **tuning, progress=progress)  # type: ignore[arg-type]
+        losses = fine_tune(network, training, inputs, **tuning)  # type: ignore[arg-type]
         network.save_pretrained(output / "model")
         counts = Counter(question.skill for question in training)
         settings |= {"train_split": train_split, **tuning, "training_questions": counts, "losses": losses}

@@ -26,7 +26,6 @@ def fine_tune(
     epochs: int = 5,
     learning_rate: float = 3e-4,
     seed: int = 0,
-    progress: bool = True,
 ) -> list[float]:
     """Trains all parameters on the questions of all skills, mixed; returns the mean loss of each epoch.
 
@@ -37,7 +36,6 @@ def fine_tune(
         epochs: Passes over all questions.
         learning_rate: Peak learning rate of AdamW: warm-up over a tenth of the steps, then a cosine to zero.
         seed: Seed of the order of the questions, and of dropout.
-        progress: Whether to show a progress bar on stderr.
     """
     asked = [question for question in questions if question.solution >= 0]
     modalities = {skill: inputs.modality(own) for skill, own in by_skill(questions).items()}
@@ -49,7 +47,7 @@ def fine_tune(
     torch.manual_seed(seed)
     losses = np.zeros(num_steps)
     model.train()
-    for step in track(range(num_steps), "Tuning", console=Console(stderr=True), disable=not progress):
+    for step in track(range(num_steps), "Tuning", console=Console(stderr=True)):
         if step % steps_per_epoch == 0:
             order = generator.permutation(len(asked))
         start = step % steps_per_epoch * BATCH_SIZE

@@ -37,18 +37,16 @@ class SeenPictures:
 
     def __init__(self, encoder: ImageEncoder):
         self.encoder = encoder
-        self._vectors: dict[int, np.ndarray] = {}
+        self._vectors: dict[bytes, np.ndarray] = {}
 
     def encode(self, pictures: Iterable[Image.Image]) -> np.ndarray:
         """Unit vectors `(n, dim)` of the pictures."""
-        keys, unseen = [], {}
-        for picture in pictures:
-            key = xxhash.xxh3_128_intdigest(picture.tobytes() + repr(picture.size).encode())
-            keys.append(key)
-            if key not in self._vectors:
-                unseen[key] = picture
+        keyed = [
+            (xxhash.xxh3_128_digest(picture.tobytes() + repr(picture.size).encode()), picture) for picture in pictures
+        ]
+        unseen = {key: picture for key, picture in keyed if key not in self._vectors}
         self._vectors |= zip(unseen, self.encoder.encode(unseen.values()), strict=True)
-        return np.stack([self._vectors[key] for key in keys])
+        return np.stack([self._vectors[key] for key, _ in keyed])
 
 
 def embed_skill(
@@ -57,7 +55,6 @@ def embed_skill(
     text_encoder: TextEncoder | None,
     *,
     most_context: int = 31,
-    progress: bool = True,
 ) -> list[Question]:
     """Embeds all samples of a skill and split. Pictures are read and dropped a few samples at a time; vectors stay.
 
@@ -66,14 +63,12 @@ def embed_skill(
         pictures: Reads every picture.
         text_encoder: Reads captions and lettering; None to leave the lettering unread.
         most_context: Most context panels of a question: those nearest to the gap are kept.
-        progress: Whether to show a progress bar on stderr.
 
     Raises:
         ComicSeqDataError: If a sample cannot be used, or the skill asks with captions and there is no text encoder.
     """
     check_captions([files.skill], text_encoder is not None)
-    bar = Console(stderr=True)
-    stream = iter(track(files, files.skill, total=files.num_samples, console=bar, disable=not progress))
+    stream = iter(track(files, files.skill, total=files.num_samples, console=Console(stderr=True)))
     questions: list[Question] = []
     while chunk := list(itertools.islice(stream, QUESTIONS_AT_ONCE)):
         for question in chunk:
@@ -110,12 +105,12 @@ def _keep_nearest(question: Question, most: int) -> None:
 
 def _embed(questions: Sequence[Question], fields: Sequence[str], encode: Callable[[list[Any]], np.ndarray]) -> None:
     """Replaces what the `fields` of all questions hold by its vectors, read together."""
-    held = [(question, name, getattr(question, name)) for question in questions for name in fields]
-    held = [(question, name, items) for question, name, items in held if items is not None]
-    vectors = encode([item for _, _, items in held for item in items])
-    ends = np.cumsum([len(items) for _, _, items in held])
-    for (question, name, items), end in zip(held, ends, strict=True):
-        setattr(question, name, vectors[end - len(items) : end])
+    held = [(question, name) for question in questions for name in fields if getattr(question, name) is not None]
+    items = [getattr(question, name) for question, name in held]
+    vectors = encode([item for part in items for item in part])
+    parts = np.split(vectors, np.cumsum([len(part) for part in items])[:-1])
+    for (question, name), part in zip(held, parts, strict=True):
+        setattr(question, name, part)
 
 
 class SkillInputs:

@@ -19,7 +19,6 @@ import torch
 from huggingface_hub import HfApi, HfFileSystem, RepoFile, RepoFolder
 from huggingface_hub.errors import EntryNotFoundError
 from PIL import Image
-from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.comics_pap_files import SCHEMA, write_comics_pap
@@ -116,10 +115,6 @@ def config(**changes) -> ComicSeqConfig:
     return ComicSeqConfig(**(TINY | {"panel_embedding_dim": 12, "max_position_embeddings": 8} | changes))
 
 
-def quiet() -> Console:
-    return Console(file=io.StringIO(), width=200)
-
-
 def test_every_layout_gives_the_same_samples(tmp_path):
     hub = write_hub_layout(tmp_path / "hub", 5)
     rows = [made_row(i, skill) for skill in SKILLS for i in range(5)]
@@ -194,12 +189,12 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
         find_skills(str(path), skills=["text_closure"])
     caption = write(tmp_path / "caption.parquet", [made_row(0, "caption_relevance")])
     with pytest.raises(ComicSeqDataError, match="needs? a text encoder"):
-        embed_skill(find_skills(str(caption))[0], SeenPictures(colours()), None, progress=False)
+        embed_skill(find_skills(str(caption))[0], SeenPictures(colours()), None)
 
 
 def embedded(path: Path, most_context: int = 31):
     (files,) = find_skills(str(path))
-    return embed_skill(files, SeenPictures(colours()), ColourNames(), most_context=most_context, progress=False)
+    return embed_skill(files, SeenPictures(colours()), ColourNames(), most_context=most_context)
 
 
 def test_batches_hold_what_the_head_may_see(tmp_path):
@@ -392,16 +387,15 @@ def made_encoders(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_encoders):
+def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_encoders, capsys):
     """The right option has the context's colour: cosine and a tuned model find it, chance is the formula."""
     data = write_hub_layout(tmp_path / "data", 30)
     write_hub_layout(data, 60, "train")
     (tmp_path / "model.json").write_text(json.dumps(config().to_dict()))
-    output, console = tmp_path / "out", quiet()
+    output = tmp_path / "out"
     results = run_comics_pap(
-        str(tmp_path / "model.json"), str(data), output, train_split="train", epochs=12,
-        learning_rate=1e-2, console=console, progress=False,
-    )  # fmt: skip
+        str(tmp_path / "model.json"), str(data), output, train_split="train", epochs=12, learning_rate=1e-2
+    )
     table = {(result.skill, result.answerer): result for result in results}
     name = "model, tuned"
     for skill in SKILLS:
@@ -425,11 +419,11 @@ def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_enc
     for skill in ("char_coherence", "text_closure"):
         assert f"{skill}: options are" in report and "the lettering was given as pixels only" in report
     assert "over samples, since the data set names no books" in report
-    assert "model, tuned" in console.file.getvalue()
+    assert "model, tuned" in capsys.readouterr().out
 
     assert read_modalities(ComicSeqForPreTraining(config())) == []
     assert read_modalities(ComicSeqForPreTraining.from_pretrained(output / "model")) == ["visual", "caption"]
-    again = run_comics_pap(str(output / "model"), str(data), tmp_path / "again", console=quiet(), progress=False)
+    again = run_comics_pap(str(output / "model"), str(data), tmp_path / "again")
     assert {(r.skill, r.answerer.replace("model", name)): r.accuracy for r in again} == {
         key: result.accuracy for key, result in table.items()
     }
@@ -442,7 +436,7 @@ def test_no_book_is_tuned_on_and_asked(tmp_path, made_encoders):
         write(tmp_path / "data" / "sequence_filling" / f"{split}.parquet", rows, SCHEMA)
     (tmp_path / "model.json").write_text(json.dumps(config().to_dict()))
     arguments = (str(tmp_path / "model.json"), str(tmp_path / "data"))
-    settings = {"train_split": "train", "epochs": 1, "console": quiet(), "progress": False}
+    settings = {"train_split": "train", "epochs": 1}
     with pytest.raises(
         ComicSeqDataError, match="the book_id 'mine' stands in the splits train and dev: keep it in one"
     ):
@@ -501,9 +495,7 @@ def test_shared_pages_go_through_reader_encoders_and_report(tmp_path):
     counts = write_comics_pap(comic, tmp_path / "data", {"val": ["peppercarrot-ep01", "peppercarrot-ep07"]})["val"]
     model = tmp_path / "model"
     ComicSeqForPreTraining(ComicSeqConfig(**TINY)).save_pretrained(model)
-    results = run_comics_pap(
-        str(model), str(tmp_path / "data"), tmp_path / "out", console=quiet(), progress=False,
-    )  # fmt: skip
+    results = run_comics_pap(str(model), str(tmp_path / "data"), tmp_path / "out")
     table = {(result.skill, result.answerer): result for result in results}
     for skill, options in counts.items():
         assert table[skill, "random"].accuracy == pytest.approx(np.mean(1 / np.asarray(options)))
