@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -21,6 +22,7 @@ from .results import LEAKY, heading
 
 FORMAT = "comicseq-questions-1"
 ABOUT = "questions.json"
+ASKED = ("slot", "candidates", "answer", "shuffle")  # the columns of `Drawn`
 FEATURES = Features(
     {
         "task": Value("string"),
@@ -83,99 +85,69 @@ class Questions:
         }
 
 
-def askable(
-    table: PanelTable, task: Task, protocols: Sequence[str], left_out: Callable[[str], None] | None = None
-) -> list[tuple[Task, str]]:
-    """The task with each of `protocols` under which the data can be asked.
+def draw_questions(
+    table: PanelTable,
+    split: str,
+    tasks: Sequence[Task],
+    protocols: Sequence[str],
+    *,
+    num_candidates: int = 5,
+    seed: int = 0,
+    repeats: int = 3,
+    left_out: Callable[[str], None] | None = None,
+) -> Questions:
+    """Draws a set for each task and protocol that the data can be asked; see `draw_question_set`.
 
     Args:
-        table: The panels.
-        task: The task. One without wrong candidates has no protocol and is asked once.
+        table: The panels of the split.
+        split: Name of the split.
+        tasks: Tasks that are asked. One without wrong candidates has no protocol and is asked once.
         protocols: Where wrong candidates come from.
+        num_candidates: Candidates of a question, the right one included.
+        seed: Seed of the draws.
+        repeats: Questions a page and task.
         left_out: Is told, in one sentence, what cannot be asked; without it, that is an error.
 
     Raises:
         ComicSeqError: If something cannot be asked and nobody is to be told.
     """
     sets = []
-    for protocol in dict.fromkeys(protocols) if task.protocols else [""]:
-        try:
-            task.check_servable(table, protocol)
-        except ComicSeqError as error:
-            if left_out is None:
-                raise
-            left_out(f"Left out {heading(task.name, protocol)}: {error}")
-        else:
-            sets.append((task, protocol))
-    return sets
+    for task in tasks:
+        for protocol in dict.fromkeys(protocols) if task.protocols else [""]:
+            try:
+                task.check_servable(table, protocol)
+            except ComicSeqError as error:
+                if left_out is None:
+                    raise
+                left_out(f"Left out {heading(task.name, protocol)}: {error}")
+            else:
+                sets.append(draw_question_set(table, task, protocol, num_candidates, seed, repeats))
+    return Questions(tuple(sets), split, num_candidates, seed, repeats)
 
 
-def draw_questions(
-    table: PanelTable,
-    split: str,
-    sets: Sequence[tuple[Task, str]],
-    *,
-    num_candidates: int = 5,
-    seed: int = 0,
-    repeats: int = 3,
-) -> Questions:
-    """Draws a set for each of `sets`, pairs of a task and a protocol; see `draw_question_set`."""
-    drawn = tuple(draw_question_set(table, task, protocol, num_candidates, seed, repeats) for task, protocol in sets)
-    return Questions(drawn, split, num_candidates, seed, repeats)
-
-
-def freeze(
-    table: PanelTable,
-    folder: str | os.PathLike[str],
-    *,
-    split: str,
-    tasks: Sequence[Task],
-    protocols: Sequence[str] = ("same_book", "cross_book"),
-    num_candidates: int = 5,
-    repeats: int = 3,
-    seed: int = 0,
-    left_out: Callable[[str], None] | None = None,
-) -> dict:
-    """Draws questions and saves them; returns their description.
+def freeze(table: PanelTable, folder: str | os.PathLike[str], **drawn: Any) -> dict:
+    """Draws questions and saves them as an Arrow data set with a description, `questions.json`, which is returned.
 
     Args:
         table: The panels of the split.
-        folder: Folder to create.
-        split: Name of the split.
-        tasks: Tasks that are asked.
-        protocols: Where wrong candidates come from.
-        num_candidates: Candidates of a question, the right one included.
-        repeats: Questions a page and task.
-        seed: Seed of the draws.
-        left_out: Is told, in one sentence, what cannot be asked and is left out; without it, that is an error.
+        folder: Folder to create. It appears complete or not: a frozen set is never changed.
+        **drawn: Further arguments of `draw_questions`.
 
     Raises:
         ComicSeqError: If `folder` exists, or a task, or none, can be asked.
     """
-    _check_new(folder)
-    sets = [each for task in tasks for each in askable(table, task, protocols, left_out)]
-    if not sets:
-        raise ComicSeqDataError(f"The split {split!r} can be asked no question: choose other tasks or protocols.")
-    questions = draw_questions(table, split, sets, num_candidates=num_candidates, seed=seed, repeats=repeats)
-    save_questions(questions, table, folder)
-    return questions.about(table)
-
-
-def _check_new(folder: str | os.PathLike[str]) -> None:
     if Path(folder).exists():
         raise ComicSeqDataError(f"{folder} exists: choose another --output or remove it first.")
-
-
-def save_questions(questions: Questions, table: PanelTable, folder: str | os.PathLike[str]) -> None:
-    """Freezes questions as an Arrow data set with a description, `questions.json`. The folder appears complete or not.
-
-    Raises:
-        ComicSeqDataError: If `folder` exists: a frozen set is never changed.
-    """
-    _check_new(folder)
+    questions = draw_questions(table, **drawn)
+    if not questions.sets:
+        raise ComicSeqDataError(
+            f"The split {questions.split!r} can be asked no question: choose other tasks or protocols."
+        )
+    about = questions.about(table)
     with written_folder(Path(folder), overwrite=False) as beside:
         Dataset.from_dict(_columns(questions, table), features=FEATURES).save_to_disk(beside)
-        write_json(beside / ABOUT, questions.about(table))
+        write_json(beside / ABOUT, about)
+    return about
 
 
 def _columns(questions: Questions, table: PanelTable) -> dict[str, list]:
@@ -185,7 +157,7 @@ def _columns(questions: Questions, table: PanelTable) -> dict[str, list]:
         columns["protocol"] += [part.protocol] * len(part)
         columns["book_id"] += table.book_ids[table.books[part.rows]].tolist()
         columns["row"] += part.rows.tolist()
-        for name, array in zip(("slot", "candidates", "answer", "shuffle"), part.drawn, strict=True):
+        for name, array in zip(ASKED, part.drawn, strict=True):
             columns[name] += array.tolist()
     return columns
 
@@ -229,28 +201,20 @@ def load_questions(
             f" {about['data_fingerprint']}, that of the split {data}. Name the data set that it was drawn from, or draw"
             " anew with `comicseq questions`."
         )
+    for each in about["sets"]:
+        if each["task"] not in tasks:
+            raise ComicSeqDataError(
+                f"{folder} asks {each['task']}, which is no task: tasks are {', '.join(tasks)}. Import the module that"
+                " registers it first, or draw anew."
+            )
     try:
         columns = load_from_disk(str(folder)).with_format("numpy")
         sets, start = [], 0
         for each in about["sets"]:
-            if each["task"] not in tasks:
-                raise ComicSeqDataError(
-                    f"{folder} asks {each['task']}, which is no task: tasks are {', '.join(tasks)}. Import the module that"
-                    " registers it first, or draw anew."
-                )
             part = columns[start : start + each["questions"]]
-            count = len(part["row"])
-            drawn = Drawn(
-                np.asarray(part["slot"], dtype=np.int64),
-                _matrix(part["candidates"], count),
-                np.asarray(part["answer"], dtype=np.int64),
-                _matrix(part["shuffle"], count),
-            )
-            rows = np.asarray(part["row"], dtype=np.int64)
-            sets.append(QuestionSet(tasks[each["task"]], each["protocol"], data, rows, drawn))
-            start += count
-    except ComicSeqDataError:
-        raise
+            start += each["questions"]
+            rows, *drawn = (np.asarray(part[name], np.int64) for name in ("row", *ASKED))
+            sets.append(QuestionSet(tasks[each["task"]], each["protocol"], data, rows, Drawn(*drawn)))
     except (OSError, KeyError, ValueError) as error:
         raise ComicSeqDataError(f"{folder} cannot be read ({' '.join(str(error).split())}): draw it anew.") from None
     for questions, each in zip(sets, about["sets"], strict=True):
@@ -261,7 +225,3 @@ def load_questions(
             )
     settings = (about[name] for name in ("split", "num_candidates", "seed", "repeats"))
     return Questions(tuple(sets), *settings)
-
-
-def _matrix(lists: np.ndarray, count: int) -> np.ndarray:
-    return np.stack(list(lists)).astype(np.int64) if count else np.zeros((0, 0), dtype=np.int64)

@@ -24,7 +24,7 @@ from .arguments import FROZEN, EvaluationArguments
 from .card import put_on_card
 from .compare import compare
 from .plots import plot_results
-from .question_sets import Questions, askable, draw_questions, load_questions, read_about
+from .question_sets import Questions, draw_questions, load_questions, read_about
 from .report import print_results, report_markdown
 from .results import Difference, Result, results_json, write_results
 from .strips import retrieve
@@ -43,7 +43,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         ComicSeqError: In one sentence, what cannot be evaluated and why.
     """
     given = {name: getattr(arguments, name) for name in FROZEN}
-    settings: dict[str, Any] = {name: FROZEN[name] if value is None else value for name, value in given.items()}
+    settings: dict[str, Any] = FROZEN | {name: value for name, value in given.items() if value is not None}
     if arguments.questions is not None:
         settings = read_about(arguments.questions)
     table = open_split(arguments.dataset, settings["split"])
@@ -65,7 +65,12 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     if frozen is not None:
         questions = choose(frozen, arguments, list(asked))
     else:
-        questions = draw(arguments, table, [tasks[name] for name in asked], settings, note)
+        protocols = arguments.protocol or ["same_book", "cross_book"]
+        left_out = note if "all" in arguments.tasks else None
+        chosen = [tasks[name] for name in asked]
+        questions = draw_questions(table, tasks=chosen, protocols=protocols, left_out=left_out, **settings)
+    if not questions.sets:
+        raise ComicSeqDataError(f"{' '.join(arguments.model)} can be asked no question of {arguments.dataset}.")
 
     world = synthetic_world(table)
     results: list[Result] = []
@@ -110,15 +115,6 @@ def open_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, 
     return models
 
 
-def cannot_answer(model: Checkpoint, task: str) -> str | None:
-    """Why the model should not be asked `task`, or None."""
-    if task in model.untrained:
-        return f"{model.name} has no head for {task}"
-    if not (model.model.config.task_weights or {}).get(task, 0):
-        return f"{model.name} was not trained on {task}"
-    return None
-
-
 def models_by_task(
     arguments: EvaluationArguments,
     models: Mapping[str, Checkpoint],
@@ -127,33 +123,24 @@ def models_by_task(
     note: Note,
 ) -> dict[str, list[str]]:
     """The tasks and who is asked each: every model where the task is named, else those that were trained on it."""
-    if "all" not in arguments.tasks:
+    everything = "all" in arguments.tasks
+    if not everything:
         tasks = arguments.tasks
     elif frozen is not None:
         tasks = [questions.task.name for questions in frozen.sets]
     asked: dict[str, list[str]] = {}
     for task in dict.fromkeys(tasks):
         for name, model in models.items():
-            reason = cannot_answer(model, task)
-            if "all" in arguments.tasks and reason:
+            if task in model.untrained:
+                reason = f"{model.name} has no head for {task}"
+                if not everything:
+                    raise ComicSeqDataError(f"{reason}.")
                 note(f"Left out {task}: {reason}.")
-            elif task in model.untrained:
-                raise ComicSeqDataError(f"{reason}.")
+            elif everything and not (model.model.config.task_weights or {}).get(task, 0):
+                note(f"Left out {task}: {model.name} was not trained on {task}.")
             else:
                 asked.setdefault(task, []).append(name)
     return asked
-
-
-def draw(
-    arguments: EvaluationArguments, table: PanelTable, tasks: Sequence[Task], settings: Mapping[str, Any], note: Note
-) -> Questions:
-    """New questions of `tasks`, of each as far as the data can serve it."""
-    left_out = note if "all" in arguments.tasks else None
-    protocols = arguments.protocol or ["same_book", "cross_book"]
-    sets = [each for task in tasks for each in askable(table, task, protocols, left_out)]
-    if not sets:
-        raise ComicSeqDataError(f"{' '.join(arguments.model)} can be asked no question of {arguments.dataset}.")
-    return draw_questions(table, sets=sets, **settings)
 
 
 def choose(frozen: Questions, arguments: EvaluationArguments, tasks: list[str]) -> Questions:
