@@ -64,14 +64,8 @@ class ComicSeqForOpeningPanel(ComicSeqTaskModel):
         **kwargs: Any,
     ) -> ComicSeqTaskOutput:
         """Inputs are those of panel picking without the asked slot, which is always the first; `labels` is (B,)."""
-        question = {
-            "panel_embeddings": panel_embeddings,
-            "candidate_embeddings": candidate_embeddings,
-            "attention_mask": attention_mask,
-            "candidate_mask": candidate_mask,
-            "position_ids": position_ids,
-        }
-        return self.answer(question, labels, **kwargs)
+        inputs = (panel_embeddings, candidate_embeddings, attention_mask, candidate_mask, position_ids)
+        return self.answer(inputs, labels, **kwargs)
 
 
 class OpeningPanel(MultipleChoiceTask):

@@ -168,12 +168,11 @@ class ComicSeqConfig(PreTrainedConfig):
             "candidate_encoding": ("joint", "independent"),
             "contrastive_objective": ("views", "nt_xent", "cohesion"),
             "reading_order_target": ("adjacency", "precedence"),
+            "hidden_act": sorted(ACT2FN),
         }
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(f"`{field}` is {getattr(self, field)!r} but must be one of {', '.join(allowed)}.")
-        if self.hidden_act not in ACT2FN:
-            raise ValueError(f"`hidden_act` is {self.hidden_act!r} but must be one of {', '.join(sorted(ACT2FN))}.")
         for task, weight in self.task_weights.items():
             if task not in TASKS:
                 raise ValueError(

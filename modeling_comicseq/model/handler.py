@@ -23,6 +23,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 MAX_INPUTS = 64
 MAX_CANDIDATES = 128
+MAX_NUMBER = float(np.finfo(np.float32).max)
 DEFAULT_TASK = "comic-strip-embedding"
 PARAMETERS = {"task": str, "modality": str, "return_panels": bool}
 
@@ -58,7 +59,7 @@ class EndpointHandler:
             pipeline_class = get_class_from_dynamic_module(served["impl"], folder)
             self.pipelines[task] = pipeline_class(model=model, task=task)
         config = model.config
-        self.most = {"panels": config.max_position_embeddings, "candidates": MAX_CANDIDATES}
+        self.most = {"panels": config.max_position_embeddings, "candidates": MAX_CANDIDATES, "vector": 1}
         dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim")
         self.max_width = max(getattr(config, name) for name in dims)
 
@@ -103,20 +104,15 @@ class EndpointHandler:
         return dict(parameters)
 
     def check_input(self, value: Any, task: str) -> dict[str, Any]:
-        """The arrays and whole numbers of one input: those that the task's pipeline takes."""
+        """One input of the task's pipeline, its vectors as arrays; whether its whole numbers are any, the pipeline checks."""
         kinds = {field.name: field.kind for field in self.pipelines[task].asked.inputs}
         checked: dict[str, Any] = {}
         for name, field in (value if isinstance(value, dict) else {"panel_embeddings": value}).items():
             if name not in kinds:
                 raise ValueError(f"There is no input {shown(name)} of {task}, only {', '.join(kinds)}.")
-            if kinds[name] in self.most:
-                checked[name] = self.check_vectors(name, field, self.most[kinds[name]])
-            elif kinds[name] == "vector":
-                checked[name] = self.check_vectors(name, [field], 1)
-            elif type(field) is int:
-                checked[name] = field
-            else:
-                raise ValueError(f"`{name}` must be a whole number.")
+            kind = kinds[name]
+            rows = [field] if kind == "vector" else field
+            checked[name] = self.check_vectors(name, rows, self.most[kind]) if kind in self.most else field
         return checked
 
     def check_vectors(self, name: str, value: Any, most: int) -> np.ndarray:
@@ -134,24 +130,15 @@ class EndpointHandler:
                 )
             if not all(type(number) is float or type(number) is int for number in row):
                 raise ValueError(f"`{name}` must hold numbers only.")
-        try:
-            vectors = np.array(value, dtype=np.float64)
-        except OverflowError:  # a whole number beyond all floats
-            vectors = np.array([[np.inf]])
-        if not (np.abs(vectors) <= np.finfo(np.float32).max).all():
-            raise ValueError(f"`{name}` holds NaN, infinity or a number outside float32.")
-        return vectors.astype(np.float32)
+            if not all(abs(number) <= MAX_NUMBER for number in row):
+                raise ValueError(f"`{name}` holds NaN, infinity or a number outside float32.")
+        return np.array(value, dtype=np.float32)
 
 
 def is_page(value: Any) -> bool:
     """Whether this is a list of lists of numbers."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and isinstance(value[0], list)
-        and bool(value[0])
-        and not isinstance(value[0][0], (list, dict))
-    )
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, list) and bool(first) and not isinstance(first[0], (list, dict))
 
 
 def shown(name: Any) -> str:

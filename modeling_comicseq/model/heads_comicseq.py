@@ -105,16 +105,21 @@ class ComicSeqBilinear(nn.Module):
         return left @ self.weight @ right.transpose(-1, -2) + self.bias
 
 
+def make_mlp(config: ComicSeqConfig, num_layers: int, output_size: int) -> nn.Sequential:
+    """An MLP from two concatenated vectors (B, ..., 2 D) to `(B, ..., output_size)`."""
+    hidden_size = config.hidden_size
+    layers = [nn.Linear(2 * hidden_size, hidden_size), nn.GELU(), nn.Dropout(config.hidden_dropout_prob)]
+    for _ in range(num_layers - 2):
+        layers += [nn.Linear(hidden_size, hidden_size), nn.GELU()]
+    return nn.Sequential(*layers, nn.Linear(hidden_size, output_size))
+
+
 class ComicSeqConcatenationScorer(nn.Module):
     """Scores each of the candidates (B, K, D) by an MLP on its concatenation with the context (B, D), `(B, K)`."""
 
     def __init__(self, config: ComicSeqConfig, num_layers: int):
         super().__init__()
-        hidden_size = config.hidden_size
-        layers = [nn.Linear(2 * hidden_size, hidden_size), nn.GELU(), nn.Dropout(config.hidden_dropout_prob)]
-        for _ in range(num_layers - 2):
-            layers += [nn.Linear(hidden_size, hidden_size), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_size, 1))
+        self.mlp = make_mlp(config, num_layers, output_size=1)
         self.similarity = ComicSeqSimilarity(config) if config.similarity_term else None
 
     def forward(self, context: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
@@ -222,13 +227,7 @@ class ComicSeqTextClozeHead(nn.Module):
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
-        hidden_size = config.hidden_size
-        self.context_encoder = nn.Sequential(
-            nn.Linear(2 * hidden_size, hidden_size),
-            nn.GELU(),
-            nn.Dropout(config.hidden_dropout_prob),
-            nn.Linear(hidden_size, hidden_size),
-        )
+        self.context_encoder = make_mlp(config, num_layers=2, output_size=config.hidden_size)
         self.scorer = ComicSeqBilinear(config)
         self.context_similarity = ComicSeqSimilarity(config) if config.similarity_term else None
         self.text_similarity = ComicSeqSimilarity(config) if config.similarity_term else None

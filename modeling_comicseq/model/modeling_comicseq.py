@@ -68,7 +68,7 @@ from .losses_comicseq import (
     scale_gradient,
 )
 from .ordering_comicseq import best_orders
-from .packing_comicseq import ComicSeqPacking, ComicSeqView, pad_and_concatenate
+from .packing_comicseq import ComicSeqView, packed_places, pad_and_concatenate
 from .tasks_comicseq import (
     CAPTION_RELEVANCE,
     CHARACTER_COHERENCE,
@@ -85,11 +85,14 @@ from .tasks_comicseq import (
 LIBRARY_ARGUMENTS = {*TransformersKwargs.__annotations__, "output_cross_attentions", "use_cache"}
 
 
+def with_library_docstring(model_class):
+    """Puts behind the docstring of a class what transformers says of every model."""
+    return auto_docstring(custom_intro=model_class.__doc__)(model_class)
+
+
 @dataclass
 @auto_docstring(
-    custom_intro="""
-    Output of the encoder. `contextualized_panels` and `strip_embedding` are read-only names for the first two fields.
-    """
+    custom_intro="Output of the encoder. `contextualized_panels` and `strip_embedding` are read-only names for the first two fields."
 )
 class ComicSeqModelOutput(ModelOutput):
     r"""
@@ -444,15 +447,12 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory, **kwargs):
         """Saves weights, configuration and modelling files, so that the folder loads without this package."""
-        name = "modeling_comicseq."
-        multiple_choice = (
-            self.__class__ if self._auto_class == "AutoModelForMultipleChoice" else ComicSeqForPanelPicking
-        )
+        # The base class puts this class in, under its `_auto_class`.
         self.config.auto_map = {
             "AutoConfig": "configuration_comicseq.ComicSeqConfig",
-            "AutoModel": name + "ComicSeqModel",
-            "AutoModelForPreTraining": name + "ComicSeqForPreTraining",
-            "AutoModelForMultipleChoice": name + multiple_choice.__name__,
+            "AutoModel": "modeling_comicseq.ComicSeqModel",
+            "AutoModelForPreTraining": "modeling_comicseq.ComicSeqForPreTraining",
+            "AutoModelForMultipleChoice": "modeling_comicseq.ComicSeqForPanelPicking",
         }
         # Named here, as the files of pipelines and endpoints are copied only where this file imports them.
         from .handler import EndpointHandler  # noqa: F401
@@ -464,13 +464,13 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
             del self.config.custom_pipelines  # else `pipeline` would ask to trust the folder's own code
 
 
-@auto_docstring(
-    custom_intro="""
+@with_library_docstring
+class ComicSeqModel(ComicSeqPreTrainedModel):
+    """
     The encoder: reads the panels of a page (or of any strip) in order and returns one contextualised vector per panel
     and one vector for the whole strip.
     """
-)
-class ComicSeqModel(ComicSeqPreTrainedModel):
+
     def __init__(self, config: ComicSeqConfig):
         super().__init__(config)
         self.embeddings = ComicSeqEmbeddings(config)
@@ -552,14 +552,22 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         by the attention mask. Padded tokens come back as zeros. Hidden states and attentions cannot be recorded. Returns
         also the share of padding that is left.
         """
-        packing = ComicSeqPacking.of(views, row_length)
-        tokens = pad_and_concatenate([view.tokens for view in views])
-        visible = pad_and_concatenate([view.visible for view in views])
+        names = ("tokens", "visible", "real")
+        tokens, visible, real = (pad_and_concatenate([getattr(view, name) for view in views]) for name in names)
+        row_length = max(row_length, tokens.shape[1])
+        places, num_rows = packed_places(real, row_length)
+
+        def pack(tensor: torch.Tensor, fill: int = 0) -> torch.Tensor:
+            rows = tensor.new_full((num_rows * row_length, *tensor.shape[2:]), fill)
+            return rows.index_put((places,), tensor[real]).view(num_rows, row_length, *tensor.shape[2:])
+
         row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(visible)
-        packed = packing.pack(tokens)
-        attention_mask = self.create_visibility_mask(packed, packing.pack(visible), packing.pack(row, fill=-1))
-        encoded = packing.unpack(self.run_layers(packed, attention_mask))
-        return list(encoded.split([view.tokens.shape[0] for view in views])), packing.padding_share
+        packed = pack(tokens)
+        attention_mask = self.create_visibility_mask(packed, pack(visible), pack(row, fill=-1))
+        encoded = self.run_layers(packed, attention_mask).flatten(0, 1)[places]
+        encoded = encoded.new_zeros(tokens.shape).index_put((real,), encoded)
+        padding_share = 1 - len(places) / (num_rows * row_length)
+        return list(encoded.split([view.tokens.shape[0] for view in views])), padding_share
 
     def run_layers(self, hidden_states: torch.Tensor, attention_mask, **kwargs: Unpack[TransformersKwargs]):
         for layer in self.layers:
@@ -684,7 +692,7 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     """
     What the task classes share. A question (a dictionary of the arguments of `forward` but the labels, with their defaults)
     goes to the encoder (`encoder_inputs`), what comes back is scored (`score`), and the scores are more or less wrong
-    (`losses`). These three are static, as `ComicSeqForPreTraining` calls them for its own encoder and heads.
+    (`losses`). These three take no instance, as `ComicSeqForPreTraining` calls them for its own encoder and heads.
     """
 
     task: ComicSeqTask
@@ -701,18 +709,17 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         super().__init_subclass__(**kwargs)
         parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
         named = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD and each.name != "labels"]
-        cls._required = [each.name for each in named if each.default is each.empty]
-        cls._defaults = {each.name: each.default for each in named if each.default is not each.empty}
+        cls._arguments = {each.name: each.default for each in named}  # without a default: `inspect.Parameter.empty`
 
     @classmethod
     def complete(cls, inputs: dict[str, Any]) -> dict[str, Any]:
         """A question with the defaults of what is left out; refuses, by name, what `forward` does not take."""
         # Whatever the task, a panel of its context may be masked, to see what an answer rests on.
-        check_names(f"`{cls.task.name}`", inputs, {*cls._required, *cls._defaults, "mask_position", "labels"})
-        for name in cls._required:
-            if inputs.get(name) is None:
+        check_names(f"`{cls.task.name}`", inputs, {*cls._arguments, "mask_position", "labels"})
+        for name, default in cls._arguments.items():
+            if default is inspect.Parameter.empty and inputs.get(name) is None:
                 raise ValueError(f"`{cls.task.name}` lacks `{name}`.")
-        return cls._defaults | {name: value for name, value in inputs.items() if name != "labels"}
+        return cls._arguments | {name: value for name, value in inputs.items() if name != "labels"}
 
     @staticmethod
     def encoder_inputs(config: ComicSeqConfig, question: dict[str, Any]) -> dict[str, Any]:
@@ -726,10 +733,10 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         """
         raise NotImplementedError
 
-    @staticmethod
-    def losses(head, panels, candidates, logits, labels) -> torch.Tensor:
-        """The loss of each question (B,): by default one candidate is right."""
-        return choice_losses(logits, labels)
+    @classmethod
+    def losses(cls, head, panels, candidates, logits, labels) -> torch.Tensor:
+        """The loss of each question (B,): by default one candidate is right, or each score is judged alone."""
+        return (choice_losses if cls.task.answer == "choice" else binary_losses)(logits, labels)
 
     @classmethod
     def logits(cls, embeddings, head, panels, candidates, question: dict[str, Any]) -> torch.Tensor:
@@ -737,9 +744,12 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         logits, mask = cls.score(embeddings, head, panels, candidates, question), question.get("candidate_mask")
         return logits if mask is None else logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
 
-    def answer(self, inputs: dict[str, Any], labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
-        """Answers the questions; the loss is the mean over those that have a label."""
-        question = self.complete(inputs)
+    def answer(self, inputs: tuple, labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
+        """
+        Answers the questions; the loss is the mean over those that have a label. The inputs are all arguments of `forward`
+        but the labels, in its order.
+        """
+        question = self.complete(dict(zip(self._arguments, inputs, strict=True)))
         asked = self.encoder_inputs(self.config, question)
         outputs = self.comicseq(**asked, **kwargs)
         head = getattr(self, self.task.head)
@@ -758,12 +768,10 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         )
 
 
-@auto_docstring(
-    custom_intro="""
-    Panel picking (sequence filling): one panel of the page was taken out; which of the candidates is it?
-    """
-)
+@with_library_docstring
 class ComicSeqForPanelPicking(ComicSeqTaskModel):
+    """Panel picking (sequence filling): one panel of the page was taken out; which of the candidates is it?"""
+
     task = PANEL_PICKING
     head_class = ComicSeqPanelPickingHead
 
@@ -803,23 +811,14 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
         """
-        inputs = {
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "mask_position": mask_position,
-            "candidate_embeddings": candidate_embeddings,
-            "candidate_mask": candidate_mask,
-        }
+        inputs = (panel_embeddings, mask_position, candidate_embeddings, attention_mask, candidate_mask, position_ids)
         return self.answer(inputs, labels, **kwargs)
 
 
-@auto_docstring(
-    custom_intro="""
-    Character coherence: does a candidate show the characters of the page? Candidates are judged one by one.
-    """
-)
+@with_library_docstring
 class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
+    """Character coherence: does a candidate show the characters of the page? Candidates are judged one by one."""
+
     task = CHARACTER_COHERENCE
     head_class = ComicSeqCharacterCoherenceHead
 
@@ -835,10 +834,6 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
     def score(embeddings, head, panels, candidates, question):
         offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
         return head(panels, candidates, question["attention_mask"], offsets)
-
-    @staticmethod
-    def losses(head, panels, candidates, logits, labels):
-        return binary_losses(logits, labels)
 
     @can_return_tuple
     @auto_docstring
@@ -866,23 +861,14 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
         labels (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a candidate of the same characters, 0 for another, -100 to ignore.
         """
-        inputs = {
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "candidate_position": candidate_position,
-            "candidate_embeddings": candidate_embeddings,
-            "candidate_mask": candidate_mask,
-        }
-        return self.answer(inputs, labels, **kwargs)
+        vectors, masks = (panel_embeddings, candidate_embeddings), (attention_mask, candidate_mask)
+        return self.answer((*vectors, *masks, position_ids, candidate_position), labels, **kwargs)
 
 
-@auto_docstring(
-    custom_intro="""
-    Visual closure: which candidate's picture comes next after the given panels?
-    """
-)
+@with_library_docstring
 class ComicSeqForVisualClosure(ComicSeqTaskModel):
+    """Visual closure: which candidate's picture comes next after the given panels?"""
+
     task = VISUAL_CLOSURE
     head_class = ComicSeqClosureHead
 
@@ -919,34 +905,27 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
         """
-        inputs = {
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "modality": modality,
-            "candidate_embeddings": candidate_embeddings,
-            "candidate_mask": candidate_mask,
-        }
+        inputs = (panel_embeddings, candidate_embeddings, attention_mask, candidate_mask, position_ids, modality)
         return self.answer(inputs, labels, **kwargs)
 
 
-@auto_docstring(
-    custom_intro="""
+@with_library_docstring
+class ComicSeqForTextClosure(ComicSeqForVisualClosure):
+    """
     Text closure: which candidate's text comes next after the given panels? Inputs and outputs are those of
     [`ComicSeqForVisualClosure`], the weights are its own.
     """
-)
-class ComicSeqForTextClosure(ComicSeqForVisualClosure):
+
     task = TEXT_CLOSURE
 
 
-@auto_docstring(
-    custom_intro="""
+@with_library_docstring
+class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
+    """
     Caption relevance: which candidate panel does a caption belong to? Caption and panels are encoded apart from each
     other, so that every caption can be compared with every panel.
     """
-)
-class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
+
     task = CAPTION_RELEVANCE
     head_class = ComicSeqCaptionRelevanceHead
     main_input_name = "caption_embeddings"
@@ -1009,20 +988,13 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The panel that the caption belongs to.
         """
-        inputs = {
-            "caption_embeddings": caption_embeddings,
-            "candidate_embeddings": candidate_embeddings,
-            "candidate_mask": candidate_mask,
-        }
-        return self.answer(inputs, labels, **kwargs)
+        return self.answer((caption_embeddings, candidate_embeddings, candidate_mask), labels, **kwargs)
 
 
-@auto_docstring(
-    custom_intro="""
-    Text-cloze: which candidate text belongs into a panel whose text was taken out?
-    """
-)
+@with_library_docstring
 class ComicSeqForTextCloze(ComicSeqTaskModel):
+    """Text-cloze: which candidate text belongs into a panel whose text was taken out?"""
+
     task = TEXT_CLOZE
     head_class = ComicSeqTextClozeHead
 
@@ -1075,25 +1047,14 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
         """
-        inputs = {
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids,
-            "mask_position": mask_position,
-            "text_embeddings": text_embeddings,
-            "visual_embedding": visual_embedding,
-            "candidate_text_embeddings": candidate_text_embeddings,
-            "candidate_mask": candidate_mask,
-        }
-        return self.answer(inputs, labels, **kwargs)
+        vectors = (panel_embeddings, mask_position, text_embeddings, candidate_text_embeddings, visual_embedding)
+        return self.answer((*vectors, attention_mask, candidate_mask, position_ids), labels, **kwargs)
 
 
-@auto_docstring(
-    custom_intro="""
-    Reading order: panels come in any order and without positions; which follows which?
-    """
-)
+@with_library_docstring
 class ComicSeqForReadingOrder(ComicSeqTaskModel):
+    """Reading order: panels come in any order and without positions; which follows which?"""
+
     task = READING_ORDER
     head_class = ComicSeqReadingOrderHead
     _auto_class = "ComicSeqForReadingOrder"  # no Auto class fits (B, N, N) scores: the folder names it by its own
@@ -1106,10 +1067,6 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
         return head(panels)
-
-    @staticmethod
-    def losses(head, panels, candidates, logits, labels):
-        return binary_losses(logits, labels)
 
     @can_return_tuple
     @auto_docstring
@@ -1127,8 +1084,7 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
             Entry (i, j) is 1 where panel j is the next after panel i (`reading_order_target="adjacency"`) or anywhere
             after it (`"precedence"`), else 0; -100 is ignored (padding and the diagonal).
         """
-        inputs = {"panel_embeddings": panel_embeddings, "attention_mask": attention_mask}
-        return self.answer(inputs, labels, **kwargs)
+        return self.answer((panel_embeddings, attention_mask), labels, **kwargs)
 
     @torch.no_grad()
     def predict_order(
@@ -1186,14 +1142,14 @@ def register_task(model_class: type[ComicSeqTaskModel]) -> None:
     AutoModelForMultipleChoice.register(ComicSeqConfig, choosing, exist_ok=True)
 
 
-@auto_docstring(
-    custom_intro="""
+@with_library_docstring
+class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
+    """
     The encoder with the heads of all tasks and the contrastive objective, as it is pretrained. Every task takes a
     dictionary with the inputs and labels of its own class, as the argument of its name (`panel_picking={...}`); all of
     them are encoded in one pass.
     """
-)
-class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
+
     _auto_class = "AutoModelForPreTraining"
 
     def __init__(self, config: ComicSeqConfig):

@@ -50,13 +50,7 @@ class ComicSeqForLastPage(ComicSeqTaskModel):
     def forward(
         self, panel_embeddings, candidate_embeddings, attention_mask=None, candidate_mask=None, labels=None, **kwargs
     ) -> ComicSeqTaskOutput:
-        inputs = {
-            "panel_embeddings": panel_embeddings,
-            "attention_mask": attention_mask,
-            "candidate_embeddings": candidate_embeddings,
-            "candidate_mask": candidate_mask,
-        }
-        return self.answer(inputs, labels, **kwargs)
+        return self.answer((panel_embeddings, candidate_embeddings, attention_mask, candidate_mask), labels, **kwargs)
 
 
 def unregister_last_page() -> None:
