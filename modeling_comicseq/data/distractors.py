@@ -50,6 +50,7 @@ def draw_distractors(
                 table, each, rows[some], answer_slots[some], num_distractors, draws[some], without_characters, among
             )
         return distractors
+    check_protocols([protocol])
     pool = table.pool if among is None else among.pool
     if protocol == "same_book" and without_characters:
         return same_book_without_characters(table, rows, num_distractors, draws)
@@ -57,11 +58,7 @@ def draw_distractors(
         return same_book(table, pool, rows, num_distractors, draws)
     if protocol == "cross_book":
         return cross_book(table, pool, rows, num_distractors, draws)
-    if protocol == "in_page":
-        return same_page(table, among, rows, lambda slots: slots != answer_slots[:, None], num_distractors, draws)
-    if protocol == "later_panels":
-        return same_page(table, among, rows, lambda slots: slots > answer_slots[:, None], num_distractors, draws)
-    raise ValueError(f"`protocol` is {protocol!r} but must be one of {', '.join(PROTOCOLS)}.")
+    return same_page(table, among, rows, answer_slots, protocol == "later_panels", num_distractors, draws)
 
 
 def same_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
@@ -76,16 +73,11 @@ def same_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distract
     start = pool.page_starts[neighbours]
     size = (pool.page_starts[neighbours + 1] - start) * exists
     shift = (draws.uniform("same_book.panel", neighbours.shape[1]) * size).astype(np.int64)
-    places = pack(start + shift, size > 0, num_distractors)
-
-    short = np.flatnonzero(places[:, -1:] < 0)
-    if len(short):
-        rounds = np.arange(num_distractors)[:, None]
-        start, size, shift = (each[short][:, None] for each in (start, size, shift))
-        choice = start + (shift + rounds) % np.maximum(size, 1)
-        is_there = rounds < size
-        places[short] = pack(choice.reshape(len(short), -1), is_there.reshape(len(short), -1), num_distractors)
-    return _panels(pool, places)
+    rounds = np.arange(num_distractors)[:, None]
+    start, size, shift = (each[:, None] for each in (start, size, shift))
+    choice = start + (shift + rounds) % np.maximum(size, 1)
+    shape = len(rows), -1
+    return _first_panels(pool, choice.reshape(shape), (rounds < size).reshape(shape), num_distractors)
 
 
 def same_book_without_characters(
@@ -93,34 +85,25 @@ def same_book_without_characters(
 ) -> np.ndarray:
     """As `same_book`, but of the panels that show none of the page's characters, which may stand many pages away."""
     assert table.characters is not None
-    page, book = table.pages[rows], table.books[rows]
-    start = table.pool.page_starts[np.maximum(page - REACH, table.book_pages[book])]
-    size = table.pool.page_starts[np.minimum(page + REACH + 1, table.book_pages[book + 1])] - start
-    question = np.repeat(np.arange(len(rows)), size)
-    place = np.arange(len(question)) - np.repeat(np.cumsum(size) - size, size)
-    other = np.searchsorted(table.pool.page_starts, start[question] + place, side="right") - 1
-    panel = table.pool.panels[start[question] + place]
-    luck = draws.uniform("strangers.panel", size.max(initial=1))[question, place]
-    fit = (other != page[question]) & table.characters.show_none_of(panel, page[question])
-    question, other, panel, luck = question[fit], other[fit], panel[fit], luck[fit]
+    page, book = table.pages[rows][:, None], table.books[rows][:, None]
+    page_starts, row = table.pool.page_starts, np.arange(len(rows))[:, None]
+    start = page_starts[np.maximum(page - REACH, table.book_pages[book])]
+    end = page_starts[np.minimum(page + REACH + 1, table.book_pages[book + 1])]
+    places = start + np.arange((end - start).max())
+    other = np.searchsorted(page_starts, places, side="right") - 1
+    fits = (places < end) & (other != page)
+    fits[fits] = table.characters.show_none_of(table.pool.panels[places[fits]], np.where(fits, page, -1)[fits])
+    other[~fits] = len(page_starts)  # behind all pages
 
-    order = np.lexsort((luck, other, question))
-    question, other, panel = question[order], other[order], panel[order]
-    which_round = _place_in_group(question * len(table.pool.page_starts) + other)
-    distance = np.abs(other - page[question])
-    is_second = (draws.uniform("same_book.side", REACH)[question, distance - 1] < 0.5) == (other < page[question])
-    order = np.lexsort((is_second, distance, which_round, question))
-    question, panel = question[order], panel[order]
-    place = _place_in_group(question)
-    first = place < num_distractors
-    distractors = np.full((len(rows), num_distractors), -1)
-    distractors[question[first], place[first]] = panel[first]
-    return distractors
-
-
-def _place_in_group(groups: np.ndarray) -> np.ndarray:
-    """0, 1, 2, … within each run of equal numbers."""
-    return np.arange(len(groups)) - np.searchsorted(groups, groups)
+    luck = draws.uniform("strangers.panel", places.shape[1])
+    order = np.lexsort((luck, other))
+    places, other, fits = places[row, order], other[row, order], fits[row, order]
+    groups = (row * (len(page_starts) + 1) + other).ravel()
+    which_round = (np.arange(len(groups)) - np.searchsorted(groups, groups)).reshape(other.shape)
+    distance = np.abs(other - page)
+    side = draws.uniform("same_book.side", REACH)[row, np.minimum(distance, REACH) - 1]
+    order = np.lexsort(((side < 0.5) == (other < page), distance, which_round, ~fits))
+    return _first_panels(table.pool, places[row, order], fits[row, order], num_distractors)
 
 
 def cross_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distractors: int, draws: Draws) -> np.ndarray:
@@ -132,15 +115,22 @@ def cross_book(table: PanelTable, pool: PanelPool, rows: np.ndarray, num_distrac
     size = bounds[:, 1:] - bounds[:, :-1]  # 0 in places where there are fewer other panels than parts
     choice = bounds[:, :-1] + (draws.uniform("cross_book.panel", num_distractors) * size).astype(np.int64)
     choice += in_book * (choice >= start)
-    return _panels(pool, pack(choice, size > 0, num_distractors))
+    return _first_panels(pool, choice, size > 0, num_distractors)
 
 
 def same_page(
-    table: PanelTable, among: PanelSubset | None, rows: np.ndarray, eligible, num_distractors: int, draws: Draws
+    table: PanelTable,
+    among: PanelSubset | None,
+    rows: np.ndarray,
+    answer_slots: np.ndarray,
+    later: bool,
+    num_distractors: int,
+    draws: Draws,
 ) -> np.ndarray:
-    """Panels of the question's own page, at the slots (1, N) of which `eligible` is true."""
+    """Panels of the question's own page but the answer; with `later`, of those after the answer."""
     slots = np.arange(max(table.num_panels[rows].max(), num_distractors))[None]
-    is_there = (slots < table.num_panels[rows][:, None]) & eligible(slots)
+    is_there = slots > answer_slots[:, None] if later else slots != answer_slots[:, None]
+    is_there &= slots < table.num_panels[rows][:, None]
     if among is not None:
         panels = np.where(is_there, table.panel(rows[:, None], slots), 0)
         is_there &= among.count(panels, panels + 1) > 0
@@ -149,17 +139,10 @@ def same_page(
     return np.where(np.take_along_axis(is_there, order, 1), table.panel(rows[:, None], order), -1)
 
 
-def _panels(pool: PanelPool, places: np.ndarray) -> np.ndarray:
-    """Numbers of the panels at `places` of the pool, -1 where the place is -1."""
-    return np.where(places < 0, -1, pool.panels[places])
-
-
-def pack(values: np.ndarray, is_there: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` values of each row that are there `(B, count)`, then -1."""
-    if is_there[:, :count].all():
-        return values[:, :count]
+def _first_panels(pool: PanelPool, places: np.ndarray, is_there: np.ndarray, count: int) -> np.ndarray:
+    """The panels of the pool at the first `count` places of each row that are there `(B, count)`, then -1."""
     rank = np.cumsum(is_there, axis=1)
-    packed = np.full((len(values), count), -1, dtype=values.dtype)
+    panels = np.full((len(places), count), -1)
     # Both masks select row by row as many entries, in order.
-    packed[np.arange(count) < rank[:, -1:]] = values[is_there & (rank <= count)]
-    return packed
+    panels[np.arange(count) < rank[:, -1:]] = pool.panels[places[is_there & (rank <= count)]]
+    return panels

@@ -115,12 +115,10 @@ class PanelTable:
         pieces, numbers = self.columns[column], panels.ravel()
         vectors = np.zeros((len(numbers), self.widths[column]), pieces[0].dtype)
         starts = np.cumsum([0, *map(len, pieces[:-1])])
-        order = np.argsort(numbers)
-        asked = numbers[order]
-        bounds = np.append(np.searchsorted(asked, starts), len(asked))  # -1 stands before the first piece
-        for piece in np.flatnonzero(np.diff(bounds)):
-            part = slice(bounds[piece], bounds[piece + 1])
-            vectors[order[part]] = pieces[piece][asked[part] - starts[piece]]
+        piece_of = np.searchsorted(starts, numbers, side="right") - 1
+        for piece in set(piece_of[numbers >= 0].tolist()):
+            asked = np.flatnonzero(piece_of == piece)
+            vectors[asked] = pieces[piece][numbers[asked] - starts[piece]]
         return vectors.reshape(*panels.shape, self.widths[column])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,31 +21,14 @@ class Vectors(NamedTuple):
 
 
 def materialise(batch: Batch, table: PanelTable) -> Batch:
-    """The batch, and batches within it, with vectors `(..., width)` in the place of `Vectors`; each column is read once."""
-    asked: dict[str, list[np.ndarray]] = defaultdict(list)
-    for vectors in _find(batch):
-        asked[vectors.column].append(vectors.panels.ravel())
-    read = {column: table.gather(column, np.concatenate(panels)) for column, panels in asked.items()}
-    rest = {column: 0 for column in asked}
+    """The batch, and batches within it, with vectors `(..., width)` in the place of `Vectors`."""
 
-    def fill(value: Any) -> Any:
+    def read(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: fill(item) for name, item in value.items()}
-        if not isinstance(value, Vectors):
-            return value
-        start = rest[value.column]
-        rest[value.column] += value.panels.size
-        vectors = read[value.column][start : start + value.panels.size]
-        return vectors.reshape(*value.panels.shape, vectors.shape[-1])
+            return materialise(value, table)
+        return table.gather(value.column, value.panels) if isinstance(value, Vectors) else value
 
-    return fill(batch)
-
-
-def _find(batch: Batch) -> list[Vectors]:
-    found = []
-    for value in batch.values():
-        found += _find(value) if isinstance(value, dict) else [value] if isinstance(value, Vectors) else []
-    return found
+    return {name: read(value) for name, value in batch.items()}
 
 
 def page_panels(
@@ -132,12 +114,7 @@ def strip_inputs(panels: np.ndarray) -> Batch:
 
 def to_tensors(batch: Batch, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The batch as tensors on `device`; what is no array (the modality) stays."""
-    tensors = {
-        name: torch.from_numpy(value if value.flags.c_contiguous else np.ascontiguousarray(value))
-        if isinstance(value, np.ndarray)
-        else value
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(value)).to(device) if isinstance(value, np.ndarray) else value
         for name, value in batch.items()
     }
-    if device == "cpu":
-        return tensors
-    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in tensors.items()}

@@ -388,17 +388,11 @@ def find_bad_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Two boolean arrays of shape (rows,): not finite, all zero.
     """
     native = vectors.astype(vectors.dtype.newbyteorder("="), copy=False)
-    unsigned, exponent, sign = (
-        (np.uint16, 0x7C00, 0x8000) if native.itemsize == 2 else (np.uint32, 0x7F800000, 1 << 31)
-    )
-    # All bits that are set anywhere in a row, in one pass of memory, several times faster than `isfinite` on float16.
-    bits = np.bitwise_or.reduce(native.view(unsigned), axis=1)
-    zero = (bits & ~unsigned(sign)) == 0
-    # NaN and infinity are the numbers whose exponent is all ones. Several large numbers can set these ones together.
-    not_finite = (bits & unsigned(exponent)) == exponent
-    suspects = np.flatnonzero(not_finite)
-    not_finite[suspects] = ~np.isfinite(native[suspects]).all(axis=1)
-    return not_finite, zero
+    unsigned, infinity = (np.uint16, 0x7C00) if native.itemsize == 2 else (np.uint32, 0x7F800000)
+    # Without the sign, the bits of floats are ordered as their values are; NaN comes behind infinity. One pass over
+    # integers is many times faster than `isfinite` on float16.
+    largest = np.left_shift(native.view(unsigned), 1).max(axis=1)
+    return largest >= infinity << 1, largest == 0
 
 
 def find_bad_masks(mask: np.ndarray, num_panels: np.ndarray) -> Iterator[tuple[int, str, str]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import ComicSeqDataError
 
-__all__ = ["check_window", "expand_windows", "window_counts", "window_starts"]
+__all__ = ["check_window", "expand_windows", "window_counts"]
 
 
 def check_window(window: int, stride: int | None) -> tuple[int, int]:
@@ -36,18 +36,11 @@ def window_counts(num_panels: np.ndarray, window: int, stride: int) -> np.ndarra
     return np.where(panels > 0, 1 + extra, 0)
 
 
-def window_starts(num_panels: int, window: int, stride: int) -> list[int]:
-    """First panels of a page's windows; the last window ends with the page, so all are full on a long page.
-
-    >>> window_starts(20, 16, 8)
-    [0, 4]
-    """
-    count = int(window_counts(np.array([num_panels]), window, stride)[0])
-    return [min(k * stride, max(0, num_panels - window)) for k in range(count)]
-
-
 def expand_windows(num_panels: np.ndarray, window: int, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All windows of all pages, page by page.
+    """All windows of all pages, page by page; the last window ends with its page, so all are full on a long page.
+
+    >>> expand_windows(np.array([20]), 16, 8)[1].tolist()
+    [0, 4]
 
     Args:
         num_panels: Panels of each page, shape (pages,).

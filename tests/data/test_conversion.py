@@ -26,7 +26,7 @@ from modeling_comicseq.stores.placement import natural_order
 from modeling_comicseq.stores.provenance import read_provenance
 from modeling_comicseq.stores.splits import SPLITS, split_of
 from modeling_comicseq.stores.stage3 import Stage3Store
-from modeling_comicseq.stores.windows import expand_windows, window_counts, window_starts
+from modeling_comicseq.stores.windows import expand_windows, window_counts
 
 from ..stores.stage3_stores import Source, make_source, vectors_of
 
@@ -204,12 +204,12 @@ def test_windows_of_skipped_pages_leave_no_gap(tmp_path):
 
 @pytest.mark.parametrize("panels", range(0, 40))
 def test_windows(panels):
-    starts = window_starts(panels, 16, 8)
+    page, first, count = expand_windows(np.array([3, panels, 5]), 16, 8)
+    starts = first[page == 1].tolist()
     assert len(starts) == window_counts(np.array([panels]), 16, 8)[0]
     covered = {panel for start in starts for panel in range(start, min(start + 16, panels))}
     assert covered == set(range(panels)) and starts == sorted(set(starts))
-    page, first, count = expand_windows(np.array([3, panels, 5]), 16, 8)
-    assert first[page == 1].tolist() == starts and (first + count)[page == 1].max(initial=0) == panels
+    assert (first + count)[page == 1].max(initial=0) == panels
 
 
 def test_lists_of_books(source, tmp_path):

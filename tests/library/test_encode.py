@@ -31,7 +31,7 @@ from modeling_comicseq.library.encode import encode_store
 from modeling_comicseq.library.encoder import encoder_of, model_fingerprint
 from modeling_comicseq.stores import stage5 as store
 from modeling_comicseq.stores.output import Output
-from modeling_comicseq.stores.windows import window_starts
+from modeling_comicseq.stores.windows import expand_windows
 
 from ..closeness import assert_close
 from ..model_inputs import build, tiny_config
@@ -87,7 +87,7 @@ def reference(checkpoint: str, source: Source, rows=None) -> dict[str, np.ndarra
         page = torch.from_numpy(source.arrays["panel_embeddings"][row][source.mask[row]].astype(np.float32))
         sums, times = torch.zeros(len(page), model.config.hidden_size), torch.zeros(len(page), 1)
         with torch.no_grad():
-            for start in window_starts(len(page), limit, limit // 2):
+            for start in expand_windows(np.array([len(page)]), limit, limit // 2)[1]:
                 window = slice(start, start + limit)
                 sums[window] += model(page[None, window]).contextualized_panels[0]
                 times[window] += 1

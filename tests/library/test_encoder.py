@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from modeling_comicseq.library.encoder import _ROW_LENGTH, PageEncoder
 from modeling_comicseq.model.packing_comicseq import ComicSeqPacking, ComicSeqView
-from modeling_comicseq.stores.windows import expand_windows, window_starts
+from modeling_comicseq.stores.windows import expand_windows
 
 from ..closeness import assert_close
 from ..model_inputs import build, tiny_config
@@ -27,7 +27,7 @@ def test_pages_are_encoded_as_one_by_one_in_plain_windows(counts, window):
         own = torch.from_numpy(vectors[first : first + count])
         sums, times = torch.zeros(count, model.config.hidden_size), torch.zeros(count, 1)
         with torch.no_grad():
-            for start in window_starts(int(count), window, window // 2):
+            for start in expand_windows(np.array([count]), window, window // 2)[1]:
                 sums[start : start + window] += model(own[None, start : start + window]).contextualized_panels[0]
                 times[start : start + window] += 1
             assert_close(panels[first : first + count].numpy(), (sums / times).numpy())
@@ -45,7 +45,7 @@ def test_windows_are_those_of_each_page_in_order(counts, window):
     expected = [
         (page, start, min(window, count - start))
         for page, count in enumerate(counts)
-        for start in window_starts(count, window, window // 2)
+        for start in expand_windows(np.array([count]), window, window // 2)[1]
     ]
     found = expand_windows(np.array(counts), window, window // 2)
     assert list(zip(*(each.tolist() for each in found), strict=True)) == expected
