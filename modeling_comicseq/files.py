@@ -68,3 +68,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` as indented JSON, complete or not at all; NaN and infinity, which JSON has not, are an error."""
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def find_file(name: str, file: str) -> Path | None:
+    """A file of a model, which is a folder or on the Hub, in its cache; None where it has none or cannot be reached."""
+    from transformers.utils.hub import cached_file
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    path = cached_file(name, file, **quiet)
+    return None if path is None else Path(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -15,14 +16,15 @@ from .opening import read_config
 from .provenance import read_training_provenance
 
 BEGIN, END = "<!-- results: run_eval.py writes between these lines -->", "<!-- end of results -->"
+METADATA: dict[str, Any] = {
+    "library_name": "transformers",
+    "pipeline_tag": "feature-extraction",
+    "tags": ["comics", "comicseq", "panel-sequences"],
+}
 
 
 def write_card(
-    folder: str | Path,
-    repo: str,
-    config: ComicSeqConfig,
-    metrics: dict[str, float],
-    training_data: str,
+    folder: str | Path, repo: str, config: ComicSeqConfig, metrics: dict[str, float], training_data: str
 ) -> None:
     """Fills the card's template and writes it as `folder`/README.md.
 
@@ -74,12 +76,7 @@ def put_results(folder: Path, table: str, eval_results: Sequence[EvalResult]) ->
 def _fill(repo: str, config: ComicSeqConfig, training_data: str | None, results: str | None) -> ModelCard:
     known = {"training_data": training_data, "results": results}
     return ModelCard.from_template(
-        ModelCardData(
-            license="apache-2.0",
-            library_name="transformers",
-            pipeline_tag="feature-extraction",
-            tags=["comics", "comicseq", "panel-sequences"],
-        ),
+        ModelCardData(license="apache-2.0", **METADATA),
         template_str=model_card_template().read_text(encoding="utf-8"),
         model_name=Path(repo).name,
         repo=repo,

@@ -26,7 +26,12 @@ CLASSES: dict[str, type[ComicSeqPreTrainedModel]] = {
     **TASK_CLASSES,
     "all": ComicSeqForPreTraining,
 }
-LOADERS = {ComicSeqModel: "AutoModel", ComicSeqForPreTraining: "AutoModelForPreTraining"}
+# What loads a class, where that is not `AutoModelForMultipleChoice`. No Auto class has the scores of reading order.
+LOADERS = {
+    ComicSeqModel: "AutoModel",
+    ComicSeqForPreTraining: "AutoModelForPreTraining",
+    ComicSeqForReadingOrder: ComicSeqForReadingOrder.__name__,
+}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -64,22 +69,18 @@ def export_checkpoint(
         ComicSeqArgumentError: There is no such task or precision.
         ComicSeqDataError: There is no such checkpoint, it lacks the head, or its weights do not fit the precision.
     """
-    config = read_config(name)
-    architecture = (config.architectures or ["ComicSeqForPreTraining"])[0]
-    saved_dtype = config.dtype
-    if task is None:
-        model_class = getattr(modeling_comicseq, architecture)
-    elif task in CLASSES:
-        model_class = CLASSES[task]
-    else:
+    if task is not None and task not in CLASSES:
         raise ComicSeqArgumentError(f"The task is {task!r} but must be one of {', '.join(CLASSES)}.")
     if dtype is not None and dtype not in DTYPES:
         raise ComicSeqArgumentError(f"The dtype is {dtype!r} but must be one of {', '.join(DTYPES)}.")
+    config = read_config(name)
+    architecture = (config.architectures or ["ComicSeqForPreTraining"])[0]
+    model_class = CLASSES[task] if task is not None else getattr(modeling_comicseq, architecture)
+    wanted = DTYPES[dtype] if dtype is not None else config.dtype or torch.float32
 
     whole, untrained = load_checkpoint(name, config)
     asked = [each for each in TASK_CLASSES if task == "all" or TASK_CLASSES[each] is model_class]
-    missing = [each for each in asked if each in untrained]
-    if missing:
+    if missing := [each for each in asked if each in untrained]:
         raise ComicSeqDataError(
             f"{name} is a checkpoint of {architecture} and has no head for {', '.join(missing)}: export another --task."
         )
@@ -88,21 +89,16 @@ def export_checkpoint(
         weights = {key.removeprefix("comicseq."): weight for key, weight in weights.items()}
     model = model_class(config)
     model.load_state_dict({key: weights[key] for key in model.state_dict()})
-    wanted = DTYPES[dtype] if dtype is not None else saved_dtype or torch.float32
     model.to(wanted)  # type: ignore[arg-type]
     for key, weight in model.state_dict().items():
         if not weight.isfinite().all():
             raise ComicSeqDataError(f"`{key}` of {name} holds numbers outside {wanted}: export with --dtype bfloat16.")
+    loader, precision = LOADERS.get(model_class, "AutoModelForMultipleChoice"), str(wanted).removeprefix("torch.")
     with written_folder(output, overwrite) as folder:
         model.save_pretrained(folder)
-        loader = LOADERS.get(model_class, "AutoModelForMultipleChoice")
-        if model_class is ComicSeqForReadingOrder:
-            loader = model_class.__name__
-        _carry_over(name, folder, output.name, loader, str(wanted).removeprefix("torch."))
+        _carry_over(name, folder, output.name, loader, precision)
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return ExportReport(
-        model_class.__name__, loader, str(wanted).removeprefix("torch."), model.num_parameters(), num_bytes
-    )
+    return ExportReport(model_class.__name__, loader, precision, model.num_parameters(), num_bytes)
 
 
 def _carry_over(name: str, folder: Path, model_name: str, loader: str, dtype: str) -> None:

@@ -17,6 +17,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining, sinusoidal_positions
+from .card import METADATA
 from .opening import first_line
 
 ENCODER = "sequence_transformer."
@@ -85,14 +86,13 @@ def import_checkpoint(
     with written_folder(output, overwrite) as folder:
         saved = read_file(file)
         weights = saved["model_state_dict"]
-        arguments = saved["args"] if isinstance(saved.get("args"), Mapping) else {}
-        config = make_config(weights, arguments, num_attention_heads, file)
+        config = make_config(weights, saved["args"], num_attention_heads, file)
         converted = convert(weights, config, file)
         model = ComicSeqForPreTraining(config)
         untrained = sorted(model.load_state_dict(converted, strict=False).missing_keys)
         make_neutral(model, untrained)
         model.save_pretrained(folder)
-        write_card(folder, output.name, file, saved, arguments, config, untrained)
+        write_card(folder, output.name, file, saved, config, untrained)
     return ImportReport(config, len(weights), untrained)
 
 
@@ -101,7 +101,7 @@ def _not_original(file: Path, fault: str) -> ComicSeqDataError:
 
 
 def read_file(file: Path) -> dict[str, Any]:
-    """The contents of an original checkpoint, of which only tensors and plain values are read.
+    """The contents of an original checkpoint, of which only tensors and plain values are read; no `args` are empty ones.
 
     Raises:
         ComicSeqDataError: The file is absent, damaged, holds code or something else.
@@ -126,7 +126,7 @@ def read_file(file: Path) -> dict[str, Any]:
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or not is_plain(tensor):
             fault = f"{name!r} in its `model_state_dict` is no dense tensor of floating-point numbers"
             raise _not_original(file, fault)
-    return saved
+    return saved | {"args": saved["args"] if isinstance(saved.get("args"), Mapping) else {}}
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
@@ -271,34 +271,23 @@ def make_neutral(model: ComicSeqForPreTraining, names: list[str]) -> None:
 
 
 def write_card(
-    folder: Path,
-    model_name: str,
-    file: Path,
-    saved: Mapping[str, Any],
-    arguments: Mapping[str, Any],
-    config: ComicSeqConfig,
-    untrained: list[str],
+    folder: Path, model_name: str, file: Path, saved: Mapping[str, Any], config: ComicSeqConfig, untrained: list[str]
 ) -> None:
     """Fills `imported_card.md` as README.md: where the weights are from, and what they were never trained for."""
     known = {"epoch": saved.get("epoch"), "validation loss": saved.get("val_loss")}
     training = ", ".join(f"{name} {value}" for name, value in known.items() if isinstance(value, (int, float)))
     with open(file, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    num_positions = saved["model_state_dict"][POSITIONS].shape[1]
-    max_panels = arguments.get("max_panels")
+    max_panels = saved["args"].get("max_panels")
     card = ModelCard.from_template(
-        ModelCardData(
-            library_name="transformers",
-            pipeline_tag="feature-extraction",
-            tags=["comics", "comicseq", "panel-sequences"],
-        ),
+        ModelCardData(**METADATA),
         template_path=str(Path(__file__).with_name("imported_card.md")),
         model_name=model_name,
         file=file.name,
         digest=digest,
         training=training or "epoch unknown",
         config=config,
-        max_panels=max_panels if isinstance(max_panels, int) else num_positions,
+        max_panels=max_panels if isinstance(max_panels, int) else saved["model_state_dict"][POSITIONS].shape[1],
         untrained=untrained,
     )
     card.save(folder / "README.md")

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.hub import cached_file
-
 from ..errors import ComicSeqDataError
-from ..files import write_json
+from ..files import find_file, write_json
 
 TRAINING_PROVENANCE = "training_provenance.json"
 # Entries of an origin that say what the numbers mean; sizes, seeds and dates differ between parts of one space.
@@ -59,16 +57,11 @@ def save_training_provenance(folder: str | Path, provenance: Mapping[str, Any]) 
 
 def read_training_provenance(name: str) -> dict[str, Any]:
     """What `save_training_provenance` wrote into the checkpoint `name`, a folder or a model on the Hub; empty without."""
-    path = cached_file(
-        name,
-        TRAINING_PROVENANCE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    path = find_file(name, TRAINING_PROVENANCE)
     if path is None:
         return {}
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         content = None
     if not isinstance(content, dict):

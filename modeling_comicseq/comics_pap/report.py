@@ -75,10 +75,9 @@ def skill_results(answers: Sequence[SkillAnswers], model: str) -> list[SkillResu
         for answerer in (RANDOM, *everywhere):
             right = np.concatenate([skill.right(answerer) for skill in skills])
             accuracy, *ends = bootstrap_mean(right, unit)
-            if answerer == RANDOM:
-                ends = [None, None]
             gain = (None, None, None) if answerer == model else bootstrap_mean(of_model - right, unit)
-            results.append(SkillResult(name, answerer, accuracy, *ends, *gain, len(right)))
+            values = (accuracy, *((None, None) if answerer == RANDOM else ends), *gain, len(right))
+            results.append(SkillResult(name, answerer, *values))
     return results
 
 

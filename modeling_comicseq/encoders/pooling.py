@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from transformers.utils.hub import cached_file
 
 from ..errors import ComicSeqDataError
+from ..files import find_file
 
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
 
@@ -73,7 +72,5 @@ def _mode(name: str, content: object) -> Pooling:
 
 
 def _read_json(name: str, file: str) -> object:
-    path = cached_file(
-        name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-    )
-    return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    path = find_file(name, file)
+    return None if path is None else json.loads(path.read_text(encoding="utf-8"))
