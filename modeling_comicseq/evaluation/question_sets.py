@@ -89,7 +89,7 @@ def draw_questions(
     table: PanelTable,
     split: str,
     tasks: Sequence[Task],
-    protocols: Sequence[str],
+    protocols: Sequence[str] = ("same_book", "cross_book"),
     *,
     num_candidates: int = 5,
     seed: int = 0,
