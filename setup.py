@@ -9,5 +9,6 @@ setup(
         "modeling_comicseq.configuration": ["*/*", "../model_card.md"],
         "modeling_comicseq.checkpoints": ["imported_card.md"],
         "modeling_comicseq.data": ["dataset_card.md"],
+        "modeling_comicseq.evaluation": ["report.md"],
     },
 )

@@ -50,9 +50,8 @@ def _summary(results: Sequence[Result], model: str, about: dict) -> list[str]:
                 vectors = "strip vectors" if result.model else result.answerer
                 name = result.task.removesuffix("_retrieval").replace("_", " ")
                 retrieval.append(f"| {name} | {vectors} | {result.num_questions:,} | {score_text(result.score)} |")
-    header = "task, wrong candidates|questions|chance|best cosine|model|without context|mean reciprocal rank".split(
-        "|"
-    )
+    header = ["task, wrong candidates", "questions", "chance", "best cosine", "model", "without context"]
+    header.append("mean reciprocal rank")
     lines = [
         f"Split `{about['split']}` of `{about['dataset']}` (data fingerprint `{about['data_fingerprint']}`), questions"
         f" `{about['questions_fingerprint']}`. Top-1 accuracy in % (reading order: pairwise accuracy) with 95 % intervals"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
+from jinja2 import Environment
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from ..model.tasks_comicseq import TASKS
-from .results import LEAKY, RETRIEVAL, Difference, Result, Score, heading, interval
+from .results import LEAKY, MEAN_POOL, RETRIEVAL, Difference, Result, Score, heading, interval
 
 PROTOCOLS = {
     "same_book": "wrong candidates from the nearest other pages of the book",
@@ -20,28 +22,6 @@ PROTOCOLS = {
 }
 WIDE = 110  # columns of a terminal that has room for intervals beside their numbers
 AS_NUMBERS = ("mean reciprocal rank", "Kendall's tau")  # no shares of anything
-ROWS = """\
-What the rows mean, each on the same questions:
-
-- **chance**: a guess; the mean of one over the number of candidates. In reading order, a random order.
-- **last-panel cosine**, **context-mean cosine**: the candidate nearest to the panel before the asked one (its successor
-  where it is the first), and nearest to the mean of the panels shown; in text-cloze by their texts. In caption
-  relevance, **caption cosine**: nearest to the caption.
-- **farthest from the context**: the candidate least like that mean. Well above chance, it shows that wrong candidates
-  stand in the context.
-- **nearest-neighbour chain**: starts at the panel least like the others and goes on to the nearest left.
-- **MODEL, without context**: all panels of the context masked out. What stays is the asked slot with its position, and
-  in text-cloze its picture; in closure the masked slot before the gap; in coherence a masked slot. In reading order, every
-  pair of panels is scored as a page of its own.
-- **MODEL, shuffled context**: the panels shown, and their texts, in random order.
-- **MODEL, candidates only**: as without context, and neither the position nor the picture of the asked slot. In
-  coherence, which asks for no position, this is the row without context.
-- **MODEL, caption removed**: the mask embedding instead of the caption.
-- **optimum**: the best possible answer on a synthetic corpus, knowing all candidates; **optimum, one candidate**: judging
-  each without the others. In reading order: the order with the most pairs expected right (for perfect match: the most
-  probable one), on pages up to 7 panels, and the model's score on these.
-
-Brackets: 95 % intervals by bootstrap over books, paired for differences."""
 
 
 def print_results(results: Sequence[Result], differences: Sequence[Difference], console: Console) -> None:
@@ -65,12 +45,8 @@ def print_results(results: Sequence[Result], differences: Sequence[Difference], 
         lines = []
         for result in retrieval:
             found = percent(result) if result.answerer == "chance" else score_text(result.score)
-            gains = [
-                score_text(each.difference, signed=True)
-                for each in differences
-                if (each.task, each.answerer, each.metric) == (result.task, result.answerer, result.metric)
-            ]
-            lines.append([result.task.removesuffix("_retrieval"), result.answerer, found, "".join(gains[:1])])
+            name = result.task.removesuffix("_retrieval")
+            lines.append([name, result.answerer, found, _minus(differences, result, MEAN_POOL)])
         _print_table(["", "vectors", "nearest\nis right", "minus\nmean-pooling"], lines, retrieval, console)
     models = {result.answerer for result in results if result.role == "model"}
     metrics = {(result.task, result.protocol): result.metric for result in results}
@@ -115,9 +91,9 @@ def find(block: Sequence[Result], answerer: str) -> Result | None:
     return next((result for result in block if result.answerer == answerer), None)
 
 
-def score_text(score: Score, signed: bool = False) -> str:
-    """A score in percent with its interval."""
-    return interval(score.mean, score.low, score.high, signed)
+def score_text(score: Score, signed: bool = False, percent: bool = True) -> str:
+    """A score with its interval, in percent or as it is."""
+    return interval(score.mean, score.low, score.high, signed, percent)
 
 
 def percent(result: Result | None) -> str:
@@ -145,15 +121,16 @@ def _print_choices(results: list[Result], differences: Sequence[Difference], con
 
 def _print_table(header: list[str], lines: list[list[str]], results: Sequence[Result], console: Console) -> None:
     """Prints a table, with the intervals below their numbers on a narrow terminal and the names of tasks always whole."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1 if console.width >= WIDE else 0, 0, 0))
-    for number, title in enumerate(header):
-        is_name = not number or title == "vectors"
-        longest = max(len(result.task) for result in results) if title == "task" else None
-        table.add_column(
-            title, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold", min_width=longest
-        )
+    is_wide = console.width >= WIDE
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1 if is_wide else 0, 0, 0))
+    for title in header:
+        if title in ("", "task", "vectors"):
+            longest = max(len(result.task) for result in results) if title == "task" else None
+            table.add_column(title, overflow="fold", min_width=longest)
+        else:
+            table.add_column(title, justify="right", no_wrap=True, overflow="fold")
     for cells in lines:
-        table.add_row(*(cell if console.width >= WIDE else cell.replace(" [", "\n[") for cell in cells))
+        table.add_row(*(cell if is_wide else cell.replace(" [", "\n[") for cell in cells))
     console.print(table)
     console.print(_asked(results), "\n", highlight=False)
 
@@ -168,14 +145,7 @@ def _asked(block: Sequence[Result]) -> str:
 
 def _cells(result: Result) -> list[str]:
     """Every metric with its interval, in percent where it is a share."""
-    cells = []
-    for metric, score in result.metrics.items():
-        if metric in AS_NUMBERS:
-            ends = "" if score.low != score.low else f" [{score.low:.3f}, {score.high:.3f}]"
-            cells.append(f"{score.mean:.3f}{ends}")
-        else:
-            cells.append(score_text(score))
-    return cells
+    return [score_text(score, percent=metric not in AS_NUMBERS) for metric, score in result.metrics.items()]
 
 
 def _minus(differences: Sequence[Difference], mine: Result, other: str) -> str:
@@ -206,14 +176,10 @@ def report_markdown(
         notes: What was left out, and warnings.
         plots: File names of the plots.
     """
-    lines = ["# Evaluation", ""]
-    lines += [f"- {name}: {', '.join(value) if isinstance(value, list) else value}" for name, value in about.items()]
-    lines += [f"- Note: {note}" for note in notes]
-    lines += ["", *(f"![{plot.removesuffix('.png').replace('_', ' ')}]({plot})" for plot in plots)]
-    for block in by_set(results):
-        lines += ["", *_section(block, differences)]
-    lines += ["", "## How to read this", "", ROWS, ""]
-    return "\n".join(lines)
+    template = Path(__file__).with_name("report.md").read_text(encoding="utf-8")
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    sections = [_section(block, differences) for block in by_set(results)]
+    return environment.from_string(template).render(about=about, notes=notes, plots=plots, sections=sections)
 
 
 def _section(block: list[Result], differences: Sequence[Difference]) -> list[str]:
@@ -226,19 +192,11 @@ def _section(block: list[Result], differences: Sequence[Difference]) -> list[str
             lines.append(f"{model.answerer} reaches {100 * share:.0f} % of the attainable gain over chance.")
     header = ["", *(metric if metric in AS_NUMBERS else f"{metric}, %" for metric in first.metrics)]
     header += [f"{model.answerer} minus this" for model in models]
+    # An optimum of some questions only is set against the model's answers on these.
+    ours = [[each for each in block if each.model == m.model and each.role in ("subset", "model")] for m in models]
     rows = []
     for result in block:
-        gains = []
-        for model in models:
-            # An optimum of some questions only is set against the model's answers on these.
-            same = [
-                each
-                for each in block
-                if result.role == "optimum" and (each.role, each.model) == ("subset", model.model)
-            ]
-            gains.append(
-                next(filter(None, (_minus(differences, each, result.answerer) for each in [model, *same])), "")
-            )
+        gains = ["".join(_minus(differences, mine, result.answerer) for mine in answers) for answers in ours]
         rows.append([result.answerer, *_cells(result), *gains])
     lines += ["", *markdown_table(header, rows)]
     shown = [result for result in block if result.answerer == "chance" or result is best_cosine(block)]

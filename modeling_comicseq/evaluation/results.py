@@ -13,6 +13,7 @@ from ..files import write_text
 
 LEAKY = {"in_page": "in_page (leaky)"}
 RETRIEVAL = ("same_book_retrieval", "half_page_retrieval")
+MEAN_POOL = "mean of Stage 3 vectors"
 
 
 @dataclass
@@ -99,12 +100,13 @@ def heading(task: str, protocol: str) -> str:
     return f"{task}, {LEAKY.get(protocol, protocol)}" if protocol else task
 
 
-def interval(value: float, low: float | None, high: float | None, signed: bool = False) -> str:
-    """Percent with its interval, as in `41.2 [38.0, 44.1]`."""
-    sign = "+" if signed else ""
+def interval(value: float, low: float | None, high: float | None, signed: bool = False, percent: bool = True) -> str:
+    """A value with its interval, as in `41.2 [38.0, 44.1]`; in percent, or as it is with three decimals."""
+    scale, form = (100, ".1f") if percent else (1, ".3f")
+    form = "+" * signed + form
     if low is None or high is None or low != low:
-        return f"{100 * value:{sign}.1f}"
-    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+        return f"{scale * value:{form}}"
+    return f"{scale * value:{form}} [{scale * low:{form}}, {scale * high:{form}}]"
 
 
 def results_json(results: Sequence[Result], differences: Sequence[Difference]) -> dict[str, Any]:

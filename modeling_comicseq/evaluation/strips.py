@@ -16,11 +16,10 @@ from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
 from ..stores.windows import expand_windows
 from .metrics import BookBootstrap
 from .questions import split_fingerprint
-from .results import Difference, Result, Score
+from .results import MEAN_POOL, Difference, Result, Score
 from .retrieval import half_page_retrieval, same_book_retrieval
 
 MOST_PAGES = 4000  # every page is compared with every other
-MEAN_POOL = "mean of Stage 3 vectors"
 Encoder = Callable[[Batch], np.ndarray]
 
 
@@ -95,7 +94,7 @@ def retrieve(
         data, place = split_fingerprint(table), np.ascontiguousarray(rows, dtype="<i8").tobytes()
         asked = f"xxh3:{xxhash.xxh3_128(f'{task} {data} {seed}'.encode() + place).hexdigest()}"
         books, bootstrap = table.books[rows], BookBootstrap(table.books[rows])
-        counts: dict[str, Any] = {"num_questions": len(books), "num_books": len(np.unique(books))}
+        counts: dict[str, Any] = {"num_questions": len(books), "num_books": bootstrap.num_books}
         guess = {metric: Score(level, level, level) for metric, level in chance.items()}
         results.append(Result(task, "", "chance", "baseline", "", guess, questions=asked, **counts))
         for name, metrics in values.items():
