@@ -61,9 +61,7 @@ def read_training_provenance(name: str) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise ComicSeqDataError(f"{path} cannot be read as JSON: restore it from the training run, or remove it.")
-    return content
+        return {} | json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):  # or no object
+        fault = f"{path} cannot be read as JSON: restore it from the training run, or remove it."
+        raise ComicSeqDataError(fault) from None

@@ -50,11 +50,7 @@ class SeenPictures:
 
 
 def embed_skill(
-    files: SkillFiles,
-    pictures: SeenPictures,
-    text_encoder: TextEncoder | None,
-    *,
-    most_context: int = 31,
+    files: SkillFiles, pictures: SeenPictures, text_encoder: TextEncoder | None, *, most_context: int = 31
 ) -> list[Question]:
     """Embeds all samples of a skill and split. Pictures are read and dropped a few samples at a time; vectors stay.
 
