@@ -4,8 +4,6 @@ They stand at the top of the repository, in one copy. In a wheel they lie in the
 editable install, beside it.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from .errors import ComicSeqArgumentError

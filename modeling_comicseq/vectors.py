@@ -1,7 +1,5 @@
 """Directions of vectors."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import DTypeLike
 

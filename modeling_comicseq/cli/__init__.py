@@ -1,7 +1,5 @@
 """The `comicseq` command, one file a command. What a command needs is imported when it runs, so that help is there at once."""
 
-from __future__ import annotations
-
 import typer
 from typer.core import TyperGroup
 

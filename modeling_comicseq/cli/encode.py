@@ -1,7 +1,5 @@
 """`comicseq encode`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import typer

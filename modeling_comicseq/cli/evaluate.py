@@ -1,7 +1,5 @@
 """`comicseq evaluate`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import typer

@@ -1,7 +1,5 @@
 """`comicseq import-checkpoint`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

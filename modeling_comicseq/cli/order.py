@@ -1,7 +1,5 @@
 """`comicseq order`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

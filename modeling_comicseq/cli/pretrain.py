@@ -1,7 +1,5 @@
 """`comicseq pretrain`."""
 
-from __future__ import annotations
-
 import sys
 
 import typer

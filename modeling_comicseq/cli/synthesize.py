@@ -1,7 +1,5 @@
 """`comicseq synthesize`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

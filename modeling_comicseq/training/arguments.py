@@ -1,7 +1,5 @@
 """All arguments of a pretraining run in one dataclass: fields of a YAML file, overridden on the command line."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Sequence

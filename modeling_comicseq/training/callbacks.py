@@ -1,7 +1,5 @@
 """What a run does at its start, at logs and at evaluations, beside what Trainer does."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Trainer writes a checkpoint file by file. A run that is killed in between leaves
 and cannot be resumed from; one that is killed while it deletes an old checkpoint leaves the same.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The pretraining data set: whole batches of views, made from nothing but (seed, epoch, row)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Ends a run that cannot go on with one sentence: what happened at which step, what to change, what it resumes from."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Stops a run whose loss or gradient is not finite or explodes, before what it did to the weights is saved."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median

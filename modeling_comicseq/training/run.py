@@ -1,7 +1,5 @@
 """A pretraining run from its arguments to its model: what `run_pretraining.py` and `comicseq pretrain` do."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Which pages each process takes: together exactly those that one process would."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

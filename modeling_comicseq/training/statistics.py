@@ -1,7 +1,5 @@
 """What a pretraining run logs: losses and accuracies of every task, speed and padding, and the shape of the strip space."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

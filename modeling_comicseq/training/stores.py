@@ -1,7 +1,5 @@
 """What a run trains and validates on: splits of a data set, or of Stage 3 stores that are converted first."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list

@@ -1,7 +1,5 @@
 """`ComicSeqTrainer`: transformers' Trainer with one exact loss over tasks, processes and accumulation."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from copy import copy
