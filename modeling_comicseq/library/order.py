@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import written_file
+from ..files import write_text
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
 from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
@@ -142,30 +142,20 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
     if checkpoint.other_origin:
         Console(stderr=True).print(f"Warning: {checkpoint.other_origin}", style="yellow", soft_wrap=True)
     pages = read_pages(metadata, store.pages)
-    # A few bytes a page: the entries themselves are read again when the orders are written.
-    orders = np.zeros((len(pages), store.slots), np.int16)
-    confidences = np.full((len(pages), 3), np.nan, np.float32)
+    results: list[PageOrder] = []
     with progress_bar("Ordering pages", len(pages), progress) as advance:
         for lo in range(0, len(pages), _PART):
             counts = pages.counts[lo : lo + _PART]
             vectors = read_panels(store, pages, lo, lo + len(counts)).astype(np.float32)
             panels = torch.from_numpy(vectors).split(counts.tolist())
             for start in range(0, len(panels), _SORTED):
-                results = order_pages(model, panels[start : start + _SORTED])
-                for page, result in enumerate(results, start=lo + start):
-                    orders[page, : len(result.order)] = result.order
-                    if result.confidence is not None:
-                        confidences[page] = result[1:]
-                advance(len(results))
+                results += order_pages(model, panels[start : start + _SORTED])
+                advance(len(panels[start : start + _SORTED]))
 
     def answers() -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
-        for entry in iter_entries(metadata):
-            page = parse_entry(entry)
-            place = int(np.searchsorted(pages.rows, page.row))
-            known = not np.isnan(confidences[place, 0])
-            values = confidences[place].tolist() if known else [None] * 3
+        for page in map(parse_entry, iter_entries(metadata)):
             identity = {name: getattr(page, name) for name in ("canonical_id", "book_id", "page_name")}
-            result = PageOrder(orders[place, : page.num_panels].tolist(), *values)
+            result = results[int(np.searchsorted(pages.rows, page.row))]
             yield {"sequence_index": page.row, **identity}, page.canonical_id, result
 
     return _write(output, answers())
@@ -188,44 +178,39 @@ def order_json(model_name: str, pages: Path, output: Path, progress: bool = True
     model = _ready(open_checkpoint(model_name))
     width = model.config.panel_embedding_dim
 
-    def read() -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
-        for number, entry in enumerate(iter_entries(str(pages))):
-            try:
-                panels = take_vectors(entry, "panel_embeddings", width)
-            except ValueError as error:
-                raise ComicSeqDataError(f"{pages}: entry {number}: {error}") from None
-            yield {name: value for name, value in entry.items() if name not in PANEL_ARRAYS}, panels
-
     def answers(advance: Callable[[int], None]) -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
-        entries, number = read(), 0
+        entries = enumerate(iter_entries(str(pages)))
         while batch := list(islice(entries, _SORTED)):
-            for (entry, _), result in zip(batch, order_pages(model, [panels for _, panels in batch]), strict=True):
+            panels = []
+            for number, entry in batch:
+                try:
+                    panels.append(take_vectors(entry, "panel_embeddings", width))
+                except ValueError as error:
+                    raise ComicSeqDataError(f"{pages}: entry {number}: {error}") from None
+            for (number, entry), result in zip(batch, order_pages(model, panels), strict=True):
                 name = entry.get("canonical_id") or entry.get("page_name") or f"entry {number}"
-                number += 1
-                yield entry, str(name), result
+                kept = {field: value for field, value in entry.items() if field not in PANEL_ARRAYS}
+                yield kept, str(name), result
             advance(len(batch))
 
     with progress_bar("Ordering pages", None, progress) as advance:
         return _write(output, answers(advance))
 
 
-def _write(output: Path, answers: Iterator[tuple[dict[str, Any], str, PageOrder]]) -> OrderSummary:
+def _write(output: Path, answers: Iterable[tuple[dict[str, Any], str, PageOrder]]) -> OrderSummary:
     """Writes one line a page."""
-    count = changed = too_long = 0
-    sums = np.zeros(3)  # of confidence, agreement, and pages that were ordered
-    least_sure: list[tuple[float, str]] = []
     if output.is_dir():
         raise ComicSeqArgumentError(f"{output} is a folder: name a JSON file.")
-    with written_file(output) as beside, open(beside, "w", encoding="utf-8") as file:
-        for entry, name, result in answers:
-            line = json.dumps({**entry, **result._asdict()})
-            file.write(("[\n" if not count else ",\n") + line)
-            count += 1
-            changed += result.order != sorted(result.order)
-            too_long += bool(result.order) and result.confidence is None
-            if result.confidence is not None and result.agreement is not None:
-                sums += (result.confidence, result.agreement, 1)
-                least_sure = sorted([*least_sure, (result.confidence, name)])[:5]
-        file.write("\n]\n")
-    confidence, agreement = (sums[:2] / sums[2]).tolist() if sums[2] else (None, None)
-    return OrderSummary(count, changed, too_long, confidence, agreement, least_sure)
+    lines, known, names = [], [], []
+    changed = too_long = 0
+    for entry, name, result in answers:
+        lines.append(json.dumps({**entry, **result._asdict()}))
+        changed += result.order != sorted(result.order)
+        too_long += bool(result.order) and result.confidence is None
+        if result.confidence is not None and result.agreement is not None:
+            known.append((result.confidence, result.agreement))
+            names.append(name)
+    write_text(output, "[\n" + ",\n".join(lines) + "\n]\n")
+    mean_confidence, mean_agreement = np.mean(known, axis=0).tolist() if known else (None, None)
+    least_sure = sorted((confidence, name) for (confidence, _), name in zip(known, names, strict=True))[:5]
+    return OrderSummary(len(lines), changed, too_long, mean_confidence, mean_agreement, least_sure)
