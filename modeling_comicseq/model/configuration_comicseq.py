@@ -136,34 +136,26 @@ class ComicSeqConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Checks every field against what the model can be built with."""
-        sizes = ("hidden_size", "num_attention_heads", "intermediate_size")
+
+        def require(field: str, is_possible: bool, wanted: str) -> None:
+            if not is_possible:
+                raise ValueError(f"`{field}` is {getattr(self, field)!r} but must be {wanted}.")
+
+        sizes = ("hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings")
         dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim")
-        for field in (*sizes, *dims, "max_position_embeddings"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 1.")
-        if self.num_hidden_layers < 0:
-            raise ValueError(
-                f"`num_hidden_layers` is {self.num_hidden_layers} but must be at least 0, where the heads read the embedded"
-                " vectors."
-            )
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"`hidden_size` is {self.hidden_size} but must be a multiple of `num_attention_heads`, which is"
-                f" {self.num_attention_heads}."
-            )
-        if self.hidden_size % 2:
-            raise ValueError(
-                f"`hidden_size` is {self.hidden_size} but must be even: half of it are sines, half cosines of positions."
-            )
+        for field in (*sizes, *dims):
+            require(field, getattr(self, field) >= 1, "at least 1")
+        embedded = "at least 0, where the heads read the embedded vectors"
+        require("num_hidden_layers", self.num_hidden_layers >= 0, embedded)
+        heads = self.num_attention_heads
+        require("hidden_size", self.hidden_size % heads == 0, f"a multiple of `num_attention_heads`, which is {heads}")
+        require("hidden_size", self.hidden_size % 2 == 0, "even: half of it are sines, half cosines of positions")
         for field in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 0 and below 1.")
+            require(field, 0 <= getattr(self, field) < 1, "at least 0 and below 1")
         for field in ("input_scale", "position_base", "contrastive_temperature", "layer_norm_eps"):
-            if getattr(self, field) is not None and not getattr(self, field) > 0:
-                raise ValueError(f"`{field}` is {getattr(self, field)} but must be above 0.")
+            require(field, getattr(self, field) is None or getattr(self, field) > 0, "above 0")
         for field in ("contrastive_weight", "masked_panel_weight", "reading_order_weight", "initializer_range"):
-            if not getattr(self, field) >= 0:
-                raise ValueError(f"`{field}` is {getattr(self, field)} but must be at least 0.")
+            require(field, getattr(self, field) >= 0, "at least 0")
         choices = {
             "candidate_encoding": ("joint", "independent"),
             "contrastive_objective": ("views", "nt_xent", "cohesion"),
@@ -171,8 +163,7 @@ class ComicSeqConfig(PreTrainedConfig):
             "hidden_act": sorted(ACT2FN),
         }
         for field, allowed in choices.items():
-            if getattr(self, field) not in allowed:
-                raise ValueError(f"`{field}` is {getattr(self, field)!r} but must be one of {', '.join(allowed)}.")
+            require(field, getattr(self, field) in allowed, f"one of {', '.join(allowed)}")
         for task, weight in self.task_weights.items():
             if task not in TASKS:
                 raise ValueError(

@@ -201,11 +201,10 @@ class ComicSeqInputProjection(nn.Module):
 
     def forward(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         vectors = vectors.float()  # squares of half-precision vectors of norm 1 are near the smallest normal number
-        if self.input_scale is None:
-            vectors = vectors * torch.rsqrt(vectors.pow(2).mean(-1, keepdim=True) + 1e-12)
-        else:
-            vectors = vectors * self.input_scale
-        hidden_states = vectors.to(dtype)
+        scale = self.input_scale
+        if scale is None:
+            scale = torch.rsqrt(vectors.pow(2).mean(-1, keepdim=True) + 1e-12)
+        hidden_states = (vectors * scale).to(dtype)
         if self.projection is not None:
             hidden_states = self.projection(hidden_states)
         if self.type_embedding is not None:
@@ -1203,9 +1202,8 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if panel_embeddings is not None:
             views["strips"] = self.comicseq.embed(panel_embeddings, attention_mask, position_ids)
         if masked_panels is not None:
-            pages = {
-                name: value for name, value in masked_panels.items() if name not in ("target_embeddings", "labels")
-            }
+            targets = ("target_embeddings", "labels")
+            pages = {name: value for name, value in masked_panels.items() if name not in targets}
             views["masked_panels"] = self.comicseq.embed(**pages)
         if not views:
             raise ValueError("Neither `panel_embeddings` nor the inputs of any task were given.")

@@ -113,11 +113,9 @@ class ComicSeqPipeline(Pipeline):
             else:
                 width = modality if field.modality == "panel" else field.modality
                 vectors = take_vectors(question, name, getattr(config, f"{width}_embedding_dim"))
-                if field.kind == "vector":
-                    if len(vectors) != 1:
-                        raise ValueError(f"`{name}` has {len(vectors)} vectors but must be one.")
-                    vectors = vectors[0]
-                elif field.kind == "panels":
+                if field.kind == "vector" and len(vectors) != 1:
+                    raise ValueError(f"`{name}` has {len(vectors)} vectors but must be one.")
+                if field.kind == "panels":
                     if len(vectors) > limit:
                         raise ValueError(
                             f"`{name}` has {len(vectors)} panels but `max_position_embeddings` is {limit}: split longer"
@@ -126,7 +124,7 @@ class ComicSeqPipeline(Pipeline):
                     if num_panels not in (0, len(vectors)):
                         raise ValueError(f"`{name}` has {len(vectors)} vectors but the page has {num_panels} panels.")
                     num_panels = len(vectors)
-                tensors[name] = vectors
+                tensors[name] = vectors[0] if field.kind == "vector" else vectors
         if question:
             raise ValueError(f"{self.task} does not take `{next(iter(question))}`.")
         return tensors

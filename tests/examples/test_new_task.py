@@ -26,7 +26,7 @@ def test_the_example_runs_and_its_checkpoint_loads(tmp_path):
     without = subprocess.run(
         [sys.executable, "-c", "import sys; " + load, str(tmp_path / "model")], capture_output=True, text=True
     )
-    assert "import the module that registers it" in without.stderr
+    assert "the module that calls `register_task` is imported: import it" in without.stderr
     after = f"import sys; sys.path.insert(0, {str(EXAMPLE.parent)!r}); import new_task; " + load
     loaded = subprocess.run([sys.executable, "-c", after, str(tmp_path / "model")], capture_output=True, text=True)
     assert loaded.stdout.strip() == "opening_panel", loaded.stderr[-2000:]
