@@ -68,7 +68,7 @@ from .losses_comicseq import (
     scale_gradient,
 )
 from .ordering_comicseq import best_orders
-from .packing_comicseq import ComicSeqView, packed_places, pad_and_concatenate
+from .packing_comicseq import ComicSeqPacking, ComicSeqView, pad_and_concatenate
 from .tasks_comicseq import (
     CAPTION_RELEVANCE,
     CHARACTER_COHERENCE,
@@ -551,22 +551,14 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         by the attention mask. Padded tokens come back as zeros. Hidden states and attentions cannot be recorded. Returns
         also the share of padding that is left.
         """
-        names = ("tokens", "visible", "real")
-        tokens, visible, real = (pad_and_concatenate([getattr(view, name) for view in views]) for name in names)
-        row_length = max(row_length, tokens.shape[1])
-        places, num_rows = packed_places(real, row_length)
-
-        def pack(tensor: torch.Tensor, fill: int = 0) -> torch.Tensor:
-            rows = tensor.new_full((num_rows * row_length, *tensor.shape[2:]), fill)
-            return rows.index_put((places,), tensor[real]).view(num_rows, row_length, *tensor.shape[2:])
-
+        packing = ComicSeqPacking.of(views, row_length)
+        tokens = pad_and_concatenate([view.tokens for view in views])
+        visible = pad_and_concatenate([view.visible for view in views])
         row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(visible)
-        packed = pack(tokens)
-        attention_mask = self.create_visibility_mask(packed, pack(visible), pack(row, fill=-1))
-        encoded = self.run_layers(packed, attention_mask).flatten(0, 1)[places]
-        encoded = encoded.new_zeros(tokens.shape).index_put((real,), encoded)
-        padding_share = 1 - len(places) / (num_rows * row_length)
-        return list(encoded.split([view.tokens.shape[0] for view in views])), padding_share
+        packed = packing.pack(tokens)
+        attention_mask = self.create_visibility_mask(packed, packing.pack(visible), packing.pack(row, fill=-1))
+        encoded = packing.unpack(self.run_layers(packed, attention_mask))
+        return list(encoded.split([view.tokens.shape[0] for view in views])), packing.padding_share
 
     def run_layers(self, hidden_states: torch.Tensor, attention_mask, **kwargs: Unpack[TransformersKwargs]):
         for layer in self.layers:

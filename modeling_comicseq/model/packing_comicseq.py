@@ -46,16 +46,6 @@ def first_fit(lengths: list[int], row_length: int) -> tuple[list[int], int]:
     return starts, num_rows
 
 
-def packed_places(real: torch.Tensor, row_length: int) -> tuple[torch.Tensor, int]:
-    """
-    Packs the `real` tokens (B, L) into rows of `row_length` that they share, at least L. Returns where each of them stands
-    in these rows laid end to end `(M,)`, and the number of rows.
-    """
-    starts, num_rows = first_fit(real.sum(1).tolist(), row_length)
-    places = torch.tensor(starts, dtype=torch.long, device=real.device)[:, None] + real.cumsum(1) - 1
-    return places[real], max(num_rows, 1)  # a process can be left without a page
-
-
 @dataclass
 class ComicSeqView:
     """
@@ -84,3 +74,43 @@ class ComicSeqView:
     @property
     def num_panels(self) -> int:
         return self.panel_mask.shape[1]
+
+
+@dataclass
+class ComicSeqPacking:
+    """
+    Where the real tokens of several views go in rows that they share.
+
+    Attributes:
+        real: Which tokens of the concatenated views are no padding `(B, L)`.
+        place: Where each of them stands in the packed rows laid end to end `(M,)`.
+        num_rows: Number of packed rows.
+        row_length: Length of a packed row: that of the longest row of tokens at least.
+    """
+
+    real: torch.Tensor
+    place: torch.Tensor
+    num_rows: int
+    row_length: int
+
+    @classmethod
+    def of(cls, views: list[ComicSeqView], row_length: int) -> "ComicSeqPacking":
+        real = pad_and_concatenate([view.real for view in views])
+        row_length = max(row_length, real.shape[1])
+        starts, num_rows = first_fit(real.sum(1).tolist(), row_length)
+        place = torch.tensor(starts, dtype=torch.long, device=real.device)[:, None] + real.cumsum(1) - 1
+        return cls(real, place[real], max(num_rows, 1), row_length)  # a process can be left without a page
+
+    def pack(self, tensor: torch.Tensor, fill: int = 0) -> torch.Tensor:
+        """Rows `(num_rows, row_length, ...)` of the real tokens of the concatenated views' `tensor` (B, L, ...)."""
+        rows = tensor.new_full((self.num_rows * self.row_length, *tensor.shape[2:]), fill)
+        return rows.index_put((self.place,), tensor[self.real]).view(self.num_rows, self.row_length, *tensor.shape[2:])
+
+    def unpack(self, rows: torch.Tensor) -> torch.Tensor:
+        """The tokens `(B, L, D)` from packed rows, with zeros for padding."""
+        tokens = rows.new_zeros(*self.real.shape, rows.shape[-1])
+        return tokens.index_put((self.real,), rows.flatten(0, 1)[self.place])
+
+    @property
+    def padding_share(self) -> float:
+        return 1 - len(self.place) / max(self.num_rows * self.row_length, 1)
