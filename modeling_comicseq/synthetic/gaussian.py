@@ -11,8 +11,6 @@ from scipy.linalg import cho_factor, cho_solve
 
 from .world import Channel, SyntheticWorld
 
-_WORKING_SET = 2**26  # bytes that the scores of one block of questions may take
-
 
 class Place(NamedTuple):
     """Where a vector stands in the world: its kind, and the panel it belongs to.
@@ -28,12 +26,17 @@ class Place(NamedTuple):
 
 def covariance(world: SyntheticWorld, places: Sequence[Place]) -> np.ndarray:
     """Covariance (D, D) of the stacked low-dimensional observations at `places`, all different."""
-    return np.block([[_block(world, a, b) for b in places] for a in places])
+    blocks = []
+    for a in places:
+        lags = [a.position - b.position if (a.book, a.page) == (b.book, b.page) else None for b in places]
+        pairs = zip(places, lags, strict=True)
+        blocks.append([_block(world, a.channel, b.channel, a.book == b.book, lag) for b, lag in pairs])
+    return np.block(blocks) + np.diag(np.concatenate([world.noise(place.channel) for place in places]))
 
 
 @lru_cache(maxsize=4096)
-def _covariance_block(world: SyntheticWorld, a: Channel, b: Channel, same_book: bool, lag: int | None) -> np.ndarray:
-    """Covariance of two observations whose noises differ; `lag` is None on different pages."""
+def _block(world: SyntheticWorld, a: Channel, b: Channel, same_book: bool, lag: int | None) -> np.ndarray:
+    """Covariance of what two observations say of their latents; `lag` is None on different pages."""
     latent = np.zeros((world.latent_dim, world.latent_dim))
     scene, action = world.style_dim, world.style_dim + world.scene_dim
     if same_book:
@@ -42,14 +45,6 @@ def _covariance_block(world: SyntheticWorld, a: Channel, b: Channel, same_book: 
         latent[scene:action, scene:action] = np.eye(world.scene_dim)
         latent[action:, action:] = world.action_covariance(lag)
     return world.loading(a) @ latent @ world.loading(b).T
-
-
-def _block(world: SyntheticWorld, a: Place, b: Place) -> np.ndarray:
-    same_page = (a.book, a.page) == (b.book, b.page)
-    block = _covariance_block(
-        world, a.channel, b.channel, a.book == b.book, a.position - b.position if same_page else None
-    )
-    return block + np.diag(world.noise(a.channel)) if a == b else block
 
 
 @lru_cache(maxsize=256)
@@ -86,21 +81,14 @@ def assignment_log_likelihood(
         (B, A) log densities.
     """
     precision, log_constant = _precision(world, (*fixed, *slots))
-    size, (batch, k, d) = given.shape[1], items.shape
+    size, (_, k, d) = given.shape[1], items.shape
     first, cross = precision[:size, :size], precision[:size, size:].reshape(size, k, d)
     among = precision[size:, size:].reshape(k, d, k, d)
-    result = np.empty((batch, len(assignments)))
-    block = max(1, _WORKING_SET // (8 * max(k * k, len(assignments))))
-    for start in range(0, batch, block):
-        rows = slice(start, start + block)
-        known, free = given[rows], items[rows]
-        total = np.repeat(((known @ first) * known).sum(1)[:, None], len(assignments), axis=1)
-        linear = np.einsum("bsd,bid->bsi", np.tensordot(known, cross, 1), free)
-        for s in range(k):
-            total += 2 * linear[:, s, assignments[:, s]]
-            for t in range(s, k):
-                pairs = (free @ among[s, :, t]) @ free.transpose(0, 2, 1)
-                weight = 1 if s == t else 2
-                total += weight * pairs.reshape(len(free), k * k)[:, assignments[:, s] * k + assignments[:, t]]
-        result[rows] = log_constant - 0.5 * total
-    return result
+    total = np.repeat(((given @ first) * given).sum(1)[:, None], len(assignments), axis=1)
+    linear = np.einsum("bsd,bid->bsi", np.tensordot(given, cross, 1), items)
+    for s in range(k):
+        total += 2 * linear[:, s, assignments[:, s]]
+        for t in range(s, k):
+            pairs = ((items @ among[s, :, t]) @ items.transpose(0, 2, 1)).reshape(len(items), k * k)
+            total += (1 if s == t else 2) * pairs[:, assignments[:, s] * k + assignments[:, t]]
+    return log_constant - 0.5 * total

@@ -118,9 +118,8 @@ def _by_form(
     if protocol == "in_page":
         # A fused vector holds its own text, which is what a text candidate has to be compared with.
         own = context[..., world.latent_dim :] * math.sqrt(2) if asks_text else context
-        for slot in range(known.shape[1]):
-            standing |= known[:, slot, None] & (np.abs(items - own[:, None, slot]).max(2) < _SAME)
-    standing &= real
+        is_alike = np.abs(items[:, :, None] - own[:, None]).max(3) < _SAME
+        standing = real & (is_alike & known[:, None]).any(2)
 
     result = np.full(shape, -np.inf)
     keys = np.concatenate([known, np.where(known, positions, 0), asked[:, None], real, standing], axis=1).astype(int)

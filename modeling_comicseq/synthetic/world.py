@@ -18,9 +18,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import zarr
+from scipy.linalg import block_diag
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import written_folder
+from ..files import write_text, written_folder
 from ..progress import progress_bar
 
 FORMAT = "comicseq-synthetic-1"
@@ -36,6 +37,11 @@ class Shares(NamedTuple):
     scene: float
     action: float
     noise: float
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ComicSeqArgumentError(message)
 
 
 @dataclass(frozen=True)
@@ -75,27 +81,28 @@ class SyntheticWorld:
 
     def __post_init__(self) -> None:
         """Refuses parameters that describe no world."""
-        if self.width < 2 * self.latent_dim:
-            raise ComicSeqArgumentError(
-                f"width is {self.width}, but picture and text need {2 * self.latent_dim} dimensions: "
-                "use a larger width or fewer latent dimensions."
-            )
-        if not 0 < self.damping < 1:
-            raise ComicSeqArgumentError(f"damping is {self.damping}, but a stationary action needs a value in (0, 1).")
-        if not 0 <= self.surprise < 1:
-            raise ComicSeqArgumentError(f"surprise is {self.surprise}, but has to be in [0, 1).")
+        _require(
+            self.width >= 2 * self.latent_dim,
+            f"width is {self.width}, but picture and text need {2 * self.latent_dim} dimensions: use a larger width or"
+            " fewer latent dimensions.",
+        )
+        _require(0 < self.damping < 1, f"damping is {self.damping}, but a stationary action needs a value in (0, 1).")
+        _require(0 <= self.surprise < 1, f"surprise is {self.surprise}, but has to be in [0, 1).")
         for name in ("visual", "text", "caption"):
             shares = getattr(self, name)
-            if min(shares) < 0 or shares[3] == 0 or abs(sum(shares) - 1) > 1e-9:
-                raise ComicSeqArgumentError(
-                    f"{name} is {tuple(shares)}, but variance shares are non-negative, add up to 1 and leave some noise."
-                )
-        if abs(sum(p for _, p in self.page_lengths) - 1) > 1e-9 or min(n for n, _ in self.page_lengths) < 1:
-            raise ComicSeqArgumentError(
-                f"page_lengths is {self.page_lengths}, but its probabilities have to add up to 1."
+            _require(
+                min(shares) >= 0 and shares[3] != 0 and abs(sum(shares) - 1) <= 1e-9,
+                f"{name} is {tuple(shares)}, but variance shares are non-negative, add up to 1 and leave some noise.",
             )
-        if not 1 <= self.pages_per_book[0] <= self.pages_per_book[1]:
-            raise ComicSeqArgumentError(f"pages_per_book is {self.pages_per_book}, but has to be (fewest, most).")
+        lengths, probabilities = zip(*self.page_lengths, strict=True)
+        _require(
+            abs(sum(probabilities) - 1) <= 1e-9 and min(lengths) >= 1,
+            f"page_lengths is {self.page_lengths}, but its probabilities have to add up to 1.",
+        )
+        _require(
+            1 <= self.pages_per_book[0] <= self.pages_per_book[1],
+            f"pages_per_book is {self.pages_per_book}, but has to be (fewest, most).",
+        )
 
     @property
     def digest(self) -> str:
@@ -136,15 +143,12 @@ class SyntheticWorld:
         """Stored vectors (..., width) back to the low-dimensional observation (..., observed dimension), in float64."""
         return np.asarray(vectors, dtype=np.float64) @ self.map_of(channel)
 
-    def _shares_to_loading(self, shares: Shares) -> np.ndarray:
-        dims = (self.style_dim, self.scene_dim, self.action_dim)
-        return np.concatenate([np.full(d, np.sqrt(s / d)) for d, s in zip(dims, shares[:3], strict=True)])
-
     def loading(self, channel: Channel) -> np.ndarray:
         """Matrix (observed dimension, latent_dim) that reads a panel's latent."""
         if channel == "panel":
             return np.concatenate([self.loading("visual"), self.loading("text")]) / np.sqrt(2)
-        loading = np.diag(self._shares_to_loading(getattr(self, channel)))
+        dims, shares = (self.style_dim, self.scene_dim, self.action_dim), getattr(self, channel)[:3]
+        loading = np.diag(np.repeat(np.sqrt(np.divide(shares, dims)), dims))
         if channel == "caption":
             # Captions tell the action in words of their own: a quarter turn in each block, so that the cosine with
             # the panel sees style and scene only.
@@ -162,11 +166,8 @@ class SyntheticWorld:
 
     def action_step(self) -> np.ndarray:
         """The damped rotation (action_dim, action_dim) of one panel: E[x_{t+1} | x_t] = step @ x_t."""
-        step = np.zeros((self.action_dim, self.action_dim))
-        for i, angle in enumerate(np.deg2rad(self.angles)):
-            turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-            step[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = turn
-        return self.damping * step
+        angles = np.deg2rad(self.angles)
+        return self.damping * block_diag(*([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]] for a in angles))
 
     def action_covariance(self, lag: int) -> np.ndarray:
         """Covariance (action_dim, action_dim) of the shown action of a panel with that of the panel `lag` before it."""
@@ -192,10 +193,8 @@ class SyntheticCorpus:
 
     def __post_init__(self) -> None:
         """Refuses a corpus without books or with a seed that NumPy does not take."""
-        if self.num_books < 1:
-            raise ComicSeqArgumentError(f"num_books is {self.num_books}, but a corpus has at least one book.")
-        if self.seed < 0:
-            raise ComicSeqArgumentError(f"seed is {self.seed}, but has to be 0 or more.")
+        _require(self.num_books >= 1, f"num_books is {self.num_books}, but a corpus has at least one book.")
+        _require(self.seed >= 0, f"seed is {self.seed}, but has to be 0 or more.")
 
     @property
     def fingerprint(self) -> str:
@@ -318,7 +317,7 @@ def synthesize(
     chunks_per_shard: int = 4,
     progress: bool = True,
 ) -> SyntheticCorpus:
-    """Writes a corpus as a Stage 3 store; memory is that of one shard, whatever the number of books.
+    """Writes a corpus as a Stage 3 store; memory is that of one shard and the metadata.
 
     Args:
         output: Folder to create, with `stage3_embeddings.zarr` (Zarr 3) and `stage3_metadata.json` in it.
@@ -341,10 +340,8 @@ def synthesize(
     corpus = SyntheticCorpus(world, seed=seed, num_books=num_books)
     if output.exists():
         raise ComicSeqDataError(f"{output} exists: choose another --output or remove it first.")
-    if slots < world.max_panels:
-        raise ComicSeqArgumentError(
-            f"slots is {slots}, but pages have up to {world.max_panels} panels: use more slots."
-        )
+    longest = world.max_panels
+    _require(slots >= longest, f"slots is {slots}, but pages have up to {longest} panels: use more slots.")
     pages = sum(len(corpus.page_sizes(book)) for book in range(num_books))
     rows = min(rows_per_chunk, pages)
     shard = rows * min(chunks_per_shard, -(-pages // rows))
@@ -369,24 +366,20 @@ def synthesize(
         masks = root.create_array("panel_masks", shape=(pages, slots), chunks=(shard, slots), dtype=bool)
         # One garbage page serves all padding: readers that do not look at the mask fail loudly on values this large.
         garbage = 50 * np.random.default_rng([seed, 2**32 - 1]).standard_normal((slots, world.width))
-        drawn = _pages(corpus)
-        with (
-            (folder / "stage3_metadata.json").open("w", encoding="utf-8") as metadata,
-            progress_bar("Drawing pages", pages, progress) as advance,
-        ):
+        drawn, metadata = _pages(corpus), []
+        with progress_bar("Drawing pages", pages, progress) as advance:
             for start in range(0, pages, shard):
-                block = list(itertools.islice(drawn, shard))
-                lines = [json.dumps({"sequence_index": start + row, **entry}) for row, (entry, _) in enumerate(block)]
-                metadata.write((",\n" if start else "[\n") + ",\n".join(lines))
-                sizes = np.array([entry["num_panels"] for entry, _ in block])
-                real = np.arange(slots) < sizes[:, None]
-                masks[start : start + len(block)] = real
+                entries, stored = zip(*itertools.islice(drawn, shard), strict=True)
+                metadata += [json.dumps({"sequence_index": start + row, **e}) for row, e in enumerate(entries)]
+                real = np.arange(slots) < np.array([entry["num_panels"] for entry in entries])[:, None]
+                block = slice(start, start + len(entries))
+                masks[block] = real
                 for channel, array in arrays.items():
-                    vectors = np.tile(garbage.astype(dtype), (len(block), 1, 1))
-                    vectors[real] = np.concatenate([stored[channel] for _, stored in block])
-                    array[start : start + len(block)] = vectors
-                advance(len(block))
-            metadata.write("\n]\n")
+                    vectors = np.tile(garbage.astype(dtype), (len(entries), 1, 1))
+                    vectors[real] = np.concatenate([page[channel] for page in stored])
+                    array[block] = vectors
+                advance(len(entries))
+        write_text(folder / "stage3_metadata.json", "[\n" + ",\n".join(metadata) + "\n]\n")
     return corpus
 
 
