@@ -100,10 +100,7 @@ def embed_texts(
     noise; vectors are rounded alike with and without a cache.
     """
     distinct = sorted(set(texts))
-    # What a vector depends on beside the text.
-    pooling = "" if encoder.pooling == "mean" else f" pooling={encoder.pooling}"
-    key = f"{encoder.name} layers={encoder.layers} max_length={encoder.max_length}{pooling}"
-    digest = hashlib.sha256(key.encode())
+    digest = hashlib.sha256(encoder.key.encode())
     for text in distinct:
         digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
     file = None if cache is None else Path(cache) / f"{digest.hexdigest()[:16]}.npy"

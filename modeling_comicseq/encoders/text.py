@@ -49,6 +49,12 @@ class TextEncoder:
     def __post_init__(self):
         self.dim = self._encode([self.tokenizer("a")["input_ids"]]).shape[1]
 
+    @property
+    def key(self) -> str:
+        """What a vector of this encoder depends on, beside the text."""
+        pooling = "" if self.pooling == "mean" else f" pooling={self.pooling}"
+        return f"{self.name} layers={self.layers} max_length={self.max_length}{pooling}"
+
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
         """Vectors `(n, dim)` float32 of `texts`, in their order.
 
