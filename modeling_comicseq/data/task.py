@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..errors import ComicSeqDataError
 from ..model.tasks_comicseq import ComicSeqTask
 from .draws import Draws
 from .panels import PanelTable
@@ -77,12 +78,20 @@ class Task(ABC):
     def servable(self, table: PanelTable, rows: np.ndarray) -> np.ndarray:
         """Which of `rows` can ask a question `(B,)`: the vectors are there, and so is a context."""
 
-    @abstractmethod
+    def missing(self, table: PanelTable) -> str:
+        """Why no page can ask a question."""
+        return "no page of the data set has two panels"
+
     def check_servable(self, table: PanelTable, protocol: str | Sequence[str]) -> None:
         """Raises a `ComicSeqDataError` that says what is missing if no page can ask a question under `protocol`.
 
         Of several protocols, each must find a wrong candidate. Reads no vectors.
         """
+        if not self.servable(table, np.arange(len(table))).any():
+            raise ComicSeqDataError(
+                f"The task {self.name} cannot be asked: {self.missing(table)}. Leave the task out (weight 0 in training), or"
+                " convert a store that has."
+            )
 
     @abstractmethod
     def draw(

@@ -29,27 +29,11 @@ def true_order(labels: np.ndarray) -> np.ndarray:
 
 def pair_logits(model: ComicSeqForPreTraining, batch: Batch) -> np.ndarray:
     """The scores of reading order where every pair of panels is a page of its own: there is no context `(Q, N, N)`."""
-    pairs, (page, first, second) = pairs_alone(batch)
-    logits = model_logits(model, READING_ORDER.name, pairs)
-    scores = np.zeros((*batch["attention_mask"].shape, batch["attention_mask"].shape[1]), dtype=np.float32)
+    real, panels = batch["attention_mask"].astype(bool), batch["panel_embeddings"]
+    page, first, second = np.nonzero(np.triu(real[:, :, None] & real[:, None], k=1))
+    pairs = np.stack((panels[page, first], panels[page, second]), axis=1)
+    alone = {"panel_embeddings": pairs, "attention_mask": np.ones(pairs.shape[:2], dtype=np.int64)}
+    logits = model_logits(model, READING_ORDER.name, alone)
+    scores = np.zeros((*real.shape, real.shape[1]), dtype=np.float32)
     scores[page, first, second], scores[page, second, first] = logits[:, 0, 1], logits[:, 1, 0]
     return scores
-
-
-def pairs_alone(batch: Batch) -> tuple[Batch, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Every pair of panels of each page of a reading-order batch as a page of its own.
-
-    Returns:
-        Pages of two panels (M, 2, P), and the page, the first and the second slot of each pair `(M,)`.
-    """
-    real = batch["attention_mask"].astype(bool)
-    width = real.shape[1]
-    upper = np.triu(np.ones((width, width), dtype=bool), k=1)
-    page, first, second = np.nonzero(real[:, :, None] & real[:, None] & upper)
-    panels = batch["panel_embeddings"]
-    pairs = np.stack((panels[page, first], panels[page, second]), axis=1)
-    return {"panel_embeddings": pairs, "attention_mask": np.ones(pairs.shape[:2], dtype=np.int64)}, (
-        page,
-        first,
-        second,
-    )

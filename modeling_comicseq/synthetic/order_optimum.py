@@ -23,14 +23,12 @@ class OrderPosterior(NamedTuple):
         precedence: (B, N, N) probability that panel i is read before panel j; 0 at padding and on the diagonal.
         adjacency: (B, N, N) probability that panel j follows directly on panel i.
         by_precedence: (B, N) the order, as indices of panels, with the most pairs expected right; -1 at padding.
-        by_adjacency: (B, N) the order with the most neighbours expected right.
         best_order: (B, N) the most probable order.
     """
 
     precedence: np.ndarray
     adjacency: np.ndarray
     by_precedence: np.ndarray
-    by_adjacency: np.ndarray
     best_order: np.ndarray
 
 
@@ -49,39 +47,37 @@ def order_posterior(
     """
     shape = panel_embeddings.shape[:2]
     real = np.ones(shape, bool) if attention_mask is None else np.asarray(attention_mask, bool)
-    if real.sum(1).max() > MAX_PANELS:
+    longest = real.sum(1).max(initial=0)
+    if longest > MAX_PANELS:
         raise ComicSeqArgumentError(
-            f"a page has {real.sum(1).max()} panels, but all orders are enumerated up to {MAX_PANELS}: "
-            "leave longer pages out."
+            f"a page has {longest} panels, but all orders are enumerated up to {MAX_PANELS}: leave longer pages out."
         )
     observed = world.observe(np.where(real[..., None], panel_embeddings, 0), "panel")
     precedence, adjacency = np.zeros((*shape, shape[1])), np.zeros((*shape, shape[1]))
-    orders = np.full((3, *shape), -1)
+    by_precedence, best_order = np.full((2, *shape), -1)
     patterns, membership = np.unique(real, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         rows, slots = np.flatnonzero(membership.reshape(-1) == number), np.flatnonzero(pattern)
         n = len(slots)
         if n == 0:
             continue
-        permutations, relations = _orders(n)
+        permutations, precedes, follows = _orders(n)
         items = observed[np.ix_(rows, slots)]
         places = tuple(Place("panel", 0, 0, p) for p in range(n))
         nothing = np.zeros((len(rows), 0))
         probability = softmax(assignment_log_likelihood(world, (), places, nothing, items, permutations), axis=1)
-        best = [probability.argmax(1)]
-        for target, relation in zip((precedence, adjacency), relations, strict=True):
-            expected = probability @ relation
-            target[np.ix_(rows, slots, slots)] = expected.reshape(-1, n, n)
-            best.append((expected @ relation.T).argmax(1))
-        for target, choice in zip(orders, (best[1], best[2], best[0]), strict=True):
-            target[np.ix_(rows, np.arange(n))] = slots[permutations[choice]]
-    return OrderPosterior(precedence, adjacency, *orders)
+        pairs, cells, firsts = probability @ precedes, np.ix_(rows, slots, slots), np.ix_(rows, np.arange(n))
+        precedence[cells] = pairs.reshape(-1, n, n)
+        adjacency[cells] = (probability @ follows).reshape(-1, n, n)
+        by_precedence[firsts] = slots[permutations[(pairs @ precedes.T).argmax(1)]]
+        best_order[firsts] = slots[permutations[probability.argmax(1)]]
+    return OrderPosterior(precedence, adjacency, by_precedence, best_order)
 
 
 @lru_cache
-def _orders(n: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def _orders(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All orders (n!, n) of n panels, and the precedence and the adjacency (n!, n * n) that hold in each."""
     permutations = np.array(list(itertools.permutations(range(n))))
     place = np.argsort(permutations, axis=1)
     distance = (place[:, None, :] - place[:, :, None]).reshape(len(permutations), -1)
-    return permutations, ((distance > 0).astype(np.float64), (distance == 1).astype(np.float64))
+    return permutations, (distance > 0).astype(np.float64), (distance == 1).astype(np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.distractors import PROTOCOLS, draw_distractors
+from ..data.distractors import check_protocols, draw_distractors
 from ..data.draws import Draws
 from ..data.panels import PanelSubset, PanelTable
 from ..data.task import Answer, Drawn, Optimum, Task, Values
@@ -80,18 +80,16 @@ class MultipleChoiceTask(Task):
         return enough if among is None else enough & (among.count(*self._panels(table, rows)) > 0)
 
     def missing(self, table: PanelTable) -> str:
-        """Why no page can ask a question."""
         for column in self.columns:
             if column not in table:
                 return f"the data set has no `{column}`"
         if self.askable(table) is not None:
             return "no page has a panel whose text or caption could be asked for"
-        return "no page of the data set has two panels"
+        return super().missing(table)
 
     def check_protocol(self, table: PanelTable, protocol: str) -> None:
         """Raises a `ComicSeqArgumentError` if `protocol` does not exist or makes no sense for the task."""
-        if protocol not in PROTOCOLS:
-            raise ComicSeqArgumentError(f"`protocol` is {protocol!r} but must be one of {', '.join(PROTOCOLS)}.")
+        check_protocols([protocol])
         if protocol not in self.protocols:
             raise ComicSeqArgumentError(
                 f"The protocol {protocol} makes no sense for the task {self.name}, which has no gap as"
@@ -99,26 +97,21 @@ class MultipleChoiceTask(Task):
             )
 
     def check_servable(self, table: PanelTable, protocol: str | Sequence[str]) -> None:
+        super().check_servable(table, protocol)
         rows = np.arange(len(table))
         rows = rows[self.servable(table, rows)]
-        if not len(rows):
-            raise ComicSeqDataError(
-                f"The task {self.name} cannot be asked: {self.missing(table)}. Leave the task out (weight 0 in training), or"
-                " convert a store that has."
-            )
         for each in _several(protocol):
             self.check_protocol(table, each)
-            chunks = (rows[start : start + 4096] for start in range(0, len(rows), 4096))
-            if not any(self._has_distractor(table, each, chunk) for chunk in chunks):
+            for chunk in np.array_split(rows, -(-len(rows) // 4096)):
+                slots = np.minimum(1, table.num_panels[chunk] - 1)  # behind the earliest gap, the most panels are left
+                limits = self.distractor_limits(table)
+                if (draw_distractors(table, each, chunk, slots, 1, Draws(0, 0, chunk), **limits) >= 0).any():
+                    break
+            else:
                 raise ComicSeqDataError(
                     f"The task {self.name} cannot be asked under the protocol {each}: {_NO_DISTRACTOR[each]}. Choose"
                     " another protocol, or set the task's weight to 0."
                 )
-
-    def _has_distractor(self, table: PanelTable, protocol: str, rows: np.ndarray) -> bool:
-        slots = np.minimum(1, table.num_panels[rows] - 1)  # behind the earliest gap, the most panels are left
-        limits = self.distractor_limits(table)
-        return bool((draw_distractors(table, protocol, rows, slots, 1, Draws(0, 0, rows), **limits) >= 0).any())
 
     def draw(self, table, rows, draws, num_candidates=5, protocol="same_book") -> Drawn:
         for each in _several(protocol):
@@ -148,8 +141,8 @@ class MultipleChoiceTask(Task):
 
     def view(self, table, rows, drawn, reading_order_target="adjacency") -> Batch:
         batch = self.inputs(table, rows, drawn.slots, drawn.candidates)
-        batch["candidate_mask"] = (drawn.candidates >= 0).astype(np.int64)
-        return batch | {"labels": self.labels(drawn.candidates, drawn.answers)}
+        mask = (drawn.candidates >= 0).astype(np.int64)
+        return batch | {"candidate_mask": mask, "labels": self.labels(drawn.candidates, drawn.answers)}
 
     # Judging
 
@@ -181,24 +174,22 @@ class MultipleChoiceTask(Task):
         if shown is None:
             return super().optima(questions, table, world, note)
 
-        def scores(function: Callable, batch: Batch) -> np.ndarray:
-            return function(batch, world, protocol, shown)
-
-        reason = f"it tries all places of at most {MOST_CANDIDATES} candidates on a page, these have {num_candidates}"
-        if protocol not in ("in_page", "later_panels") or num_candidates <= MOST_CANDIDATES:
-            fullest = int((questions.candidates >= 0).sum(1).argmax())  # if it can be answered, all can
-            try:
-                scores(joint_log_posterior, questions.batch(table, slice(fullest, fullest + 1)))
-            except ComicSeqArgumentError as error:
-                reason = str(error).rstrip(".")
-            else:
-                functions = {"optimum, one candidate": candidate_log_ratio, "optimum": joint_log_posterior}
-                return [
-                    Optimum(name, partial(self._judged, partial(scores, function)))
-                    for name, function in functions.items()
-                ]
-        note(f"No optimum for {questions.heading}: {reason}.")
-        return []
+        form = {"world": world, "protocol": protocol, "shown": shown}
+        fullest = int((questions.candidates >= 0).sum(1).argmax())  # if it can be answered, all can
+        try:
+            if protocol in ("in_page", "later_panels") and num_candidates > MOST_CANDIDATES:
+                raise ComicSeqArgumentError(
+                    f"it tries all places of at most {MOST_CANDIDATES} candidates on a page, these have {num_candidates}"
+                )
+            joint_log_posterior(questions.batch(table, slice(fullest, fullest + 1)), **form)
+        except ComicSeqArgumentError as error:
+            note(f"No optimum for {questions.heading}: {str(error).rstrip('.')}.")
+            return []
+        answers = {"optimum, one candidate": candidate_log_ratio, "optimum": joint_log_posterior}
+        return [
+            Optimum(name, partial(self._judged, partial(scores, **form)))  # type: ignore[call-arg]
+            for name, scores in answers.items()
+        ]
 
     def is_right(self, logits, labels):
         return logits.argmax(-1) == (labels.argmax(-1) if labels.dim() == 2 else labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from ..data.draws import Draws
 from ..data.panels import PanelTable
 from ..data.task import Answer, Drawn, Optimum, Task, Values
 from ..data.views import Batch, Vectors, page_panels
-from ..errors import ComicSeqDataError
 from ..evaluation.baselines import nearest_neighbour_chain
 from ..evaluation.metrics import kendall_tau, pairwise_accuracy, perfect_match
 from ..evaluation.ordering import pair_logits, predicted_orders, true_order
@@ -28,13 +27,6 @@ class ReadingOrder(Task):
 
     def servable(self, table: PanelTable, rows: np.ndarray) -> np.ndarray:
         return table.num_panels[rows] >= 2
-
-    def check_servable(self, table: PanelTable, protocol: str | Sequence[str]) -> None:
-        if not self.servable(table, np.arange(len(table))).any():
-            raise ComicSeqDataError(
-                f"The task {self.name} cannot be asked: no page of the data set has two panels. Leave the task out (weight 0"
-                " in training), or convert a store that has."
-            )
 
     def draw(self, table, rows, draws: Draws, num_candidates=5, protocol="same_book") -> Drawn:
         mask = page_panels(table, rows)[1]
@@ -91,19 +83,18 @@ class ReadingOrder(Task):
 
     def _best(self, batch: Batch, world) -> Values:
         """The metrics of the best orders: most expected pairs, or most probable as a whole; NaN for pages too long to try."""
-        sizes = batch["attention_mask"].sum(1)
-        short = sizes <= MAX_PANELS
-        values = {metric: np.full(len(sizes), np.nan) for metric in self.metrics}
-        if short.any():
-            posterior = order_posterior(batch["panel_embeddings"][short], batch["attention_mask"][short], world)
-            truth = [order for order, is_short in zip(true_orders(batch), short, strict=True) if is_short]
-            pairs, whole = (
-                [order[:size] for order, size in zip(orders, sizes[short], strict=True)]
-                for orders in (posterior.by_precedence, posterior.best_order)
-            )
-            judged = (pairwise_accuracy(pairs, truth), perfect_match(whole, truth), kendall_tau(pairs, truth))
-            for metric, value in zip(self.metrics, judged, strict=True):
-                values[metric][short] = value
+        short = batch["attention_mask"].sum(1) <= MAX_PANELS
+        known = {name: value[short] for name, value in batch.items()}
+        posterior = order_posterior(known["panel_embeddings"], known["attention_mask"], world)
+        truth = true_orders(known)
+        pairs, whole = (
+            [order[: len(true)] for order, true in zip(orders, truth, strict=True)]
+            for orders in (posterior.by_precedence, posterior.best_order)
+        )
+        values = {metric: np.full(len(short), np.nan) for metric in self.metrics}
+        judged = (pairwise_accuracy(pairs, truth), perfect_match(whole, truth), kendall_tau(pairs, truth))
+        for metric, value in zip(self.metrics, judged, strict=True):
+            values[metric][short] = value
         return values
 
     def is_right(self, logits, labels):
