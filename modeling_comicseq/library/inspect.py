@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
 from ..files import write_json
 from ..progress import progress_bar
-from ..stores.vectors import PageLabels, VectorStore, find_metadata, folder_beside, mean_panels, read_labels
+from ..stores.vectors import VectorStore, find_metadata, folder_beside, mean_panels, read_labels
 from ..vectors import unit
 from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
 from .embedding_map import MapData, draw_map, project
@@ -135,7 +134,8 @@ def inspect_store(
         books `(N,)`.
     """
     labels = read_labels(metadata, store)
-    every = _pages_with_panels(store, labels)
+    filled = np.concatenate([store.read_mask(lo, hi).any(axis=1) for lo, hi in store.blocks("panel")])
+    every = np.asarray([row for row in np.flatnonzero(filled).tolist() if labels.ids[row] is not None], int)
     if not len(every):
         raise ComicSeqDataError(
             f"{store.url} holds no page with panels that {metadata} names: there is nothing to see"
@@ -163,12 +163,6 @@ def inspect_store(
     )
     names = np.asarray([labels.books[row] for row in rows[usable].tolist()], dtype=object)
     return report, (*project(units), names.astype(str))
-
-
-def _pages_with_panels(store: VectorStore, labels: PageLabels) -> np.ndarray:
-    named = np.asarray([each is not None for each in labels.ids])
-    filled = np.concatenate([store.read_mask(lo, hi).any(axis=1) for lo, hi in store.blocks("panel")])
-    return np.flatnonzero(named & filled)
 
 
 def _sample(books: np.ndarray, pages: int, seed: int) -> np.ndarray:
@@ -211,7 +205,7 @@ def _gather(
             page, slot = np.nonzero(real[inside])
             panels.add(block[inside[page], slot], rows[first:last][page], books[first:last][page])
             advance(int(last - first))
-    return panels.finish(panels=True), strips.finish(panels=False), vectors
+    return panels.finish(), strips.finish(), vectors
 
 
 def _neighbours(units: np.ndarray, books: np.ndarray) -> Neighbours | None:
@@ -226,16 +220,12 @@ def _neighbours(units: np.ndarray, books: np.ndarray) -> Neighbours | None:
 
 def _plain(report: Report) -> dict[str, Any]:
     content = asdict(report)
-    for level in ("panels", "strips"):
-        shares = getattr(report, level).shares
+    for level, space in (("panels", report.panels), ("strips", report.strips)):
         names = ("book", "page", "panel") if level == "panels" else ("book", "page")
-        content[level]["variance_shares"] = shares and dict(zip(names, shares, strict=False))
+        content[level]["variance_shares"] = space.shares and dict(zip(names, space.shares, strict=False))
     if report.neighbours:
         # An interval over one book does not exist, and JSON has no NaN.
-        content["neighbours"] = {
-            key: None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in content["neighbours"].items()
-        }
+        content["neighbours"] = {key: None if each != each else each for key, each in content["neighbours"].items()}
     return content
 
 
@@ -245,38 +235,10 @@ def print_reports(reports: list[Report], console: Console) -> None:
     table.add_column("")
     for report, name in zip(reports, _names([report.store for report in reports]), strict=True):
         table.add_column(f"Stage {report.stage}\n{escape(name)}", justify="right", overflow="fold")
-
-    def line(name: str, cell: Callable[[Report], str], **style) -> None:
-        table.add_row(name, *map(cell, reports), **style)
-
-    line("pages / books", lambda report: f"{report.pages:,} / {report.books:,}")
-    line("looked at", _looked_at, end_section=True)
-    for level in ("panels", "strips"):
-
-        def measure(name: str, text: Callable[[Space], str], level: str = level, **style) -> None:
-            line(name, lambda report: text(getattr(report, level)), **style)
-
-        measure(f"[bold]{level}[/]", lambda space: f"{space.vectors:,} of width {space.width}")
-        measure("effective rank", lambda space: f"{space.effective_rank:.1f}")
-        if level == "panels":
-            measure("mean cosine within pages", lambda space: _cosine(space.within_pages))
-        measure("mean cosine within books", lambda space: _cosine(space.within_books))
-        measure("mean cosine between books", lambda space: _cosine(space.between_books))
-        if level == "panels":
-            measure("told apart by book / page / panel, %", _shares)
-        else:
-            line("nearest page is of the same book, %", _same_book)
-            line(
-                "  by chance, %", lambda report: f"{100 * report.neighbours.chance:.1f}" if report.neighbours else "–"
-            )
-        measure("dead dimensions", lambda space: f"{space.constant_dimensions:,}")
-        measure("all zero / not finite", lambda space: f"{space.zero:,} / {space.not_finite:,}")
-        measure("copies of another", lambda space: f"{space.duplicates:,}", end_section=True)
-    colours = {"healthy": "green", "undetermined": "yellow"}
-    line(
-        "[bold]verdict[/]",
-        lambda report: f"[bold {colours.get(report.diagnosis.verdict, 'red')}]{report.diagnosis.verdict}[/]",
-    )
+    for sections in zip(*map(_figures, reports), strict=True):
+        for name in sections[0]:
+            table.add_row(name, *(section[name] for section in sections))
+        table.add_section()
     console.print(table)
     for report in reports:
         console.print(f"[bold]{escape(report.store)}: {report.diagnosis.verdict}[/]")
@@ -285,27 +247,38 @@ def print_reports(reports: list[Report], console: Console) -> None:
     console.print("Brackets: 95 % interval by bootstrap over books.")
 
 
+def _figures(report: Report) -> list[dict[str, str]]:
+    """What a store's column of the table says, section by section."""
+    sampled = f"{report.sampled_pages:,} / {report.sampled_books:,} (seed {report.seed})"
+    looked_at = "all" if report.seed is None else sampled
+    sections = [{"pages / books": f"{report.pages:,} / {report.books:,}", "looked at": looked_at}]
+    for level, space in (("panels", report.panels), ("strips", report.strips)):
+        section = {f"[bold]{level}[/]": f"{space.vectors:,} of width {space.width}"}
+        section["effective rank"] = f"{space.effective_rank:.1f}"
+        for where in ("within pages", "within books", "between books"):
+            cosine = getattr(space, where.replace(" ", "_"))
+            if level == "panels" or where != "within pages":
+                section[f"mean cosine {where}"] = "–" if cosine is None else f"{cosine:z.3f}"
+        if level == "panels":
+            shares = " / ".join(f"{100 * max(part, 0):.0f}" for part in space.shares or ())
+            section["told apart by book / page / panel, %"] = shares or "–"
+        else:
+            near = report.neighbours
+            section["nearest page is of the same book, %"] = (
+                interval(near.same_book, near.low, near.high) if near else "–"
+            )
+            section["  by chance, %"] = f"{100 * near.chance:.1f}" if near else "–"
+        section["dead dimensions"] = f"{space.constant_dimensions:,}"
+        section["all zero / not finite"] = f"{space.zero:,} / {space.not_finite:,}"
+        section["copies of another"] = f"{space.duplicates:,}"
+        sections.append(section)
+    verdict = report.diagnosis.verdict
+    colour = {"healthy": "green", "undetermined": "yellow"}.get(verdict, "red")
+    return [*sections, {"[bold]verdict[/]": f"[bold {colour}]{verdict}[/]"}]
+
+
 def _names(urls: list[str]) -> list[str]:
     """The last part of each path, or the last two where several end alike."""
     names = [url.rstrip("/").split("/") for url in urls]
     parts = 1 if len({name[-1] for name in names}) == len(names) else 2
     return ["/".join(name[-parts:]) for name in names]
-
-
-def _cosine(value: float | None) -> str:
-    return "–" if value is None else f"{value:z.3f}"
-
-
-def _shares(space: Space) -> str:
-    return " / ".join(f"{100 * max(part, 0):.0f}" for part in space.shares) if space.shares else "–"
-
-
-def _same_book(report: Report) -> str:
-    found = report.neighbours
-    return "–" if found is None else interval(found.same_book, found.low, found.high)
-
-
-def _looked_at(report: Report) -> str:
-    if report.seed is None:
-        return "all"
-    return f"{report.sampled_pages:,} / {report.sampled_books:,} (seed {report.seed})"

@@ -75,11 +75,11 @@ class SpaceGatherer:
     def __init__(self, width: int):
         self.width = width
         self.vectors = self.not_finite = self.zero = 0
-        self.hashes: list[np.ndarray] = []
+        self.hashes = [np.zeros(0, np.uint64)]
         self.lowest, self.highest = np.full(width, np.inf), np.full(width, -np.inf)
         self.products = np.zeros((width, width))
-        self.pages: dict[int, tuple[int, np.ndarray]] = {}
-        self.book_of: dict[int, int] = {}
+        # Of the pages of each block: page, book, number of vectors, and their sum.
+        self.pages = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, width)))]
 
     def add(self, vectors: np.ndarray, pages: np.ndarray, books: np.ndarray) -> None:
         """Takes vectors `(n, D)` and the numbers of their pages and books `(n,)`."""
@@ -90,74 +90,55 @@ class SpaceGatherer:
         self.not_finite += int((~finite).sum())
         self.zero += int((finite & ~some).sum())
         vectors, pages, books = (each[finite & some] for each in (vectors, pages, books))
-        if not len(vectors):
-            return
-        self.lowest = np.minimum(self.lowest, vectors.min(axis=0))
-        self.highest = np.maximum(self.highest, vectors.max(axis=0))
+        self.lowest = np.minimum(self.lowest, vectors.min(axis=0, initial=np.inf))
+        self.highest = np.maximum(self.highest, vectors.max(axis=0, initial=-np.inf))
         self.hashes.append(np.asarray([xxhash.xxh3_64_intdigest(row.tobytes()) for row in vectors], np.uint64))
         units = unit(vectors)
         self.products += units.T @ units
-        found, first, place = np.unique(pages, return_index=True, return_inverse=True)
-        sums = np.zeros((len(found), self.width))
-        np.add.at(sums, place, units)
-        for page, book, total, count in zip(
-            found.tolist(), books[first].tolist(), sums, np.bincount(place), strict=True
-        ):
-            known_count, known = self.pages.get(page, (0, 0.0))
-            self.pages[page] = (known_count + int(count), known + total)
-            self.book_of[page] = book
+        first, counts, sums = _add_up(pages, np.ones(len(pages)), units)
+        self.pages.append((pages[first], books[first], counts, sums))
 
-    def finish(self, panels: bool) -> Space:
-        """The measures of all that was added.
-
-        Args:
-            panels: Whether a page has several vectors; else its one vector is its strip.
-        """
-        usable = self.vectors - self.not_finite - self.zero
-        within_pages, within_books, between_books, mean = self._cosines()
-        rank = effective_rank(self.products / usable - np.outer(mean, mean)) if usable else 1.0
-        _, counts = np.unique(np.concatenate(self.hashes or [np.zeros(0, np.uint64)]), return_counts=True)
+    def finish(self) -> Space:
+        """The measures of all that was added."""
+        pages, books, counts, sums = (np.concatenate(each) for each in zip(*self.pages, strict=True))
+        first, counts, sums = _add_up(pages, counts, sums)  # a page may have come in several blocks
+        squares = _squares(sums)
+        several = counts > 1
+        in_pages = (squares - counts)[several] / (counts * (counts - 1))[several]
+        _, book_counts, book_sums, counts_squared, page_squares = _add_up(
+            books[first], counts, sums, counts**2, squares
+        )
+        book_squares = _squares(book_sums)
+        pairs = book_counts**2 - counts_squared
+        in_books = (book_squares - page_squares)[pairs > 0] / pairs[pairs > 0]
+        total, number = book_sums.sum(axis=0), book_counts.sum()
+        other_pairs = number**2 - (book_counts**2).sum()
+        mean = total / max(number, 1)
+        _, copies = np.unique(np.concatenate(self.hashes), return_counts=True)
         return Space(
             vectors=self.vectors,
             width=self.width,
             not_finite=self.not_finite,
             zero=self.zero,
-            duplicates=int(counts[counts > 1].sum()),
+            duplicates=int(copies[copies > 1].sum()),
             constant_dimensions=int((self.lowest == self.highest).sum()),
-            effective_rank=rank,
-            within_pages=within_pages if panels else None,
-            within_books=within_books,
-            between_books=between_books,
+            effective_rank=effective_rank(self.products / number - np.outer(mean, mean)) if number else 1.0,
+            within_pages=float(np.mean(in_pages)) if len(in_pages) else None,
+            within_books=float(np.mean(in_books)) if len(in_books) else None,
+            between_books=float((total @ total - sum(book_squares)) / other_pairs) if other_pairs else None,
         )
 
-    def _cosines(self) -> tuple[float | None, float | None, float | None, np.ndarray]:
-        """Mean cosines within pages, within books, between books; and the mean vector."""
-        # Per book: its vectors, their sum, its pages' counts squared and sums squared, added up.
-        books: dict[int, list] = {}
-        within_pages = []
-        for page, (count, total) in self.pages.items():
-            square = float(total @ total)
-            book = books.setdefault(self.book_of[page], [0, np.zeros(self.width), 0, 0.0])
-            book[0] += count
-            book[1] += total
-            book[2] += count**2
-            book[3] += square
-            if count > 1:
-                within_pages.append((square - count) / (count * (count - 1)))
-        within_books = []
-        all_count, all_sum, book_counts, book_squares = 0, np.zeros(self.width), 0, 0.0
-        for count, total, page_counts, page_squares in books.values():
-            square = float(total @ total)
-            if count**2 > page_counts:
-                within_books.append((square - page_squares) / (count**2 - page_counts))
-            all_count += count
-            all_sum += total
-            book_counts += count**2
-            book_squares += square
-        pairs = all_count**2 - book_counts
-        return (
-            float(np.mean(within_pages)) if within_pages else None,
-            float(np.mean(within_books)) if within_books else None,
-            (float(all_sum @ all_sum) - book_squares) / pairs if pairs else None,
-            all_sum / max(all_count, 1),
-        )
+
+def _add_up(keys: np.ndarray, *values: np.ndarray) -> list[np.ndarray]:
+    """Where each key first stands in `keys` (n,), in that order, and the sums over each key of all `values` (n, …)."""
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.argsort(order)[place]
+    sums = [np.zeros((len(first), *value.shape[1:])) for value in values]
+    for total, value in zip(sums, values, strict=True):
+        np.add.at(total, place, value)
+    return [first[order], *sums]
+
+
+def _squares(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray([vector @ vector for vector in vectors], float)

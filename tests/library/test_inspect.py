@@ -205,7 +205,7 @@ def test_measures_are_those_of_all_pairs_however_the_blocks_are_cut(seed, cuts):
     gatherer = SpaceGatherer(5)
     for block in np.split(np.arange(60), sorted(cuts)):
         gatherer.add(vectors[block], pages[block], books[block])
-    space = gatherer.finish(panels=True)
+    space = gatherer.finish()
     measured = (space.within_pages, space.within_books, space.between_books)
     assert measured == pytest.approx(brute_force(vectors, pages, books), abs=1e-5)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -228,7 +228,7 @@ def test_unusable_vectors_copies_and_dead_dimensions_are_counted():
     vectors[22, 1] = np.inf
     gatherer = SpaceGatherer(6)
     gatherer.add(vectors, np.arange(40), np.arange(40) // 4)
-    space = gatherer.finish(panels=False)
+    space = gatherer.finish()
     assert (space.vectors, space.usable, space.zero, space.not_finite) == (40, 37, 1, 2)
     assert (space.duplicates, space.constant_dimensions) == (3, 1)
     assert np.isfinite([space.effective_rank, space.within_books, space.between_books]).all()
