@@ -20,7 +20,7 @@ class Resume(TrainerCallback):
         self.dataset = dataset
 
     def on_epoch_begin(self, args, state: TrainerState, control, **kwargs):
-        self.dataset.set_epoch(int(state.epoch + 1e-6))
+        self.dataset.epoch = int(state.epoch + 1e-6)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control, **kwargs):
         if state.global_step == 0:
@@ -52,11 +52,11 @@ def change_learning_rate(optimizer, scheduler, learning_rate: float) -> None:
         scheduler: A `LambdaLR`, or another of torch's schedulers, that goes on from where it was.
         learning_rate: The peak learning rate.
     """
-    ratios = {learning_rate / rate for rate in scheduler.base_lrs if rate > 0}
-    if ratios <= {1.0}:
+    before = scheduler.base_lrs[0]  # one for all groups of parameters
+    if before in (0, learning_rate):
         return
     scheduler.base_lrs = [learning_rate for _ in scheduler.base_lrs]
-    ratio = ratios.pop()
+    ratio = learning_rate / before
     for group in optimizer.param_groups:
         group["lr"], group["initial_lr"] = group["lr"] * ratio, learning_rate
     scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]

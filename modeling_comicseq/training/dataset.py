@@ -53,9 +53,6 @@ class PretrainingDataset(Dataset):
         self.num_candidates, self.protocol, self.seed = num_candidates, protocol, seed
         self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
     def __len__(self) -> int:
         return len(self.rows)
 

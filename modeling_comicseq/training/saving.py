@@ -54,51 +54,40 @@ class CompleteCheckpoints(TrainerCallback):
             rotate(folder.parent, self.arguments.save_total_limit, self.best)
         self.trainer.being_saved = None
         if args.push_to_hub and state.is_world_process_zero:
-            self._upload(folder, state.global_step)
+            self.upload(folder, f"Training in progress, step {state.global_step}")
 
     on_train_end = on_save  # a checkpoint that `enable_jit_checkpoint` has saved
 
-    def _upload(self, folder: Path, step: int) -> None:
-        running = self.trainer.push_in_progress
+    def upload(self, checkpoint: Path, message: str) -> None:
+        """Starts to upload a checkpoint as the repository's model, without what only Trainer reads.
+
+        Trainer itself uploads weights and configuration alone, which do not load without the modelling files, and its
+        pickled arguments with them. With the strategies `checkpoint` and `all_checkpoints`, the whole checkpoint goes to
+        a folder of the repository as well, optimiser and all.
+
+        Args:
+            checkpoint: A complete checkpoint.
+            message: That of the commit.
+        """
+        strategy = self.arguments.hub_strategy
+        running: Any = self.trainer.push_in_progress
         busy = running is not None and not running.is_done()
-        if self.arguments.hub_strategy == HubStrategy.END or (busy and not self.arguments.hub_always_push):
+        if strategy == HubStrategy.END or (busy and not self.arguments.hub_always_push):
             return
-        assert self.trainer.hub_model_id is not None
-        message = f"Training in progress, step {step}"
-        jobs = upload_checkpoint(folder, self.trainer.hub_model_id, self.arguments, message)
-        self.trainer.push_in_progress = PushInProgress([*(running.jobs if busy else []), *jobs])
-
-
-def upload_checkpoint(checkpoint: Path, repo_id: str, arguments: PretrainingArguments, message: str) -> list[Future]:
-    """Starts to upload a checkpoint as the repository's model, without what only Trainer reads.
-
-    Trainer itself uploads weights and configuration alone, which do not load without the modelling files, and its
-    pickled arguments with them.
-
-    Args:
-        checkpoint: A complete checkpoint.
-        repo_id: The repository on the Hub.
-        arguments: Those of the run: `hub_strategy`, `hub_token`, `hub_revision`. With the strategies `checkpoint` and
-            `all_checkpoints`, the whole checkpoint goes to a folder of the repository as well, optimiser and all.
-        message: That of the commit.
-
-    Returns:
-        What waits for the uploads.
-    """
-    linked = checkpoint.with_name(f"_{checkpoint.name}")  # because the checkpoint may be deleted by the next save
-    shutil.rmtree(linked, ignore_errors=True)  # of a run that was killed
-    shutil.copytree(checkpoint, linked, copy_function=link)
-    common: dict[str, Any] = {"folder_path": str(linked), "repo_id": repo_id, "token": arguments.hub_token}
-    common |= {"revision": arguments.hub_revision, "run_as_future": True}
-    api = HfApi()
-    jobs = [api.upload_folder(commit_message=message, ignore_patterns=list(STATE_FILES), **common)]
-    if arguments.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-        name = "last-checkpoint" if arguments.hub_strategy == HubStrategy.CHECKPOINT else checkpoint.name
-        jobs.append(api.upload_folder(path_in_repo=name, commit_message=f"{message}, checkpoint", **common))
-    for job in jobs:
-        job.add_done_callback(report_failure)
-    jobs[-1].add_done_callback(lambda _: shutil.rmtree(linked, ignore_errors=True))  # uploads take their turns
-    return jobs
+        linked = checkpoint.with_name(f"_{checkpoint.name}")  # because the checkpoint may be deleted by the next save
+        shutil.rmtree(linked, ignore_errors=True)  # of a run that was killed
+        shutil.copytree(checkpoint, linked, copy_function=link)
+        common: dict[str, Any] = {"folder_path": str(linked), "repo_id": self.trainer.hub_model_id}
+        common |= {"token": self.arguments.hub_token, "revision": self.arguments.hub_revision, "run_as_future": True}
+        api = HfApi()
+        jobs = [api.upload_folder(commit_message=message, ignore_patterns=list(STATE_FILES), **common)]
+        if strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            name = "last-checkpoint" if strategy == HubStrategy.CHECKPOINT else checkpoint.name
+            jobs.append(api.upload_folder(path_in_repo=name, commit_message=f"{message}, checkpoint", **common))
+        for job in jobs:
+            job.add_done_callback(report_failure)
+        jobs[-1].add_done_callback(lambda _: shutil.rmtree(linked, ignore_errors=True))  # uploads take their turns
+        self.trainer.push_in_progress = PushInProgress([*(running.jobs if busy else []), *jobs])  # type: ignore[assignment, arg-type]
 
 
 def report_failure(job: Future) -> None:

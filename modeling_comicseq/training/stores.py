@@ -34,7 +34,13 @@ def open_data(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
     if arguments.val_embeddings is None:
         return train, open_split(str(folder / "train"), "validation")
     validation = open_split(str(folder / "validation"), "validation")
-    _check_apart(arguments, train, validation)
+    both = sorted(set(train.book_ids) & set(validation.book_ids))
+    if both:
+        raise ComicSeqDataError(
+            f"The book {str(both[0])!r} stands in {arguments.train_metadata} and in {arguments.val_metadata}"
+            f" ({len(both):,} books do): keep each book on one side, or leave out --val_embeddings and --val_metadata,"
+            " and the training store is split by book."
+        )
     difference = compare_origins(read_provenance(train.dataset), read_provenance(validation.dataset))
     if difference is not None:
         logger.warning_once(
@@ -77,13 +83,3 @@ def _convert_once(arguments: PretrainingArguments, folder: Path) -> None:
         fault = broadcast_object_list(fault)
     if fault[0] is not None:
         raise ComicSeqDataError(fault[0])
-
-
-def _check_apart(arguments: PretrainingArguments, train: PanelTable, validation: PanelTable) -> None:
-    both = sorted(set(train.book_ids) & set(validation.book_ids))
-    if both:
-        raise ComicSeqDataError(
-            f"The book {str(both[0])!r} stands in {arguments.train_metadata} and in {arguments.val_metadata}"
-            f" ({len(both):,} books do): keep each book on one side, or leave out --val_embeddings and --val_metadata,"
-            " and the training store is split by book."
-        )

@@ -40,11 +40,11 @@ def test_a_batch_holds_each_page_s_question_and_its_two_halves():
 def test_batches_depend_on_seed_epoch_and_rows_alone():
     first, second = (PretrainingDataset(made_table(BOOKS), config(), seed=1) for _ in range(2))
     for dataset in (first, second):
-        dataset.set_epoch(3)
+        dataset.epoch = 3
     second.__getitems__([5, 6])  # what was asked before does not matter
     one, other = flat(first.__getitems__([1, 2, 3])[0]), flat(second.__getitems__([1, 2, 3])[0])
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-    second.set_epoch(4)
+    second.epoch = 4
     later = flat(second.__getitems__([1, 2, 3])[0])
     assert one.keys() != later.keys() or any(not torch.equal(one[name], later[name]) for name in one)
 
