@@ -52,12 +52,16 @@ class ComicSeqSimilarity(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(1))  # no scalar: FSDP shards no tensor without an axis
 
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return self.log_scale.exp() * self.cosines(left, right)
+
+    def cosines(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """The cosines `(B, M, K)` before they are scaled."""
         # Half precision has no 1e-12, and a text that is no text is all zeros.
         left, right = (nn.functional.normalize(self.projection(each), dim=-1, eps=1e-6) for each in (left, right))
-        return self.log_scale.exp() * (left @ right.transpose(-1, -2))
+        return left @ right.transpose(-1, -2)
 
 
-class ComicSeqContextSimilarity(nn.Module):
+class ComicSeqContextSimilarity(ComicSeqSimilarity):
     """
     Likeness `(B, K)` of candidates (B, K, D) to the panels (B, N, D) that are `shown` (B, N): learned, scaled cosines to
     their mean, to the nearest before and the nearest after the asked place, and to the most alike. `offsets` (B, N) are
@@ -67,19 +71,14 @@ class ComicSeqContextSimilarity(nn.Module):
     initial_weight = (0.6, 0.3, 0.3, 0.3)
 
     def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        self.projection = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.log_scale = nn.Parameter(torch.zeros(1))
+        super().__init__(config)
         self.weight = nn.Parameter(torch.zeros(len(self.initial_weight)))
 
     def forward(
         self, panels: torch.Tensor, candidates: torch.Tensor, shown: torch.Tensor, offsets: torch.Tensor
     ) -> torch.Tensor:
         vectors = torch.cat((masked_mean(panels, shown)[:, None], panels), dim=1)
-        vectors, candidates = (
-            nn.functional.normalize(self.projection(each), dim=-1, eps=1e-6) for each in (vectors, candidates)
-        )
-        to_mean, to_panels = (vectors @ candidates.transpose(-1, -2)).split((1, panels.shape[1]), dim=1)
+        to_mean, to_panels = self.cosines(vectors, candidates).split((1, panels.shape[1]), dim=1)
         before, after = shown & (offsets < 0), shown & (offsets > 0)
         far = panels.shape[1] + offsets.abs().amax(1, keepdim=True)
         nearest_before = take_slot(to_panels, torch.where(before, offsets, -far).argmax(1))

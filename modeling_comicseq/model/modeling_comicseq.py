@@ -438,7 +438,7 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
         elif isinstance(module, ComicSeqBilinear):
             init.normal_(module.weight, std=1 / self.config.hidden_size)  # normalised states then score about 1
             init.zeros_(module.bias)
-        elif isinstance(module, (ComicSeqSimilarity, ComicSeqContextSimilarity)):
+        elif isinstance(module, ComicSeqSimilarity):
             init.eye_(module.projection.weight)
             init.constant_(module.log_scale, math.log(10.0))
             if isinstance(module, ComicSeqContextSimilarity):
@@ -1086,9 +1086,7 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
         is the best under the scores up to 12 panels, and the best of a beam beyond.
         """
         logits = self(panel_embeddings, attention_mask).logits
-        if attention_mask is None:
-            attention_mask = torch.ones(logits.shape[:2], device=logits.device)
-        return best_orders(logits, attention_mask, self.config.reading_order_target)
+        return best_orders(logits, as_mask(attention_mask, logits), self.config.reading_order_target)
 
 
 # The class of each task by name. `register_task` adds to it.

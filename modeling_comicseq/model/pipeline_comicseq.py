@@ -75,10 +75,8 @@ class ComicSeqPipeline(Pipeline):
         if isinstance(inputs, (list, tuple)):
             if not len(inputs):
                 return []
-            if is_vector(inputs[0]):  # a page as a list of vectors
-                inputs = {"panel_embeddings": inputs}
-            else:
-                inputs = [as_question(each) for each in inputs]
+            # A list of vectors is one page, as `preprocess` takes it.
+            inputs = {"panel_embeddings": inputs} if is_vector(inputs[0]) else list(inputs)
         return super().__call__(inputs, **kwargs)
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
@@ -100,7 +98,8 @@ class ComicSeqPipeline(Pipeline):
 
     def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
         """The tensors of one question, without a batch axis, on the CPU."""
-        question, config = dict(as_question(inputs)), self.model.config
+        question = dict(inputs) if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
+        config = self.model.config
         limit, num_panels, tensors = config.max_position_embeddings, 0, {}
         for field in self.asked.inputs:
             name = field.name
@@ -252,10 +251,6 @@ def pad(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     lengths = torch.tensor([len(row) for row in rows], device=padded.device)
     return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
-
-
-def as_question(inputs: Any) -> Mapping[str, Any]:
-    return inputs if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
 
 
 def is_vector(value: Any) -> bool:
