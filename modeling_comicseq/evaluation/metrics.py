@@ -64,6 +64,9 @@ def kendall_tau(orders: Sequence[np.ndarray], true_orders: Sequence[np.ndarray])
     return 2 * pairwise_accuracy(orders, true_orders) - 1
 
 
+CONFIDENCE = 0.95  # that an interval is meant to hold the true mean with
+
+
 class Interval(NamedTuple):
     """A mean and the ends of its interval, NaN where a single book cannot give one."""
 
@@ -72,16 +75,14 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_mean(
-    values: np.ndarray, books: np.ndarray, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
-    """Mean of `values` (Q,) and its interval by bootstrap over books: questions of a book are not independent.
+def bootstrap_mean(values: np.ndarray, books: np.ndarray, resamples: int = 2000) -> Interval:
+    """Mean of `values` (Q,) and its 95 % interval by bootstrap over books: questions of a book are not independent.
 
     For a paired comparison pass the differences of two models on the same questions. `BookBootstrap` gives many at once.
     """
     bootstrap = BookBootstrap(books)
     bootstrap.add(values)
-    return bootstrap.intervals(confidence, resamples, seed)[0]
+    return bootstrap.intervals(resamples)[0]
 
 
 class BookBootstrap:
@@ -110,15 +111,15 @@ class BookBootstrap:
         self._columns.append((sums, counts, score))
         return score
 
-    def intervals(self, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> list[Interval]:
-        """The mean and interval of every column, in the order in which they were added."""
+    def intervals(self, resamples: int = 2000) -> list[Interval]:
+        """The mean and 95 % interval of every column, in the order in which they were added."""
         if not self._columns:
             return []
         sums = np.stack([column[0] for column in self._columns], axis=1)
         counts = np.stack([column[1] for column in self._columns], axis=1)
         held_by = (counts > 0).sum(axis=0)  # books that a column has questions of
         means = np.full((resamples, len(self._columns)), np.nan)
-        generator, block = np.random.default_rng(seed), max(1, 4_000_000 // self.num_books)
+        generator, block = np.random.default_rng(0), max(1, 4_000_000 // self.num_books)
         for start in range(0, resamples, block):
             size = min(block, resamples - start)
             times = generator.multinomial(self.num_books, np.full(self.num_books, 1 / self.num_books), size)
@@ -128,7 +129,7 @@ class BookBootstrap:
         intervals = []
         for column, (_, _, score) in enumerate(self._columns):
             if held_by[column] > 1:
-                tail = widened_tail(1 - confidence, int(held_by[column]))
+                tail = widened_tail(1 - CONFIDENCE, int(held_by[column]))
                 score.low, score.high = np.nanquantile(means[:, column], (tail, 1 - tail)).tolist()
             intervals.append(Interval(score.mean, score.low, score.high))
         return intervals

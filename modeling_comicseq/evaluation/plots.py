@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +32,20 @@ def plot_results(results: Sequence[Result], folder: Path) -> list[str]:
     return list(figures)
 
 
-def _shown(block: list[Result], same_questions: bool = False) -> list[tuple[Result, str]]:
-    """The rows of a question set that are drawn, with their colours.
+def _shown(block: list[Result], same_questions: bool = False) -> list[tuple[Result, str, str]]:
+    """The rows of a question set that are drawn, with their labels and colours.
 
     Args:
         block: All rows.
         same_questions: Of models, their answers on the questions of an optimum that is known for some only.
     """
-    shown = [(result, CHANCE) for result in block if result.answerer == "chance"]
-    cosine = best_cosine(block)
-    shown += [(cosine, COSINE)] if cosine is not None else []
-    shown += [(result, OPTIMUM) for result in block if result.role == "optimum" and ", " not in result.answerer]
+    shown = [(result, "chance", CHANCE) for result in block if result.answerer == "chance"]
+    shown += [(result, "best cosine", COSINE) for result in block if result is best_cosine(block)]
+    best = [result for result in block if result.role == "optimum" and ", " not in result.answerer]
+    shown += [(result, "optimum", OPTIMUM) for result in best]
     subsets = [result for result in block if result.role == "subset"] if same_questions else []
     models = subsets or [result for result in block if result.role == "model"]
-    return shown + [(model, MODELS[number % len(MODELS)]) for number, model in enumerate(models)]
-
-
-def _label(result: Result) -> str:
-    if result.role == "baseline":
-        return "chance" if result.answerer == "chance" else "best cosine"
-    return "optimum" if result.role == "optimum" else result.model
+    return shown + [(each, each.model, MODELS[number % len(MODELS)]) for number, each in enumerate(models)]
 
 
 def _scores(blocks: list[list[Result]]) -> tuple[Figure, dict[str, Any]]:
@@ -61,14 +56,14 @@ def _scores(blocks: list[list[Result]]) -> tuple[Figure, dict[str, Any]]:
     for line, block in enumerate(blocks):
         shown = _shown(block, same_questions=True)
         names.append(heading(block[0].task, block[0].protocol))
-        if any(result.role == "subset" for result, _ in shown):
+        if any(result.role == "subset" for result, _, _ in shown):
             names[-1] += f"\n{shown[-1][0].answerer.removeprefix(shown[-1][0].model).strip()}"
-        for number, (result, colour) in enumerate(shown):
+        for number, (result, label, colour) in enumerate(shown):
             score = result.score
             errors = np.nan_to_num([[score.mean - score.low], [score.high - score.mean]]).clip(min=0)
             height = line + 0.5 * (number / max(len(shown) - 1, 1) - 0.5)
             bar = axes.errorbar(100 * score.mean, height, xerr=100 * errors, fmt="o", markersize=4, color=colour)
-            labels.setdefault(_label(result), bar)
+            labels.setdefault(label, bar)
     axes.set_yticks(range(len(blocks)), names)
     axes.invert_yaxis()
     axes.set_xlabel("top-1 accuracy (reading order: pairwise), %")
@@ -84,13 +79,12 @@ def _by_length(blocks: list[list[Result]]) -> tuple[Figure, dict[str, Any]]:
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     labels: dict[str, Any] = {}
     for axes, block in zip(grid, blocks, strict=False):
-        for result, colour in _shown(block):
+        for result, label, colour in _shown(block):
             lengths = [group.value for group in result.by_page_length]
-            scores = [(group.score.mean, group.score.low, group.score.high) for group in result.by_page_length]
-            mean, low, high = 100 * np.asarray(scores).T
+            mean, low, high = 100 * np.asarray([astuple(group.score) for group in result.by_page_length]).T
             (line,) = axes.plot(lengths, mean, marker=".", color=colour)
             axes.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
-            labels.setdefault(_label(result), line)
+            labels.setdefault(label, line)
         axes.set_title(heading(block[0].task, block[0].protocol), fontsize="small")
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)

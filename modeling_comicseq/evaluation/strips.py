@@ -93,36 +93,47 @@ def retrieve(
         """Adds the results of one task to those that are returned."""
         data, place = split_fingerprint(table), np.ascontiguousarray(rows, dtype="<i8").tobytes()
         asked = f"xxh3:{xxhash.xxh3_128(f'{task} {data} {seed}'.encode() + place).hexdigest()}"
-        books, bootstrap = table.books[rows], BookBootstrap(table.books[rows])
-        counts: dict[str, Any] = {"num_questions": len(books), "num_books": bootstrap.num_books}
+        bootstrap = BookBootstrap(table.books[rows])
+        about: dict[str, Any] = {"num_questions": len(rows), "num_books": bootstrap.num_books, "questions": asked}
         guess = {metric: Score(level, level, level) for metric, level in chance.items()}
-        results.append(Result(task, "", "chance", "baseline", "", guess, questions=asked, **counts))
+        results.append(Result(task, "", "chance", "baseline", "", guess, **about))
         for name, metrics in values.items():
             role, model = ("model", name) if name in models else ("baseline", "")
             found = {metric: bootstrap.add(column) for metric, column in metrics.items()}
-            results.append(Result(task, "", name, role, model, found, questions=asked, **counts))
+            results.append(Result(task, "", name, role, model, found, **about))
         for name in models:
             for metric, column in values[name].items():
                 gain = bootstrap.add(column - values[MEAN_POOL][metric])
                 differences.append(Difference(task, "", name, MEAN_POOL, metric, gain))
         bootstrap.intervals()
 
+    def encode(rows: np.ndarray, strips: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+        """Each encoder's vectors of the strips (their panels) that `strips` makes of some rows at a time."""
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
+        for start in range(0, len(rows), batch_size):
+            batch = materialise(strip_inputs(strips(rows[start : start + batch_size])), table)
+            for name, encoder in encoders.items():
+                parts[name].append(encoder(batch))
+        return {name: np.concatenate(part) for name, part in parts.items()}
+
+    def whole(rows: np.ndarray) -> np.ndarray:
+        return pool.of_pages(table.pages[rows])
+
+    def halves(rows: np.ndarray) -> list[np.ndarray]:
+        return np.split(half_pages(whole(rows), Draws(seed, 0, rows)), 2)
+
     books = table.books[rows]
     has_mates = np.bincount(books)[books] > 1
     if has_mates.any() and len(np.unique(books)) > 1:
-        whole = _encode(encoders, table, rows, lambda chunk: [pool.of_pages(table.pages[chunk])], batch_size)
-        found = {name: same_book_retrieval(vectors, books) for name, (vectors,) in whole.items()}
+        found = {name: same_book_retrieval(vectors, books) for name, vectors in encode(rows, whole).items()}
         hits = {name: {"precision at 1": each.hits[has_mates]} for name, each in found.items()}
         report("same_book_retrieval", rows[has_mates], {"precision at 1": found[MEAN_POOL].chance}, hits)
     rows = rows[pool.page_sizes[table.pages[rows]] >= 2]
     if len(rows) > 1:
-
-        def halves(chunk: np.ndarray) -> list[np.ndarray]:
-            return np.split(half_pages(pool.of_pages(table.pages[chunk]), Draws(seed, 0, chunk)), 2)
-
+        firsts, seconds = encode(rows, lambda some: halves(some)[0]), encode(rows, lambda some: halves(some)[1])
         values = {}
-        for name, (first, second) in _encode(encoders, table, rows, halves, batch_size).items():
-            right, ranks = half_page_retrieval(first, second)
+        for name, first in firsts.items():
+            right, ranks = half_page_retrieval(first, seconds[name])
             values[name] = {"top-1 accuracy": right, "mean reciprocal rank": 1 / ranks}
         inverse = 1 / np.arange(1, len(rows) + 1)
         chance = {"top-1 accuracy": 1 / len(rows), "mean reciprocal rank": float(np.mean(inverse))}
@@ -138,19 +149,3 @@ def _first_rows(table: PanelTable, seed: int) -> np.ndarray:
         sizes = np.bincount(table.books[rows], minlength=len(books))[books]
         rows = rows[np.isin(table.books[rows], books[np.cumsum(sizes) <= MOST_PAGES])]
     return np.sort(rows)
-
-
-def _encode(
-    encoders: Mapping[str, Encoder],
-    table: PanelTable,
-    rows: np.ndarray,
-    strips: Callable[[np.ndarray], list[np.ndarray]],
-    batch_size: int,
-) -> dict[str, list[np.ndarray]]:
-    """Each encoder's vectors of all rows, one array for each block of strips (their panels) that `strips` makes of a chunk."""
-    parts: dict[str, list[list[np.ndarray]]] = {name: [] for name in encoders}
-    for start in range(0, len(rows), batch_size):
-        batches = [materialise(strip_inputs(panels), table) for panels in strips(rows[start : start + batch_size])]
-        for name, encode in encoders.items():
-            parts[name].append([encode(batch) for batch in batches])
-    return {name: [np.concatenate(part) for part in zip(*chunks, strict=True)] for name, chunks in parts.items()}
