@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import xxhash
 
 from ..errors import ComicSeqDataError
 from ..files import write_json, write_text
-from ..stores.pages import Pages
+from ..stores.pages import Faults, Pages
 from ..stores.placement import Placement
 from ..stores.splits import SPLITS
 from ..stores.stage3 import (
@@ -29,6 +27,7 @@ from ..stores.stage3 import (
     Stage3Store,
     find_bad_masks,
     find_bad_vectors,
+    read_ahead,
 )
 from ..stores.windows import expand_windows, window_counts
 
@@ -36,7 +35,6 @@ __all__ = ["ConversionPlan", "StoreBuilder"]
 
 _BLOCK_BYTES = 32 << 20  # of the store that are read at a time
 FAULT = "fault.txt"  # among the reports: the sentence that ends the conversion, whichever process has found it
-_AHEAD = 2  # blocks that are read while one is worked on
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class ConversionPlan:
         dtype: "float16" or "float32".
         window: Most panels of a row.
         stride: Panels between the starts of two windows.
-        skip: Leave out pages with a fault instead of stopping.
-        reports: Folder for what each process counts.
+        folder: Where the Arrow files and the counts are written.
+        faults: What is done about pages with a fault.
     """
 
     embeddings: str
@@ -62,8 +60,18 @@ class ConversionPlan:
     dtype: str
     window: int
     stride: int
-    skip: bool
-    reports: Path
+    folder: Path
+    faults: Faults
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the Arrow files."""
+        return self.folder / "cache"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of what each process counts."""
+        return self.folder / "reports"
 
 
 class StoreBuilder(datasets.ArrowBasedBuilder):
@@ -71,12 +79,11 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
 
     Args:
         plan: What is converted.
-        cache_dir: Where the Arrow files are written.
     """
 
-    def __init__(self, plan: ConversionPlan, cache_dir: Path):
+    def __init__(self, plan: ConversionPlan):
         self.plan, self.main_process = plan, os.getpid()
-        super().__init__(cache_dir=str(cache_dir), dataset_name="pages", hash="0")
+        super().__init__(cache_dir=str(plan.cache), dataset_name="pages", hash="0")
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=self.plan.features)
@@ -99,31 +106,24 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
         plan, store = self.plan, Stage3Store.open(self.plan.embeddings)
         step = block_rows(store, plan)
         converter = BlockConverter(plan, store, SPLITS[split], plan.placement.of_split(split))
-        for number, block in enumerate(read_ahead(store, [(lo, min(store.pages, lo + step)) for lo in starts])):
+        blocks = (store.read(lo, min(store.pages, lo + step)) for lo in starts)
+        for number, block in enumerate(read_ahead(blocks)):
             if os.getpid() != self.main_process and os.getppid() != self.main_process:
                 os._exit(1)  # a killed parent cannot end its processes
-            table = converter.convert(block)
+            try:
+                table = converter.convert(block)
+            except ComicSeqDataError as error:
+                write_text(plan.reports / FAULT, str(error))
+                raise
             if len(table):
                 yield number, table
-        write_json(plan.reports / f"{SPLITS[split]}-{starts[0]:012d}.json", converter.report())
+        write_json(plan.reports / f"{SPLITS[split]}-{starts[0]:012d}.json", converter.report)
 
 
 def block_rows(store: Stage3Store, plan: ConversionPlan) -> int:
     """Rows of the store that are read at a time: whole chunks. Overlapping windows write a panel several times."""
     copies = -(-plan.window // plan.stride) if store.slots > plan.window else 1
     return store.chunk_rows * max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
-
-
-def read_ahead(store: Stage3Store, bounds: Sequence[tuple[int, int]]) -> Iterator[Block]:
-    """Reads these blocks, some before they are asked for."""
-    waiting: deque[Future[Block]] = deque()
-    with ThreadPoolExecutor(1) as thread:
-        for lo, hi in bounds:
-            waiting.append(thread.submit(store.read, lo, hi))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 class BlockConverter:
@@ -139,27 +139,16 @@ class BlockConverter:
     def __init__(self, plan: ConversionPlan, store: Stage3Store, split: str, placement: Placement):
         self.plan, self.store, self.split, self.placement = plan, store, split, placement
         self.rows, self.num_panels = plan.pages.rows[placement.entry], plan.pages.counts[placement.entry]
-        self.pages = self.panels = self.windows = self.digest = 0
         self.empty_vectors: dict[str, int] = dict.fromkeys(store.arrays, 0)
-        self.skipped: list[dict[str, Any]] = []
-
-    def report(self) -> dict[str, Any]:
-        """Counts, the digest of the vectors, all-zero vectors by array, and the pages that were left out."""
-        return {
-            "split": self.split,
-            "pages": self.pages,
-            "panels": self.panels,
-            "rows": self.windows,
-            "digest": f"{self.digest:032x}",
-            "empty_vectors": self.empty_vectors,
-            "skipped": self.skipped,
-        }
+        self.faults = Faults(plan.faults.skip, plan.faults.remedy)
+        self.report: dict[str, Any] = {"split": split, "empty_vectors": self.empty_vectors}
+        self.report |= dict.fromkeys(("pages", "panels", "rows", "digest"), 0) | {"skipped": self.faults.skipped}
 
     def convert(self, block: Block) -> pa.Table:
-        """The rows of the block's sound pages.
+        """The rows of the block's pages. Where some turn out faulty, they are listed and all must be converted again.
 
         Raises:
-            ComicSeqDataError: A page has a fault and `plan.skip` is false.
+            ComicSeqDataError: A page has a fault and none is to be skipped.
         """
         first, last = np.searchsorted(self.rows, (block.lo, block.hi))
         num_panels, local = self.num_panels[first:last], self.rows[first:last] - block.lo
@@ -167,87 +156,65 @@ class BlockConverter:
 
         def fault(page: int, found: str, remedy: str) -> None:
             if good[page]:
-                self._fault(int(self.rows[first + page]), found, remedy)
                 good[page] = False
+                row = int(self.rows[first + page])
+                name = self.plan.pages.name(row)
+                self.faults.add(self.plan.embeddings, name, row, None, found, remedy)
 
         for failure in block.failures:
             lost = (local + block.lo >= failure.lo) & (local + block.lo < failure.hi)
-            for page in np.flatnonzero(lost & (num_panels > failure.first_slot)):
-                fault(int(page), failure.found, "restore the store's file")
-        for place, found, remedy in find_bad_masks(block.arrays["mask"][local], num_panels):
-            fault(place, found, remedy)
-        while True:
-            chosen = np.flatnonzero(good & (num_panels > 0))
-            owner, start, count = expand_windows(num_panels[chosen], self.plan.window, self.plan.stride)
-            page_of_row = chosen[owner]
-            vectors, zero, bad = {}, {}, []
-            for name in self.store.arrays:
-                array = block.arrays[name]
-                vectors[name], zero[name], problems = self._gather(name, array, local[page_of_row], start, count)
-                bad += problems
-            if not bad:
-                break
-            for row, found, remedy in bad:
-                fault(int(page_of_row[row]), found, remedy)
-        self.digest = (self.digest + _digest(block, self.store, local[chosen], num_panels[chosen])) % 2**128
-        for name in zero:
+            for page in np.flatnonzero(lost & (num_panels > failure.first_slot)).tolist():
+                fault(page, failure.found, "restore the store's file")
+        for page, found, remedy in find_bad_masks(block.arrays["mask"][local], num_panels):
+            fault(page, found, remedy)
+        chosen = np.flatnonzero(good & (num_panels > 0))
+        owner, start, count = expand_windows(num_panels[chosen], self.plan.window, self.plan.stride)
+        pages = chosen[owner]
+        vectors, zero = {}, {}
+        for name in self.store.arrays:
+            vectors[name], zero[name], problems = self._gather(name, block, local[pages], start, count)
+            for window, found, remedy in problems:
+                fault(pages[window], found, remedy)
             self.empty_vectors[name] += int(zero[name].sum())
-        self.pages += len(chosen)
-        self.panels += int(num_panels[chosen].sum())
-        self.windows += len(count)
-        return self._table(first + page_of_row, start, count, vectors, zero)
-
-    def _fault(self, row: int, found: str, remedy: str) -> None:
-        page = self.plan.pages.name(row)
-        if not self.plan.skip:
-            message = (
-                f"{self.plan.embeddings}: page {page!r} (sequence_index {row}): {found}; {remedy}, "
-                "or leave such pages out with --on-error skip"
-            )
-            write_text(self.plan.reports / FAULT, message)
-            raise ComicSeqDataError(message)
-        self.skipped.append({"page": page, "sequence_index": row, "entry": None, "reason": found})
+        self.report["pages"] += len(chosen)
+        self.report["panels"] += int(num_panels[chosen].sum())
+        self.report["rows"] += len(count)
+        self.report["digest"] += _digest(block, self.store, local[chosen], num_panels[chosen])
+        return self._table(first + pages, start, count, vectors, zero)
 
     def _gather(
-        self, name: str, source: np.ndarray, row: np.ndarray, start: np.ndarray, count: np.ndarray
+        self, name: str, block: Block, row: np.ndarray, start: np.ndarray, count: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str, str]]]:
         """Vectors of the windows, shape (sum(count), width).
 
         Also returns which of them are all zero, and (window, found, remedy) of those with a fault.
         """
-        whole_page = name in PAGE_ARRAYS
-        if whole_page:
-            place, flat_source = row, source
-            owner = np.arange(len(row))
+        source, owner, slot = block.arrays[name], np.arange(len(row)), None
+        if name in PAGE_ARRAYS:
+            flat = source[row]
         else:
-            owner = np.repeat(np.arange(len(count)), count)
+            owner = np.repeat(owner, count)
             slot = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + start[owner]
-            place, flat_source = row[owner] * source.shape[1] + slot, source.reshape(-1, source.shape[2])
-        flat = flat_source[place]
+            flat = source[row[owner], slot]
         not_finite, zero = find_bad_vectors(flat)
-        problems = []
-        for vector in np.flatnonzero(not_finite):
-            what = _slot_name(name, None if whole_page else slot[vector])
-            value = flat[vector][~np.isfinite(flat[vector])][0]
-            problems.append((int(owner[vector]), f"{what} holds {value}", "compute this vector again"))
-        if name in NEVER_ZERO:
-            for vector in np.flatnonzero(zero):
-                what = _slot_name(name, slot[vector])
-                problems.append(
-                    (int(owner[vector]), f"{what} is all zero", "compute this vector again or correct the mask")
-                )
-        if problems or flat.dtype == np.dtype(self.plan.dtype):
-            return flat, zero, problems
         with np.errstate(over="ignore"):
-            converted = flat.astype(self.plan.dtype)
-        too_large, vanished = find_bad_vectors(converted)
-        for vector in np.flatnonzero(too_large | (vanished & ~zero)):
-            what = _slot_name(name, None if whole_page else slot[vector])
-            value = flat[vector][np.abs(flat[vector]).argmax()]
-            problems.append(
-                (int(owner[vector]), f"{what} holds {value}, outside float16", "convert with --dtype float32")
-            )
-        return converted, zero, problems
+            vectors = flat.astype(self.plan.dtype, copy=False)
+        bad = not_finite | zero if name in NEVER_ZERO else not_finite
+        if vectors is not flat:
+            too_large, vanished = find_bad_vectors(vectors)
+            bad = bad | too_large | (vanished & ~zero)
+        problems = []
+        for vector in np.flatnonzero(bad):
+            what, values = name if slot is None else f"{name}, panel {slot[vector]},", flat[vector]
+            if not_finite[vector]:
+                found, remedy = f"holds {values[~np.isfinite(values)][0]}", "compute this vector again"
+            elif zero[vector]:
+                found, remedy = "is all zero", "compute this vector again or correct the mask"
+            else:
+                found = f"holds {values[np.abs(values).argmax()]}, outside float16"
+                remedy = "convert with --dtype float32"
+            problems.append((int(owner[vector]), f"{what} {found}", remedy))
+        return vectors, zero, problems
 
     def _table(
         self,
@@ -261,34 +228,27 @@ class BlockConverter:
         entry = self.placement.entry[pages]
         lowest = int(entry.min(initial=0))
         strings = self.plan.pages.table.slice(lowest, int(entry.max(initial=-1)) - lowest + 1)
-        strings = strings.combine_chunks().take(pa.array(entry - lowest)).rename_columns({"text": "metadata"})
-        columns: dict[str, np.ndarray] = {
-            "num_panels": count.astype(np.int32),
+        strings = strings.combine_chunks().take(pa.array(entry - lowest))
+        columns: dict[str, Any] = {
+            "num_panels": count,
             "sequence_index": self.rows[pages],
-            "page_index": self.placement.page_index[pages].astype(np.int32),
+            "page_index": self.placement.page_index[pages],
             # The n-th window of a page; the last one is moved back to end with the page.
             "book_order": self.placement.order[pages] + -(-start // self.plan.stride),
-            "window_start": start.astype(np.int32),
+            "window_start": start,
         }
+        schema = self.plan.features.arrow_schema
+        columns = {name: pa.array(values, schema.field(name).type) for name, values in columns.items()}
+        columns |= {name: strings[name] for name in ("book_id", "page_name", "canonical_id")}
+        columns["metadata"] = strings["text"]
+        if "character_ids" in schema.names:
+            ids = _character_ids(strings["text"], start, count)
+            columns["character_ids"] = pa.array(ids, schema.field("character_ids").type)
         bounds = np.concatenate(([0], np.cumsum(count)))
-        schema, arrays = self.plan.features.arrow_schema, []
-        for field in schema:
-            if field.name in columns:
-                arrays.append(pa.array(columns[field.name]))
-            elif field.name in strings.column_names:
-                arrays.append(strings[field.name].combine_chunks())
-            elif field.name == "character_ids":
-                arrays.append(pa.array(_character_ids(strings["metadata"], start, count), field.type))
-            elif field.name in PRESENT:
-                arrays.append(_list_array(~zero[PRESENT[field.name]][:, None], bounds))
-            else:
-                of_page = field.name in PAGE_ARRAYS
-                arrays.append(_list_array(vectors[field.name], np.arange(len(count) + 1) if of_page else bounds))
-        return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _slot_name(name: str, slot: int | None) -> str:
-    return name if slot is None else f"{name}, panel {slot},"
+        for name, values in vectors.items():
+            columns[name] = _list_array(values, np.arange(len(count) + 1) if name in PAGE_ARRAYS else bounds)
+        columns |= {new: _list_array(~zero[name][:, None], bounds) for new, name in PRESENT.items() if name in zero}
+        return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _character_ids(metadata: pa.ChunkedArray, starts: np.ndarray, counts: np.ndarray) -> list:

@@ -25,7 +25,7 @@ from rich.console import Console
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import write_json, write_text
 from ..stores.metadata import describe_file
-from ..stores.pages import Pages, read_pages
+from ..stores.pages import Faults, Pages, read_pages
 from ..stores.placement import Placement, place_pages
 from ..stores.provenance import PROVENANCE_FILE, build_provenance, read_provenance
 from ..stores.splits import SPLITS, SplitRule, load_split_books
@@ -110,13 +110,40 @@ def convert_store(
                 pass
         return
     with _work_folder(target) as folder:
-        conversion = _Conversion(store, metadata, folder, rule, options, num_proc, on_error == "skip")
+        faults = Faults(on_error == "skip", ", or leave such pages out with --on-error skip")
         with console.status("Reading the metadata"):
-            conversion.read_metadata()
+            pages = read_pages(metadata, store.pages, folder / "pages.arrow", "rest", faults)
+            placement = place_pages(pages, rule, window, stride, faults, metadata)
+        _check_usable(pages, placement, faults, metadata)
+        for split, share in zip(SPLITS, rule.fractions, strict=True):
+            if not placement.books[split] and (books is not None or share):
+                total = sum(placement.books.values())
+                logger.warning(f"no book falls into {split}: {total} books are few for a split by hash")
+        if placement.unlisted:
+            logger.warning(
+                f"{placement.unlisted} pages belong to books that split_books does not list and are left out"
+            )
+        features = dataset_features(store.widths, dtype, pages.has_characters)
         with _progress_bars(progress):
-            conversion.build()
-        conversion.finish(fingerprint)
-        _put_in_place(folder, target)
+            # Once more without the pages that turned out faulty: they would leave gaps in `book_order`.
+            while True:
+                plan = ConversionPlan(store.url, pages, placement, features, dtype, window, stride, folder, faults)
+                reports = _build(plan, num_proc)
+                skipped = [page for report in reports for page in report["skipped"]]
+                if not skipped:
+                    break
+                faults.skipped += sorted(skipped, key=lambda page: page["sequence_index"])
+                gone = [page["sequence_index"] for page in skipped]
+                pages = replace(pages, table=pages.table.filter(pa.array(~np.isin(pages.rows, gone))))
+                placement = place_pages(pages, rule, window, stride, faults, metadata)
+                _check_usable(pages, placement, faults, store.url)
+        provenance = build_provenance(
+            store, metadata, options, fingerprint, pages, placement, reports, len(faults.skipped)
+        )
+        _write_dataset(folder, features, provenance, faults.skipped)
+        if target.exists():
+            os.rename(target, folder / "replaced")
+        os.rename(folder / "dataset", target)
 
 
 def dataset_features(widths: Mapping[str, int], dtype: str, has_characters: bool = False) -> Features:
@@ -149,15 +176,14 @@ def _is_done(target: Path, fingerprint: str, on_error: str, overwrite: bool) -> 
     if provenance is None:
         raise ComicSeqDataError(f"{target} exists and is no converted data set; give another --output or remove it")
     conversion = provenance.get("conversion", {})
-    left_out = conversion.get("skipped", 0)
-    if conversion.get("fingerprint") == fingerprint and (on_error == "skip" or not left_out):
-        return True
-    if overwrite:
-        return False
-    why = "was made from other input, by another version or with other options"
-    if conversion.get("fingerprint") == fingerprint:
+    left_out, why = conversion.get("skipped", 0), ""
+    if conversion.get("fingerprint") != fingerprint:
+        why = "was made from other input, by another version or with other options"
+    elif left_out and on_error != "skip":
         why = f"was made with --on-error skip and leaves out {left_out} pages"
-    raise ComicSeqDataError(f"{target} {why}; give another --output, or --overwrite to replace it")
+    if why and not overwrite:
+        raise ComicSeqDataError(f"{target} {why}; give another --output, or --overwrite to replace it")
+    return not why
 
 
 def _work_name(target: Path) -> Path:
@@ -183,12 +209,13 @@ def _work_folder(target: Path) -> Iterator[Path]:
                 entry.unlink()
         try:
             yield folder
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise ComicSeqDataError(
-                f"{target}: {os.strerror(error.errno)}; free some, or give another --output, and run the same command again"
-            ) from error
+        except Exception as error:  # of which another process can only tell in words
+            for reason in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
+                if reason in str(error):
+                    raise ComicSeqDataError(
+                        f"{target}: {reason}; free some, or give another --output, and run the same command again"
+                    ) from error
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -204,169 +231,73 @@ def _progress_bars(shown: bool) -> Iterator[None]:
         (datasets.enable_progress_bars if were_shown else datasets.disable_progress_bars)()
 
 
-class _Conversion:
-    """One conversion on its way: the metadata are read, the Arrow files built, and the rest is written beside them."""
+def _check_usable(pages: Pages, placement: Placement, faults: Faults, source: str) -> None:
+    """Raises a `ComicSeqDataError` that blames `source` where no page with a panel is left."""
+    if pages.counts[placement.entry].any():
+        return
+    left_out = f"{len(faults.skipped)} left out"
+    if faults.skipped:
+        left_out += f", the first for: {faults.skipped[0]['reason']}"
+    raise ComicSeqDataError(f"{source} leaves no usable page ({left_out}); check the store and its metadata")
 
-    def __init__(
-        self,
-        store: Stage3Store,
-        metadata: str,
-        folder: Path,
-        rule: SplitRule,
-        options: Mapping[str, Any],
-        num_proc: int,
-        skip: bool,
-    ):
-        self.store, self.metadata, self.folder, self.rule = store, metadata, folder, rule
-        self.options, self.num_proc, self.skip = options, num_proc, skip
-        self.skipped: list[dict[str, Any]] = []
-        self.pages: Pages
-        self.placement: Placement
-        self.features: Features
-        self.reports: list[dict[str, Any]] = []
 
-    def read_metadata(self) -> None:
-        """Reads the pages and decides where each goes.
+def _build(plan: ConversionPlan, num_proc: int) -> list[dict[str, Any]]:
+    """Builds the Arrow files and returns what each process counted.
 
-        Raises:
-            ComicSeqDataError: The metadata are faulty, or leave no page.
-        """
-        fault = self._fault if self.skip else None
-        remedy = ", or leave such pages out with --on-error skip"
-        file = self.folder / "pages.arrow"
-        self.pages = read_pages(self.metadata, self.store.pages, file, "rest", fault, remedy)
-        self._place()
-        if not self.pages.counts[self.placement.entry].any():
-            raise ComicSeqDataError(
-                f"{self.metadata} leaves no usable page ({len(self.skipped)} left out); check it against the store"
-            )
-        for split, share in zip(SPLITS, self.rule.fractions, strict=True):
-            if not self.placement.books[split] and (self.rule.side is not None or share):
-                logger.warning(
-                    f"no book falls into {split}: {sum(self.placement.books.values())} books are few for a split by hash"
-                )
-        if self.placement.unlisted:
-            logger.warning(
-                f"{self.placement.unlisted} pages belong to books that split_books does not list and are left out"
-            )
-
-    def _place(self) -> None:
-        self.placement = place_pages(
-            self.pages, self.rule, self.options["window"], self.options["stride"], self._fault
-        )
-
-    def _fault(self, page: str | None, row: int | None, entry: int | None, found: str, remedy: str) -> None:
-        if not self.skip:
-            raise ComicSeqDataError(
-                f"{self.metadata}: page {page!r} (sequence_index {row}): {found}; {remedy}, or leave such pages out with"
-                " --on-error skip"
-            )
-        self.skipped.append({"page": page, "sequence_index": row, "entry": entry, "reason": found})
-
-    def build(self) -> None:
-        """Builds the Arrow files; again without the pages that turned out faulty, which leave gaps in `book_order`.
-
-        Raises:
-            ComicSeqDataError: A page has a fault and none is to be skipped, or no sound page is left.
-        """
-        self.features = dataset_features(self.store.widths, self.options["dtype"], self.pages.has_characters)
-        while True:
-            shutil.rmtree(self.folder / "cache", ignore_errors=True)
-            reports = self.folder / "reports"
-            shutil.rmtree(reports, ignore_errors=True)
-            reports.mkdir()
-            options = (self.options["dtype"], self.options["window"], self.options["stride"])
-            plan = ConversionPlan(
-                self.store.url, self.pages, self.placement, self.features, *options, self.skip, reports
-            )
-            self._run(StoreBuilder(plan, self.folder / "cache"))
-            self.reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(reports.iterdir())]
-            found = [page for report in self.reports for page in report["skipped"]]
-            if not found:
-                return
-            self.skipped += sorted(found, key=lambda page: page["sequence_index"])
-            gone = [page["sequence_index"] for page in found]
-            keep = pa.array(~np.isin(self.pages.rows, gone))
-            self.pages = replace(self.pages, table=self.pages.table.filter(keep))
-            self._place()
-            if not self.pages.counts[self.placement.entry].any():
-                raise ComicSeqDataError(
-                    f"{self.store.url} leaves no usable page ({len(self.skipped)} left out, the first for: "
-                    f"{self.skipped[0]['reason']}); check the store"
-                )
-
-    def _run(self, builder: StoreBuilder) -> None:
-        try:
-            builder.download_and_prepare(num_proc=self.num_proc, max_shard_size=_MAX_SHARD_SIZE)
-        except DatasetGenerationError as error:
-            raise self._cause(error) from None
-        except RuntimeError as error:
-            if "abruptly died" not in str(error):
-                raise
-            raise ComicSeqDataError(
-                "a worker process was ended from outside, perhaps for lack of memory; run the same command with a smaller "
-                "--num-proc"
-            ) from None
-
-    def _cause(self, error: DatasetGenerationError) -> BaseException:
-        """What ended the builder, which another process can only tell in words."""
-        fault = self.folder / "reports" / FAULT
+    Raises:
+        ComicSeqDataError: A page has a fault and none is to be skipped, or a process was ended.
+    """
+    for made in (plan.cache, plan.reports):
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+    try:
+        StoreBuilder(plan).download_and_prepare(num_proc=num_proc, max_shard_size=_MAX_SHARD_SIZE)
+    except DatasetGenerationError as error:
+        fault = plan.reports / FAULT
         if fault.is_file():
-            return ComicSeqDataError(fault.read_text(encoding="utf-8"))
-        cause = error.__cause__
-        for number in (errno.ENOSPC, errno.EDQUOT):
-            if os.strerror(number) in str(cause):
-                return OSError(number, os.strerror(number))
-        return cause or error
-
-    def finish(self, fingerprint: str) -> None:
-        """Puts the Arrow files into the folders of their splits and writes everything beside them."""
-        root = self.folder / "dataset"
-        provenance = build_provenance(
-            self.store,
-            self.metadata,
-            self.options,
-            fingerprint,
-            self.pages,
-            self.placement,
-            self.reports,
-            len(self.skipped),
-        )
-        info = DatasetInfo(description=json.dumps(provenance, ensure_ascii=False), features=self.features)
-        built = sorted((self.folder / "cache").rglob("*.arrow"))
-        for split in SPLITS:
-            (root / split).mkdir(parents=True)
-            files = [path for path in built if path.name.startswith(f"pages-{split}")]
-            names = [f"data-{number:05d}.arrow" for number in range(max(len(files), 1))]
-            for path, name in zip(files, names, strict=False):
-                os.rename(path, root / split / name)
-            if not files:  # the builder makes no split without rows, and `load_from_disk` needs a file even for one
-                with pa.OSFile(str(root / split / names[0]), "wb") as sink:
-                    pa.ipc.new_stream(sink, self.features.arrow_schema).close()
-            info.write_to_directory(str(root / split))
-            # What `save_to_disk` writes, which would copy every vector once more.
-            state: dict[str, Any] = {
-                "_data_files": [{"filename": name} for name in names],
-                "_fingerprint": hashlib.sha256(f"{fingerprint} {split}".encode()).hexdigest()[:16],
-                "_format_columns": None,
-                "_format_kwargs": {},
-                "_format_type": None,
-                "_output_all_columns": False,
-                "_split": split,
-            }
-            write_json(root / split / "state.json", state)
-        write_json(root / "dataset_dict.json", {"splits": list(SPLITS)})
-        if self.skipped:
-            # In ASCII: a name may be no valid Unicode, which is then the reason.
-            write_text(root / "skipped.json", json.dumps(self.skipped, indent=1))
-        write_text(root / "README.md", dataset_card(provenance))
-        write_json(root / PROVENANCE_FILE, provenance)
+            raise ComicSeqDataError(fault.read_text(encoding="utf-8")) from None
+        raise error.__cause__ or error from None
+    except RuntimeError as error:
+        if "abruptly died" not in str(error):
+            raise
+        raise ComicSeqDataError(
+            "a worker process was ended from outside, perhaps for lack of memory; run the same command with a smaller "
+            "--num-proc"
+        ) from None
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(plan.reports.iterdir())]
 
 
-def _put_in_place(folder: Path, target: Path) -> None:
-    if target.exists():
-        if any(target.iterdir()):
-            os.rename(target, folder / "replaced")
-        else:
-            target.rmdir()
-    os.rename(folder / "dataset", target)
+def _write_dataset(
+    folder: Path, features: Features, provenance: Mapping[str, Any], skipped: Sequence[Mapping[str, Any]]
+) -> None:
+    """Puts the Arrow files of a work folder into the folders of their splits and writes everything beside them."""
+    root, fingerprint = folder / "dataset", provenance["conversion"]["fingerprint"]
+    info = DatasetInfo(description=json.dumps(provenance, ensure_ascii=False), features=features)
+    built = sorted((folder / "cache").rglob("*.arrow"))
+    for split in SPLITS:
+        (root / split).mkdir(parents=True)
+        files = [path for path in built if path.name.startswith(f"pages-{split}")]
+        names = [f"data-{number:05d}.arrow" for number in range(max(len(files), 1))]
+        for path, name in zip(files, names, strict=False):
+            os.rename(path, root / split / name)
+        if not files:  # the builder makes no split without rows, and `load_from_disk` needs a file even for one
+            with pa.OSFile(str(root / split / names[0]), "wb") as sink:
+                pa.ipc.new_stream(sink, features.arrow_schema).close()
+        info.write_to_directory(str(root / split))
+        # What `save_to_disk` writes, which would copy every vector once more.
+        state: dict[str, Any] = {
+            "_data_files": [{"filename": name} for name in names],
+            "_fingerprint": hashlib.sha256(f"{fingerprint} {split}".encode()).hexdigest()[:16],
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": split,
+        }
+        write_json(root / split / "state.json", state)
+    write_json(root / "dataset_dict.json", {"splits": list(SPLITS)})
+    if skipped:
+        # In ASCII: a name may be no valid Unicode, which is then the reason.
+        write_text(root / "skipped.json", json.dumps(skipped, indent=1))
+    write_text(root / "README.md", dataset_card(provenance))
+    write_json(root / PROVENANCE_FILE, provenance)

@@ -27,11 +27,11 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
-from ..stores.stage3 import Stage3Store, find_bad_vectors
+from ..stores.stage3 import Stage3Store, find_bad_vectors, read_ahead
 from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing, write_part
 from ..stores.vectors import metadata_version
 from .encoder import PageEncoder, encoder_of, model_fingerprint
-from .reading import hash_panels, read_ahead, read_panels
+from .reading import hash_panels, read_panels
 
 __all__ = ["encode_store"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import numpy as np
 import xxhash
@@ -13,10 +11,9 @@ from ..errors import ComicSeqDataError
 from ..stores.pages import Pages
 from ..stores.stage3 import Block, Stage3Store, find_bad_masks, find_bad_vectors
 
-__all__ = ["hash_panels", "read_ahead", "read_panels"]
+__all__ = ["hash_panels", "read_panels"]
 
 _PIECE_BYTES = 16 << 20  # bytes of the store that are read at a time
-_Item = TypeVar("_Item")
 
 
 def read_panels(store: Stage3Store, pages: Pages, lo: int, hi: int) -> np.ndarray:
@@ -75,12 +72,3 @@ def hash_panels(vectors: np.ndarray, counts: np.ndarray, rows: np.ndarray) -> in
     bounds = np.concatenate(([0], np.cumsum(counts))) * vectors.strides[0]
     spans = zip(bounds[:-1].tolist(), bounds[1:].tolist(), rows.tolist(), strict=True)
     return sum(xxhash.xxh3_128_intdigest(data[lo:hi], seed=row) for lo, hi, row in spans) % 2**128
-
-
-def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Makes each item in a thread of its own while the one before is used; what it raises is raised here."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item

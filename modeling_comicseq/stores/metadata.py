@@ -91,57 +91,59 @@ def iter_entries(path: str) -> Iterator[dict[str, Any]]:
 
 
 def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
-    decode = json.JSONDecoder().raw_decode
-    buffer, position, count = stream.read(_BLOCK), 0, 0
-    expected = "list"  # then "first" (an entry or the end), "comma" (a comma or the end), "entry"
-    while True:
-        position = _SPACE.match(buffer, position).end()  # type: ignore[union-attr]
-        if position == len(buffer):
+    decode, buffer, position, count = json.JSONDecoder().raw_decode, "", 0, 0
+
+    def peek() -> str:
+        """The next character that is no space, which stands at `position`; nothing at the end."""
+        nonlocal buffer, position
+        while True:
+            position = _SPACE.match(buffer, position).end()  # type: ignore[union-attr]
+            if position < len(buffer):
+                return buffer[position]
             buffer, position = stream.read(_BLOCK), 0
-            if buffer:
-                continue
-            if expected == "list":
-                raise ComicSeqDataError(f"{path} is empty; give a JSON list with one object a page")
+            if not buffer:
+                return ""
+
+    sign = peek()
+    if not sign:
+        raise ComicSeqDataError(f"{path} is empty; give a JSON list with one object a page")
+    if sign != "[":
+        raise ComicSeqDataError(
+            f"{path} is not a JSON list (it begins with {buffer[position : position + 20]!r}); "
+            "give a list with one object a page"
+        )
+    position += 1
+    while (sign := peek()) != "]":
+        if count and sign == ",":
+            position += 1
+            sign = peek()
+        elif count and sign:
+            raise ComicSeqDataError(f"{path} is not JSON: no comma after entry {count - 1}; write the file again")
+        if not sign:
             raise ComicSeqDataError(f"{path} is truncated after entry {count - 1}; write the file again")
-        sign = buffer[position]
-        if expected == "list":
-            if sign != "[":
-                raise ComicSeqDataError(
-                    f"{path} is not a JSON list (it begins with {buffer[position : position + 20]!r}); "
-                    "give a list with one object a page"
-                )
-            position, expected = position + 1, "first"
-        elif sign == "]" and expected in ("first", "comma"):
-            rest = (buffer[position + 1 :] + stream.read(_BLOCK)).strip()
-            if rest:
-                raise ComicSeqDataError(
-                    f"{path} is not JSON: {rest[:20]!r} follows the end of the list; write the file again"
-                )
-            if not count:
-                raise ComicSeqDataError(f"{path} is an empty list; give a JSON list with one object a page")
-            return
-        elif expected == "comma":
-            if sign != ",":
-                raise ComicSeqDataError(f"{path} is not JSON: no comma after entry {count - 1}; write the file again")
-            position, expected = position + 1, "entry"
-        elif sign != "{":
+        if sign != "{":
             raise ComicSeqDataError(
                 f"{path}: entry {count} begins with {buffer[position : position + 20]!r} and is no JSON object; "
                 "give one object a page"
             )
-        else:
+        while True:
             try:
                 entry, position = decode(buffer, position)
+                break
             except json.JSONDecodeError as error:
                 more = stream.read(_BLOCK) if len(buffer) - position < _LONGEST_ENTRY else ""
-                if more:
-                    buffer, position = buffer[position:] + more, 0
-                    continue
-                cut = error.pos >= len(buffer.rstrip()) - 1 or error.msg.startswith("Unterminated")
-                found = f"is truncated inside entry {count}" if cut else f"is not JSON at entry {count} ({error.msg})"
-                raise ComicSeqDataError(f"{path} {found}; write the file again") from None
-            yield entry
-            count, expected = count + 1, "comma"
+                if not more:
+                    cut = error.pos >= len(buffer.rstrip()) - 1 or error.msg.startswith("Unterminated")
+                    found = f"truncated inside entry {count}" if cut else f"not JSON at entry {count} ({error.msg})"
+                    raise ComicSeqDataError(f"{path} is {found}; write the file again") from None
+                buffer, position = buffer[position:] + more, 0
+        yield entry
+        count += 1
+    rest = (buffer[position + 1 :] + stream.read(_BLOCK)).strip()
+    if rest:
+        raise ComicSeqDataError(f"{path} is not JSON: {rest[:20]!r} follows the end of the list; write the file again")
+    if not count:
+        raise ComicSeqDataError(f"{path} is an empty list; give a JSON list with one object a page")
 
 
 def parse_entry(entry: dict[str, Any]) -> PageEntry:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 from ..errors import ComicSeqDataError
 from .metadata import PageProblem, dump, iter_entries, parse_entry
 
-__all__ = ["Fault", "Pages", "read_pages"]
+__all__ = ["Faults", "Pages", "read_pages"]
 
 _BATCH = 8192  # pages whose texts are Python objects at a time
 _SCHEMA = pa.schema(
@@ -22,8 +22,33 @@ _SCHEMA = pa.schema(
     + [(name, pa.string()) for name in ("book_id", "page_name", "canonical_id", "text")]
 )
 
-Fault = Callable[[str | None, int | None, int | None, str, str], None]
-"""Is told of a page that cannot be used: its canonical_id, its row, the number of its entry, what was found, and the remedy."""
+
+@dataclass
+class Faults:
+    """Pages that cannot be used.
+
+    Attributes:
+        skip: Whether they are left out and listed; else the first one is an error.
+        remedy: What else can be done about such a page, for the error.
+        skipped: The list: for each its canonical_id, its row, the number of its entry, and the reason.
+    """
+
+    skip: bool = False
+    remedy: str = ""
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, source: str, page: str | None, row: int | None, entry: int | None, found: str, remedy: str) -> None:
+        """Lists what was found on a page of the file or store `source`.
+
+        Raises:
+            ComicSeqDataError: Pages are not to be left out.
+        """
+        if self.skip:
+            self.skipped.append({"page": page, "sequence_index": row, "entry": entry, "reason": found})
+            return
+        place = f"entry {entry}" if page is None else f"page {page!r}"
+        place += "" if row is None else f" (sequence_index {row})"
+        raise ComicSeqDataError(f"{source}: {place}: {found}; {remedy}{self.remedy}")
 
 
 @dataclass(frozen=True)
@@ -74,8 +99,7 @@ def read_pages(
     store_pages: int,
     file: Path | None = None,
     text: str | None = None,
-    fault: Fault | None = None,
-    remedy: str = "",
+    faults: Faults | None = None,
 ) -> Pages:
     """Reads the metadata once.
 
@@ -85,51 +109,46 @@ def read_pages(
         store_pages: Rows of the store.
         file: Where the table is written, to be mapped from there: texts may not fit comfortably in memory.
         text: What `text` holds: "rest", what is not a column of its own; "entry", the entry but for its row; None.
-        fault: Is told of every entry that cannot be used and is left out; without it, the first one is an error.
-        remedy: What else can be done about such an entry, for that error.
+        faults: Where entries that cannot be used are listed; without it, the first one is an error.
 
     Raises:
-        ComicSeqDataError: The file is faulty, or an entry is and nobody is to be told.
+        ComicSeqDataError: The file is faulty, or an entry is and is not to be left out.
     """
 
-    def stop(page: str | None, row: int | None, entry: int | None, found: str, cure: str) -> None:
-        place = f"entry {entry}" if page is None else f"page {page!r}"
-        place += "" if row is None else f" (sequence_index {row})"
-        raise ComicSeqDataError(f"{metadata}: {place}: {found}; {cure}{remedy}")
-
-    fault = fault or stop
+    faults = faults or Faults()
     seen, twice, has_characters = np.zeros(store_pages, bool), set(), False
-    sink = pa.BufferOutputStream() if file is None else pa.OSFile(str(file), "wb")
-    with sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
-        batch: list[tuple] = []
-        for number, entry in zip(count(), iter_entries(metadata), strict=False):
+
+    def usable() -> Iterator[dict[str, Any]]:
+        nonlocal has_characters
+        for number, entry in enumerate(iter_entries(metadata)):
             try:
                 page = parse_entry(entry)
             except PageProblem as problem:
                 name, row = entry.get("canonical_id") or entry.get("page_name"), entry.get("sequence_index")
                 known = name if isinstance(name, str) else None, row if type(row) is int else None
-                fault(*known, number, problem.found, problem.remedy)
+                faults.add(metadata, *known, number, problem.found, problem.remedy)
                 continue
             if page.row >= store_pages:
+                found = f"sequence_index {page.row} is out of range"
                 cure = f"the store has rows 0 to {store_pages - 1}: correct it"
-                fault(page.canonical_id, page.row, number, f"sequence_index {page.row} is out of range", cure)
+                faults.add(metadata, page.canonical_id, page.row, number, found, cure)
                 continue
             if seen[page.row]:
                 twice.add(page.row)
                 found = f"sequence_index {page.row} stands twice"
-                fault(page.canonical_id, page.row, number, found, "give each page its own row")
+                faults.add(metadata, page.canonical_id, page.row, number, found, "give each page its own row")
                 continue
             seen[page.row] = True
             has_characters |= entry.get("character_ids") is not None
-            kept: dict[str, Any] | None = page.rest if text == "rest" else None
-            if text == "entry":
-                kept = {key: value for key, value in entry.items() if key != "sequence_index"}
-            batch.append((*page[:5], None if kept is None else dump(kept).decode()))
-            if len(batch) == _BATCH:
-                writer.write_batch(_record_batch(batch))
-                batch = []
-        if batch:
-            writer.write_batch(_record_batch(batch))
+            kept = {key: value for key, value in entry.items() if key != "sequence_index"}
+            kept = page.rest if text == "rest" else kept
+            yield page._asdict() | {"text": dump(kept).decode() if text else None}
+
+    sink = pa.BufferOutputStream() if file is None else pa.OSFile(str(file), "wb")
+    with sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+        pages = usable()
+        while batch := list(islice(pages, _BATCH)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, _SCHEMA))
     source = pa.BufferReader(sink.getvalue()) if file is None else pa.memory_map(str(file))
     table = pa.ipc.open_stream(source).read_all()
     if (np.diff(table["row"].to_numpy()) < 0).any():
@@ -138,14 +157,7 @@ def read_pages(
         # Which of the entries is right cannot be known: the first, already among the pages, goes too.
         place = int(np.searchsorted(table["row"].to_numpy(), row))
         name = table["canonical_id"][place].as_py()
-        fault(name, row, None, f"sequence_index {row} stands twice", "give each page its own row")
+        faults.add(metadata, name, row, None, f"sequence_index {row} stands twice", "give each page its own row")
     if twice:
         table = table.filter(pa.array(~np.isin(table["row"].to_numpy(), list(twice))))
     return Pages(table, has_characters)
-
-
-def _record_batch(pages: list[tuple]) -> pa.RecordBatch:
-    columns = zip(*pages, strict=True)
-    return pa.record_batch(
-        [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)], _SCHEMA
-    )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from natsort import natsort_keygen
 
-from .pages import Fault, Pages
+from .pages import Faults, Pages
 from .splits import SPLITS, SplitRule
 from .windows import window_counts
 
@@ -45,7 +45,7 @@ class Placement(NamedTuple):
         )
 
 
-def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, fault: Fault) -> Placement:
+def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, faults: Faults, metadata: str) -> Placement:
     """Sorts pages by book and page.
 
     Args:
@@ -53,42 +53,34 @@ def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, fault: 
         rule: The split of each book.
         window: Most panels of a row of the data set.
         stride: Panels between the starts of two windows.
-        fault: Is told of the pages of a book whose id two sources share; they are left out.
+        faults: Where the pages of a book whose id two sources share are listed; they are left out.
+        metadata: Path or URL of their metadata, for the error.
     """
-    book_ids = pages.table["book_id"].combine_chunks().dictionary_encode()
-    ids = book_ids.dictionary.to_pylist()
-    by_name = sorted(range(len(ids)), key=ids.__getitem__)
-    rank = np.argsort(by_name)[book_ids.indices.to_numpy()]
-    entries = np.argsort(rank, kind="stable")
-    bounds = np.searchsorted(rank[entries], np.arange(len(ids) + 1))
-    count: Counter[str] = Counter()
-    unlisted, kept, splits, ranks = 0, [entries[:0]], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    names_of = pages.table["canonical_id"].combine_chunks()
-    for place, first, last in zip(by_name, bounds[:-1], bounds[1:], strict=True):
-        book, mine = ids[place], entries[first:last]
-        names = names_of.take(mine).to_pylist()
+    of_book: dict[str, list[int]] = defaultdict(list)
+    for entry, book in enumerate(pages.strings("book_id")):
+        of_book[book].append(entry)
+    names_of, windows = pages.table["canonical_id"].combine_chunks(), window_counts(pages.counts, window, stride)
+    books, next_order, unlisted = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0), 0
+    placed: list[tuple[int, int, int, int]] = []
+    for book in sorted(of_book):
+        mine = of_book[book]
+        names = names_of.take(pa.array(mine)).to_pylist()
         sources = sorted({_source_of(book, f"{folder}/page") for folder in {n.rpartition("/")[0] for n in names}})
         if len(sources) > 1:
             found = f"book {book!r} comes from {len(sources)} sources ({', '.join(map(repr, sources[:3]))})"
             for name, row in zip(names, pages.rows[mine].tolist(), strict=True):
-                fault(name, row, None, found, "give the books different book_id fields")
+                faults.add(metadata, name, row, None, found, "give the books different book_id fields")
             continue
         split = rule(book)
         if split is None:
             unlisted += len(mine)
             continue
-        count[split] += 1
-        kept.append(mine[natural_order(names)])
-        splits.append(np.full(len(mine), SPLITS.index(split)))
-        ranks.append(np.arange(len(mine)))
-    entry, split_of, page_index = (np.concatenate(parts) for parts in (kept, splits, ranks))
-    windows, order = window_counts(pages.counts[entry], window, stride), np.zeros(len(entry), np.int64)
-    for number in range(len(SPLITS)):
-        in_split = np.flatnonzero(split_of == number)
-        order[in_split] = np.cumsum(windows[in_split]) - windows[in_split]
-    by_row = np.argsort(entry)
-    books = {split: count[split] for split in SPLITS}
-    return Placement(entry[by_row], split_of[by_row], page_index[by_row], order[by_row], books, unlisted)
+        books[split] += 1
+        for page_index, position in enumerate(natural_order(names)):
+            placed.append((mine[position], SPLITS.index(split), page_index, next_order[split]))
+            next_order[split] += int(windows[mine[position]])
+    entries, splits, page_indices, order = np.array(sorted(placed), dtype=np.int64).reshape(-1, 4).T
+    return Placement(entries, splits, page_indices, order, books, unlisted)
 
 
 def _source_of(book_id: str, canonical_id: str) -> str:
@@ -100,7 +92,7 @@ def _source_of(book_id: str, canonical_id: str) -> str:
     return "/".join(folders[: len(folders) - 1 - folders[::-1].index(book_id)])
 
 
-_natural_key = natsort_keygen()
+_natural_key = lru_cache(natsort_keygen())  # folders and extensions come again and again
 
 
 def natural_order(names: Sequence[str]) -> list[int]:
@@ -112,19 +104,11 @@ def natural_order(names: Sequence[str]) -> list[int]:
     Returns:
         The permutation; names that read the same stay in their order.
     """
-    # The usual book numbers its pages between a fixed beginning and end, and numbers sort by themselves.
-    head = os.path.commonprefix([min(names), max(names)]).rstrip("0123456789")
-    tail = re.split("[0-9]", names[0])[-1]
-    stop = -len(tail) or None
-    numbers = [name[len(head) : stop] for name in names]
-    is_numbered = all(numbers) and (joined := "".join(numbers)).isdecimal() and joined.isascii()
-    if is_numbered and all(name.endswith(tail) for name in names):
-        return sorted(range(len(names)), key=list(map(int, numbers)).__getitem__)
 
     def key(position: int) -> tuple:
         folder, _, file_name = names[position].replace("\\", "/").rpartition("/")
         stem, dot, extension = file_name.rpartition(".")
         # Compared apart, so that "p-1.jpg" comes before "p-1-2.jpg".
-        return _natural_key(folder), _natural_key(stem if dot else extension), extension
+        return _natural_key(folder), _natural_key(stem if dot else extension), _natural_key(extension)
 
     return sorted(range(len(names)), key=key)

@@ -44,7 +44,7 @@ def build_provenance(
     Returns:
         A dict that can be written as JSON: `source`, `origin`, `widths`, `slots`, `dtype`, `counts`, `conversion`.
     """
-    digest = sum(int(report["digest"], 16) for report in reports) % 2**128
+    digest = sum(report["digest"] for report in reports) % 2**128
     counts = {
         split: {"books": placement.books[split]}
         | {what: sum(r[what] for r in reports if r["split"] == split) for what in ("pages", "panels", "rows")}
@@ -58,7 +58,7 @@ def build_provenance(
             "fingerprint": f"xxh3:{digest:032x}",
             "store_pages": store.pages,
         },
-        "origin": _plain(store.attributes),
+        "origin": json.loads(json.dumps(store.attributes, default=str)),
         "widths": store.widths,
         "character_ids": pages.has_characters,
         "slots": store.slots,
@@ -75,10 +75,6 @@ def build_provenance(
             "fingerprint": fingerprint,
         },
     }
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 def read_provenance(data: Any) -> dict[str, Any]:

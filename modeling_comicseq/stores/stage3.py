@@ -7,8 +7,9 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = [
     "find_bad_vectors",
     "get_array",
     "open_group",
+    "read_ahead",
 ]
 
 PANEL_ARRAYS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
@@ -41,6 +43,7 @@ NEVER_ZERO = ("panel_embeddings", "visual_embeddings")
 # Columns of the data set that tell for each panel whether it has a vector of this array.
 PRESENT = {"has_text": "text_embeddings", "has_caption": "caption_embeddings"}
 _BLOSC_HEADER = 16  # bytes
+_Item = TypeVar("_Item")
 
 
 class ReadFailure(NamedTuple):
@@ -419,3 +422,12 @@ def find_bad_masks(mask: np.ndarray, num_panels: np.ndarray) -> Iterator[tuple[i
         else:
             marks = "".join("1" if one else "0" for one in real[page])
             yield int(page), f"the mask has a hole ({marks})", "move the panels to the first slots"
+
+
+def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Makes each item in a thread of its own while the one before is used; what it raises is raised here."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
