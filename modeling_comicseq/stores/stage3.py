@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -54,14 +54,12 @@ class ReadFailure(NamedTuple):
         hi: Row after the last one that is lost.
         first_slot: Pages whose panels all stand before this slot lost nothing.
         found: What is wrong, for the message.
-        unsafe: Whether the file must not be decoded at all.
     """
 
     lo: int
     hi: int
     first_slot: int
     found: str
-    unsafe: bool = False
 
 
 class Block(NamedTuple):
@@ -108,20 +106,16 @@ class Stage3Store:
         """
         url = os.fspath(embeddings)
         group = open_group(url, _hint(url))
-        panels = get_array(group, "panel_embeddings", url)
-        if panels is None:
+        found = {name: get_array(group, name, url) for name in PANEL_ARRAYS + PAGE_ARRAYS}
+        arrays = {name: array for name, array in found.items() if array is not None}
+        if "panel_embeddings" not in arrays:
             raise ComicSeqDataError(f"{url} has no array 'panel_embeddings'; write the panel vectors under this name")
         mask = next((array for name in MASK_ARRAYS if (array := get_array(group, name, url)) is not None), None)
         if mask is None:
             raise ComicSeqDataError(
                 f"{url} has no array 'panel_masks' (or 'panel_mask'); write the mask of the real panels"
             )
-        arrays = {"panel_embeddings": panels}
-        for name in PANEL_ARRAYS[1:] + PAGE_ARRAYS:
-            array = get_array(group, name, url)
-            if array is not None:
-                arrays[name] = array
-        store = cls(url, arrays, mask, {str(key): value for key, value in group.attrs.items()})
+        store = cls(url, arrays, mask, dict(group.attrs))
         store._check_shapes()
         return store
 
@@ -195,16 +189,7 @@ class Stage3Store:
         arrays: dict[str, np.ndarray] = {}
         failures: list[ReadFailure] = []
         for name, array in [("mask", self.mask), *self.arrays.items()]:
-            broken = list(_broken_files(array, lo, hi, has_slots=name not in PAGE_ARRAYS))
-            failures += broken
-            unsafe = [failure for failure in broken if failure.unsafe]
-            try:
-                if not unsafe:
-                    arrays[name] = np.asarray(array[lo:hi])
-                    continue
-            except Exception as error:
-                _raise_if_not_data(error)
-            arrays[name], lost = _read_by_chunk(array, lo, hi, unsafe)
+            arrays[name], lost = _read_rows(array, lo, hi, has_slots=name not in PAGE_ARRAYS)
             failures += lost
         return Block(lo, hi, arrays, failures)
 
@@ -223,20 +208,37 @@ def files_fingerprint(url: str, arrays: Mapping[str, zarr.Array], mask: zarr.Arr
     return digest.hexdigest()
 
 
-def _read_by_chunk(
-    array: zarr.Array, lo: int, hi: int, unsafe: Sequence[ReadFailure]
-) -> tuple[np.ndarray, list[ReadFailure]]:
-    """Reads what can be read of rows lo to hi, chunk by chunk; what cannot be is zeros and listed."""
-    values, failures = np.zeros((hi - lo, *array.shape[1:]), array.dtype), []
-    step = array.chunks[0]
+def _read_rows(array: zarr.Array, lo: int, hi: int, has_slots: bool) -> tuple[np.ndarray, list[ReadFailure]]:
+    """Reads what can be read of rows lo to hi; what cannot be is listed, and its values mean nothing.
+
+    Files are looked at before they are read: Zarr reads an absent chunk as fill values, and Blosc one that was cut off as
+    noise, without a word, or it reads behind the end of the memory and the process is gone.
+    """
+    files = list(_chunk_files(array, lo, hi))
+    codec = array.compressors[-1] if array.compressors and not array.shards else None
+    is_blosc = "blosc" in type(codec).__name__.lower()
+    states = sync(_file_states(array.store, [key for key, *_ in files], is_blosc))
+    failures, unsafe = [], np.zeros(hi - lo, bool)
+    for state, (key, first, last, slot) in zip(states, files, strict=True):
+        if state:
+            first, last = max(lo, first), min(hi, last)
+            found = f"chunk {key} is {state}"
+            if state == "missing":
+                failures.append(ReadFailure(first, last, slot if has_slots else 0, found))
+            else:  # nor are the other chunks of these rows read, which would be the sound slots of some pages
+                failures.append(ReadFailure(first, last, 0, found))
+                unsafe[first - lo : last - lo] = True
+    try:
+        if not unsafe.any():
+            return np.asarray(array[lo:hi]), failures
+    except Exception as error:
+        _raise_if_not_data(error)
+    values, step = np.zeros((hi - lo, *array.shape[1:]), array.dtype), array.chunks[0]
     for start in range(lo - lo % step, hi, step):
         first, last = max(lo, start), min(hi, start + step)
-        faults = [failure for failure in unsafe if failure.lo < last and failure.hi > first]
-        if faults:  # nor are the other chunks of these rows read, which would be the sound slots of some pages
-            failures.append(ReadFailure(first, last, 0, faults[0].found))
-            continue
         try:
-            values[first - lo : last - lo] = array[first:last]
+            if not unsafe[first - lo : last - lo].any():
+                values[first - lo : last - lo] = array[first:last]
         except Exception as error:
             _raise_if_not_data(error)
             key = next(_chunk_files(array, first, last))[0]
@@ -244,59 +246,25 @@ def _read_by_chunk(
     return values, failures
 
 
-def _broken_files(array: zarr.Array, lo: int, hi: int, has_slots: bool) -> Iterator[ReadFailure]:
-    """Files of rows lo to hi that are missing or cut off.
-
-    Zarr reads an absent chunk as fill values, and Blosc one that was cut off as noise, without a word, or it reads behind
-    the end of the memory and the process is gone.
-    """
-    files = list(_chunk_files(array, lo, hi))
-    keys = [key for key, *_ in files]
-    store, blosc = array.store, _is_blosc(array)
-    if isinstance(store, LocalStore):
-        states = [_file_state(os.path.join(store.root, key), blosc) for key in keys]
-    else:
-        states = sync(_states(store, keys, blosc))
-    for state, (key, first, last, slot) in zip(states, files, strict=True):
-        if state:
-            lost = max(lo, first), min(hi, last), slot if has_slots else 0
-            yield ReadFailure(*lost, f"chunk {key} is {state}", unsafe=state != "missing")
-
-
-def _is_blosc(array: zarr.Array) -> bool:
-    """Whether the files of an array are Blosc buffers, in Zarr 2 or 3."""
-    codec = array.compressors[-1] if array.compressors and not array.shards else None
-    return "blosc" in type(codec).__name__.lower()
-
-
-def _file_state(path: str, blosc: bool) -> str:
-    """ "missing", "damaged (…)" or "" for a sound file as far as its size tells."""
-    try:
-        size = os.stat(path).st_size
-        if not blosc:
-            return ""
-        with open(path, "rb") as file:
-            return _blosc_state(size, file.read(_BLOSC_HEADER))
-    except FileNotFoundError:
-        return "missing"
-
-
-def _blosc_state(size: int, header: bytes) -> str:
-    # A Blosc buffer states its length in bytes 12 to 15; the decoder does not check it.
-    stated = int.from_bytes(header[12:], "little")
-    return "" if size == stated else f"damaged (it has {size} of {stated} bytes)"
-
-
-async def _states(store: Any, keys: list[str], blosc: bool) -> list[str]:
-    """As `_file_state`, of files that are elsewhere."""
+async def _file_states(store: Any, keys: list[str], is_blosc: bool) -> list[str]:
+    """For each file "missing", "damaged (…)", or "" for a sound one as far as its size tells."""
 
     async def state(key: str) -> str:
-        if not await store.exists(key):
+        try:
+            size = await store.getsize(key)
+            if not is_blosc:
+                return ""
+            if isinstance(store, LocalStore):  # whose `get` costs as much for the header as for the whole chunk
+                with open(store.root / key, "rb") as file:
+                    header = file.read(_BLOSC_HEADER)
+            else:
+                part = await store.get(key, default_buffer_prototype(), RangeByteRequest(0, _BLOSC_HEADER))
+                header = part.to_bytes()
+        except FileNotFoundError:
             return "missing"
-        if not blosc:
-            return ""
-        header = await store.get(key, default_buffer_prototype(), RangeByteRequest(0, _BLOSC_HEADER))
-        return _blosc_state(await store.getsize(key), header.to_bytes())
+        # A Blosc buffer states its length in bytes 12 to 15; the decoder does not check it.
+        stated = int.from_bytes(header[12:], "little")
+        return "" if size == stated else f"damaged (it has {size} of {stated} bytes)"
 
     return list(await asyncio.gather(*map(state, keys)))
 
