@@ -91,23 +91,24 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         plan, generators = self.plan, []
         rows, counts = plan.pages.rows[plan.placement.entry], plan.pages.counts[plan.placement.entry]
-        step = block_rows(Stage3Store.open(plan.embeddings), plan)
+        store = Stage3Store.open(plan.embeddings)
+        # Whole chunks. Overlapping windows write a panel several times.
+        copies = -(-plan.window // plan.stride) if store.slots > plan.window else 1
+        step = store.chunk_rows * max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
         for number, split in enumerate(SPLITS):
             mine = plan.placement.split == number
             windows = int(window_counts(counts[mine], plan.window, plan.stride).sum())
             if windows:
-                starts = (np.unique(rows[mine] // step) * step).tolist()
-                generator = datasets.SplitGenerator(split, {"split": number, "starts": starts})
+                bounds = [(lo, min(store.pages, lo + step)) for lo in (np.unique(rows[mine] // step) * step).tolist()]
+                generator = datasets.SplitGenerator(split, {"split": number, "bounds": bounds})
                 generator.split_info.num_examples = windows  # for the progress bar
                 generators.append(generator)
         return generators
 
-    def _generate_tables(self, split: int, starts: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
+    def _generate_tables(self, split: int, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.Table]]:
         plan, store = self.plan, Stage3Store.open(self.plan.embeddings)
-        step = block_rows(store, plan)
         converter = BlockConverter(plan, store, SPLITS[split], plan.placement.of_split(split))
-        blocks = (store.read(lo, min(store.pages, lo + step)) for lo in starts)
-        for number, block in enumerate(read_ahead(blocks)):
+        for number, block in enumerate(read_ahead(store.read(lo, hi) for lo, hi in bounds)):
             if os.getpid() != self.main_process and os.getppid() != self.main_process:
                 os._exit(1)  # a killed parent cannot end its processes
             try:
@@ -117,13 +118,7 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
                 raise
             if len(table):
                 yield number, table
-        write_json(plan.reports / f"{SPLITS[split]}-{starts[0]:012d}.json", converter.report)
-
-
-def block_rows(store: Stage3Store, plan: ConversionPlan) -> int:
-    """Rows of the store that are read at a time: whole chunks. Overlapping windows write a panel several times."""
-    copies = -(-plan.window // plan.stride) if store.slots > plan.window else 1
-    return store.chunk_rows * max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
+        write_json(plan.reports / f"{SPLITS[split]}-{bounds[0][0]:012d}.json", converter.report)
 
 
 class BlockConverter:

@@ -42,7 +42,7 @@ class PanelTable:
             dataset = dataset.flatten_indices()
         table = dataset.data.table
         self.num_panels = table["num_panels"].to_numpy().astype(np.int64)
-        self.offsets = np.concatenate(([0], np.cumsum(self.num_panels)))
+        self.offsets = _running_count(self.num_panels)
         book_names = np.asarray(table["book_id"].to_pylist(), dtype=object)
         self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
         self._number_pages(table["page_index"].to_numpy(), table["window_start"].to_numpy())
@@ -83,13 +83,8 @@ class PanelTable:
         if is_member.all():
             return None
         chosen = is_member[self.pool.panels]
-        starts = np.concatenate(([0], np.cumsum(chosen)))[self.pool.page_starts]
-        members = np.flatnonzero(is_member)
-        return PanelSubset(
-            PanelPool(self.pool.panels[chosen], starts),
-            members,
-            np.searchsorted(members, np.arange(self.offsets[-1] + 1)),
-        )
+        pool = PanelPool(self.pool.panels[chosen], _running_count(chosen)[self.pool.page_starts])
+        return PanelSubset(pool, np.flatnonzero(is_member), _running_count(is_member))
 
     def _open(self, name: str, column: pa.ChunkedArray) -> list[np.ndarray]:
         chunks = [chunk for chunk in column.chunks if len(chunk)]
@@ -120,6 +115,11 @@ class PanelTable:
             asked = np.flatnonzero(piece_of == piece)
             vectors[asked] = pieces[piece][numbers[asked] - starts[piece]]
         return vectors.reshape(*panels.shape, self.widths[column])
+
+
+def _running_count(counts: np.ndarray) -> np.ndarray:
+    """0, and the sums of the first, the first two, … `counts` `(n + 1,)`."""
+    return np.concatenate(([0], np.cumsum(counts)))
 
 
 @dataclass

@@ -180,15 +180,11 @@ def dump(value: dict[str, Any]) -> bytes:
 
 def _whole_number(entry: dict[str, Any], field: str) -> int:
     value = entry.get(field)
-    if type(value) is int:
-        if value < 0:
-            raise PageProblem(f"{field} is {value}", "give a number from 0 on")
-        return value
     if value is None:
         raise PageProblem(f"field {field!r} is missing", "add it to the entry")
-    if isinstance(value, float) and value.is_integer() and value >= 0:
-        return int(value)
-    raise PageProblem(f"{field} is {value!r}", "give a whole number from 0 on")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0 or value % 1:
+        raise PageProblem(f"{field} is {value!r}", "give a whole number from 0 on")
+    return int(value)
 
 
 def _check_characters(characters: Any, num_panels: int) -> None:

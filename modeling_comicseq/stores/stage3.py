@@ -105,7 +105,9 @@ class Stage3Store:
             ComicSeqDataError: It is no such store, an array is missing, or shapes disagree.
         """
         url = os.fspath(embeddings)
-        group = open_group(url, _hint(url))
+        inside = os.path.join(url, "stage3_embeddings.zarr")
+        is_inside = os.path.isdir(inside)
+        group = open_group(url, f"did you mean {inside}?" if is_inside else "check the path of the Stage 3 store")
         found = {name: get_array(group, name, url) for name in PANEL_ARRAYS + PAGE_ARRAYS}
         arrays = {name: array for name, array in found.items() if array is not None}
         if "panel_embeddings" not in arrays:
@@ -271,11 +273,6 @@ async def _file_states(store: Any, keys: list[str], is_blosc: bool) -> list[str]
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _hint(url: str) -> str:
-    inside = os.path.join(url, "stage3_embeddings.zarr")
-    return f"did you mean {inside}?" if os.path.isdir(inside) else "check the path of the Stage 3 store"
 
 
 def open_group(url: str, remedy: str) -> zarr.Group:
