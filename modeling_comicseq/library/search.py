@@ -172,7 +172,12 @@ def search(
     if vector is not None:
         vector = check_vector(vector, opened)
     if panel is not None:
-        _check_panel(panel, opened)
+        row, slot = panel
+        if not (0 <= row < opened.pages and 0 <= slot < opened.slots):
+            raise ComicSeqDataError(
+                f"{opened.url} has no panel {row}:{slot}: its rows are 0 to {opened.pages - 1}, its slots 0 to"
+                f" {opened.slots - 1}"
+            )
     # Pages by their nearest panel are found among the panels.
     by_page = panel is not None and level == "strip"
     found_in = open_index(
@@ -181,9 +186,10 @@ def search(
     if vector is not None:
         queries, excluded = vector[None], np.zeros(0, int)
     elif panel is not None:
-        places = found_in._places_of(*panel)
-        queries = unit(opened.read_panels(panel[0], panel[0] + 1)[0][0, panel[1]][None])
-        excluded = found_in._places_of(panel[0]) if by_page else places
+        excluded = found_in._places_of(row, slot)
+        queries = unit(opened.read_panels(row, row + 1)[0][0, slot][None])
+        if by_page:
+            excluded = found_in._places_of(row)
     else:
         row = found_in.find_row(str(page))
         excluded = found_in._places_of(row)
@@ -217,14 +223,6 @@ def check_vector(vector: np.ndarray, store: VectorStore) -> np.ndarray:
     return unit(vector.reshape(1, -1))[0]
 
 
-def _check_panel(panel: tuple[int, int], store: VectorStore) -> None:
-    row, slot = panel
-    if not (0 <= row < store.pages and 0 <= slot < store.slots):
-        raise ComicSeqDataError(
-            f"{store.url} has no panel {row}:{slot}: its rows are 0 to {store.pages - 1}, its slots 0 to {store.slots - 1}"
-        )
-
-
 def _nearest(index: SearchIndex, queries: np.ndarray, excluded: np.ndarray, k: int, by_page: bool) -> list[Hit]:
     table = index.labels.data.table
     others = len(index) - len(excluded)
@@ -235,21 +233,19 @@ def _nearest(index: SearchIndex, queries: np.ndarray, excluded: np.ndarray, k: i
         raise ComicSeqDataError(f"k is {k} but {index.store.url} has {others} other {what}: ask for at most {others}")
     # Enough that k remain without the query's own vectors, and k pages where each of them fills all its slots.
     depth = min(len(index), (k + 1) * index.store.slots if by_page else k + len(excluded))
-    scores, places = index.labels.search_batch(_NAME, queries, depth)
-    best: dict[int, float] = {}
-    for score, place in zip(np.ravel(scores).tolist(), np.ravel(places).tolist(), strict=True):
-        if place >= 0 and score > best.get(place, -np.inf):  # an approximate index fills up with -1
-            best[place] = score
-    for place in excluded.tolist():
-        best.pop(place, None)
+    scores, places = map(np.ravel, index.labels.search_batch(_NAME, queries, depth))
+    left_out = {-1, *excluded.tolist()}  # an approximate index fills up with -1
     hits: list[Hit] = []
     seen: set[int] = set()
-    for place, score in sorted(best.items(), key=lambda item: (-item[1], item[0])):
-        label = {name: table[name][place].as_py() for name in _SCHEMA.names}
-        if by_page and label["row"] in seen:
+    for each in np.lexsort((places, -scores)).tolist():
+        place = int(places[each])
+        if place in left_out:
             continue
-        seen.add(label["row"])
-        hits.append(Hit(rank=len(hits) + 1, score=score, **label))
+        label = {name: table[name][place].as_py() for name in _SCHEMA.names}
+        found = label["row"] if by_page else place
+        if found not in seen:
+            seen.add(found)
+            hits.append(Hit(rank=len(hits) + 1, score=float(scores[each]), **label))
         if len(hits) == k:
             break
     return hits
@@ -298,7 +294,14 @@ def open_index(
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
                 if not target.is_dir():
-                    _remove(folder, level, state)
+                    # What killed builds left, and indexes of another state of the store.
+                    old = [
+                        path.parent
+                        for path in folder.glob(f"{level}-*/manifest.json")
+                        if state not in path.read_text()
+                    ]
+                    for path in [*folder.glob(f".{level}-*"), *old]:
+                        shutil.rmtree(path, ignore_errors=True)
                     _build(store, metadata, level, factory, state, target, progress)
         except PermissionError:
             raise ComicSeqDataError(
@@ -313,15 +316,6 @@ def open_index(
     return SearchIndex(store, level, labels, description)
 
 
-def _remove(folder: Path, level: Level, state: str) -> None:
-    """Removes what killed builds left, and indexes of another state of the store."""
-    for path in folder.glob(f".{level}-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    for manifest in folder.glob(f"{level}-*/manifest.json"):
-        if json.loads(manifest.read_text()).get("state") != state:
-            shutil.rmtree(manifest.parent, ignore_errors=True)
-
-
 def _build(
     store: VectorStore, metadata: str, level: Level, factory: str, state: str, target: Path, progress: bool
 ) -> None:
@@ -329,10 +323,10 @@ def _build(
     from datasets.search import FaissIndex
 
     pages = read_labels(metadata, store)
-    total = sum(_is_listed(pages, lo, store.read_mask(lo, hi), level).sum() for lo, hi in store.blocks(level))
+    total = sum(len(_listed(store, pages, level, lo, hi)[0]) for lo, hi in store.blocks(level))
     if not total:
         raise ComicSeqDataError(f"{store.url} holds no {level} that {metadata} names: there is nothing to search")
-    chosen = choose_factory(int(total), store.width) if factory == "auto" else factory
+    chosen = choose_factory(total, store.width) if factory == "auto" else factory
     try:
         index = faiss.index_factory(store.width, chosen, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError:
@@ -340,7 +334,7 @@ def _build(
             f"{factory!r} is no index that FAISS knows for {store.width} numbers: give a string factory such as Flat,"
             " HNSW32 or IVF1024,SQ8"
         ) from None
-    _train(index, store, pages, level, int(total))
+    _train(index, store, pages, level, total)
     with written_folder(target, overwrite=False) as folder:
         with (
             pa.OSFile(str(folder / "labels.arrow"), "wb") as file,
@@ -351,7 +345,8 @@ def _build(
                 vectors, rows, slots = _usable(store, pages, level, lo, hi)
                 index.add(vectors)
                 ids = [[names[row] for row in rows.tolist()] for names in pages]
-                labels.write_batch(pa.record_batch([rows, slots, *ids], schema=_SCHEMA))
+                panels = pa.array(slots, pa.int32()) if level == "panel" else pa.nulls(len(rows), pa.int32())
+                labels.write_batch(pa.record_batch([rows, panels, *ids], schema=_SCHEMA))
                 advance(hi - lo)
         if not index.ntotal:
             raise ComicSeqDataError(f"{store.url} holds no {level} vector but zeros and NaN: encode the corpus again")
@@ -362,33 +357,31 @@ def _build(
             "level": level,
             "factory": chosen,
             "vectors": index.ntotal,
-            "left_out": int(total) - index.ntotal,
+            "left_out": total - index.ntotal,
             "state": state,
         }
         write_json(folder / "manifest.json", manifest)
 
 
-def _is_listed(pages: PageLabels, lo: int, mask: np.ndarray, level: Level) -> np.ndarray:
-    """The slots, or with strips the rows, of a block that belong into the index by metadata and mask."""
-    named = np.asarray([each is not None for each in pages.ids[lo : lo + len(mask)]])
-    return named & mask.any(axis=1) if level == "strip" else named[:, None] & mask
+def _listed(store: VectorStore, pages: PageLabels, level: Level, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and slots of a block that belong into the index by metadata and mask; all slots are 0 with strips."""
+    mask = store.read_mask(lo, hi)
+    mask[[page is None for page in pages.ids[lo:hi]]] = False
+    rows, slots = np.nonzero(mask.any(axis=1, keepdims=True) if level == "strip" else mask)
+    return lo + rows, slots
 
 
 def _usable(
     store: VectorStore, pages: PageLabels, level: Level, lo: int, hi: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | pa.Array]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors of a block, their rows and slots; zeros and NaN have no direction and are left out."""
+    rows, slots = _listed(store, pages, level, lo, hi)
     if level == "strip":
-        vectors = store.read_strips(lo, hi)
-        rows = np.flatnonzero(_is_listed(pages, lo, store.read_mask(lo, hi), level))
-        vectors, slots = vectors[rows], pa.nulls(len(rows), pa.int32())
+        vectors = store.read_strips(lo, hi)[rows - lo]
     else:
-        panels, real = store.read_panels(lo, hi)
-        rows, slots = np.nonzero(_is_listed(pages, lo, real, level))
-        vectors = panels[rows, slots].astype(np.float32)
+        vectors = store.read_panels(lo, hi)[0][rows - lo, slots].astype(np.float32)
     usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
-    slots = slots.filter(pa.array(usable)) if level == "strip" else slots[usable].astype(np.int32)
-    return unit(vectors[usable]), lo + rows[usable], slots
+    return unit(vectors[usable]), rows[usable], slots[usable]
 
 
 def _train(index: Any, store: VectorStore, pages: PageLabels, level: Level, total: int) -> None:
