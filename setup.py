@@ -9,6 +9,6 @@ setup(
         "modeling_comicseq.configuration": ["*/*", "../model_card.md"],
         "modeling_comicseq.checkpoints": ["imported_card.md"],
         "modeling_comicseq.data": ["dataset_card.md"],
-        "modeling_comicseq.evaluation": ["report.md"],
+        "modeling_comicseq.evaluation": ["card.md", "report.md"],
     },
 )

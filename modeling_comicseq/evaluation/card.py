@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 
 from ..checkpoints.card import put_results
-from .report import best_cosine, by_set, find, markdown_table, percent, score_text, without_context
+from .report import best_cosine, by_set, fill, find, percent, score_text, without_context
 from .results import RETRIEVAL, Result, heading
 
 METRIC_TYPES = {
@@ -32,10 +32,10 @@ def put_on_card(folder: Path, results: Sequence[Result], model: str, about: dict
         model: The model's name in them.
         about: `dataset`, `split`, `data_fingerprint` and `questions_fingerprint`.
     """
-    put_results(folder, "\n".join(_summary(results, model, about)), _model_index(results, model, about))
+    put_results(folder, _summary(results, model, about).rstrip(), _model_index(results, model, about))
 
 
-def _summary(results: Sequence[Result], model: str, about: dict) -> list[str]:
+def _summary(results: Sequence[Result], model: str, about: dict) -> str:
     """A line a question set: chance, the better cosine, the model, and the model without its context."""
     rows, retrieval = [], []
     for block in by_set(results):
@@ -49,25 +49,8 @@ def _summary(results: Sequence[Result], model: str, about: dict) -> list[str]:
             if result.task in RETRIEVAL and result.model in ("", model):
                 vectors = "strip vectors" if result.model else result.answerer
                 name = result.task.removesuffix("_retrieval").replace("_", " ")
-                retrieval.append(f"| {name} | {vectors} | {result.num_questions:,} | {score_text(result.score)} |")
-    header = ["task, wrong candidates", "questions", "chance", "best cosine", "model", "without context"]
-    header.append("mean reciprocal rank")
-    lines = [
-        f"Split `{about['split']}` of `{about['dataset']}` (data fingerprint `{about['data_fingerprint']}`), questions"
-        f" `{about['questions_fingerprint']}`. Top-1 accuracy in % (reading order: pairwise accuracy) with 95 % intervals"
-        " by bootstrap over books.",
-        "",
-        *markdown_table(header, rows),
-    ]
-    if retrieval:
-        lines += [
-            "",
-            "Nearest page by cosine is the right one, %:",
-            "",
-            "| | vectors | pages | |",
-            "|---|---|---:|---:|",
-        ]
-    return lines + retrieval
+                retrieval.append([name, vectors, f"{result.num_questions:,}", score_text(result.score)])
+    return fill("card.md", about=about, rows=rows, retrieval=retrieval)
 
 
 def _model_index(results: Sequence[Result], model: str, about: dict) -> list[EvalResult]:

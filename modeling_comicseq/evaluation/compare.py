@@ -110,11 +110,10 @@ def summarise(
         chosen = np.ones(len(books), dtype=bool) if each.chosen is None else each.chosen
         metrics = {metric: bootstrap.add(values, chosen) for metric, values in each.values.items()}
         first = each.values[questions.task.metrics[0]]
-        grouped = [groups(first, chosen, lengths), []]
-        if questions.task.protocols:
-            grouped[1] = groups(first, chosen, (questions.candidates >= 0).sum(1))
+        by_length = groups(first, chosen, lengths)
+        by_candidates = groups(first, chosen, (questions.candidates >= 0).sum(1)) if questions.task.protocols else []
         who, counts = (each.name, each.role, each.model), _counts(books[chosen])
-        results.append(Result(*about, *who, metrics, *grouped, *counts, questions.fingerprint))
+        results.append(Result(*about, *who, metrics, by_length, by_candidates, *counts, questions.fingerprint))
     for mine, other in _pairs(answerers):
         both = mine.chosen if mine.chosen is not None else other.chosen
         for metric, values in mine.values.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 from rich.box import SIMPLE_HEAD
@@ -176,10 +177,16 @@ def report_markdown(
         notes: What was left out, and warnings.
         plots: File names of the plots.
     """
-    template = Path(__file__).with_name("report.md").read_text(encoding="utf-8")
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     sections = [_section(block, differences) for block in by_set(results)]
-    return environment.from_string(template).render(about=about, notes=notes, plots=plots, sections=sections)
+    return fill("report.md", about=about, notes=notes, plots=plots, sections=sections)
+
+
+def fill(template: str, **values: Any) -> str:
+    """Fills the template of that name, which lies beside this file."""
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    return (
+        Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(text).render(values)
+    )
 
 
 def _section(block: list[Result], differences: Sequence[Difference]) -> list[str]:
