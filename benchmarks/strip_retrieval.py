@@ -34,7 +34,8 @@ from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.evaluation.retrieval import half_page_retrieval, same_book_retrieval
 from modeling_comicseq.files import write_json
-from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels, read_labels
+from modeling_comicseq.stores.pages import read_pages
+from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels
 
 from .book_ranking import book_ranking
 
@@ -101,19 +102,22 @@ def of_stores(stage3: str, stage5: str, chosen: set[str] | None) -> tuple[dict[s
     pages, strips = {}, {}
     for maker, url in ((MEAN, stage3), (STRIPS.format(stage5), stage5), (STATES.format(stage5), stage5)):
         store = VectorStore.open(url)
-        labels = read_labels(find_metadata(store, None), store)
+        named = read_pages(find_metadata(store, None), store.pages)
         blocks = list(store.blocks("panel"))
         if maker == STRIPS.format(stage5):
             vectors = np.concatenate([store.read_strips(lo, hi) for lo, hi in blocks])
         else:
             vectors = np.concatenate([mean_panels(*store.read_panels(lo, hi)) for lo, hi in blocks])
         usable = np.isfinite(vectors).all(axis=1)
-        rows = [
-            row
-            for row, book in enumerate(labels.books)
-            if book is not None and usable[row] and (chosen is None or book in chosen)
+        found = [
+            (row, (page, book))
+            for row, page, book in zip(
+                named.rows, named.strings("canonical_id"), named.strings("book_id"), strict=True
+            )
+            if usable[row] and (chosen is None or book in chosen)
         ]
-        pages[maker] = [(labels.ids[row], labels.books[row]) for row in rows]
+        rows = [row for row, _ in found]
+        pages[maker] = [page for _, page in found]
         strips[maker] = vectors[rows]
     first, second, _ = pages.values()
     if first != second or not first:

@@ -18,7 +18,8 @@ from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
 from ..files import write_json
 from ..progress import progress_bar
-from ..stores.vectors import VectorStore, find_metadata, folder_beside, mean_panels, read_labels
+from ..stores.pages import read_pages
+from ..stores.vectors import VectorStore, find_metadata, folder_beside, mean_panels
 from ..vectors import unit
 from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
 from .embedding_map import MapData, draw_map, project
@@ -133,14 +134,15 @@ def inspect_store(
         The report, and for the map the usable strips' points `(N, 2)`, the axes' shares of the variance `(2,)` and the
         books `(N,)`.
     """
-    labels = read_labels(metadata, store)
+    named = read_pages(metadata, store.pages)
     filled = np.concatenate([store.read_mask(lo, hi).any(axis=1) for lo, hi in store.blocks("panel")])
-    every = np.asarray([row for row in np.flatnonzero(filled).tolist() if labels.ids[row] is not None], int)
+    has_panels = filled[named.rows]
+    every = named.rows[has_panels]
     if not len(every):
         raise ComicSeqDataError(
             f"{store.url} holds no page with panels that {metadata} names: there is nothing to see"
         )
-    _, books = np.unique(np.asarray([labels.books[row] for row in every.tolist()]), return_inverse=True)
+    names, books = np.unique(np.asarray(named.strings("book_id"))[has_panels], return_inverse=True)
     chosen = _sample(books, pages, seed)
     rows, row_books = every[chosen], books[chosen]
     panels, strips, vectors = _gather(store, rows, row_books, progress)
@@ -161,8 +163,7 @@ def inspect_store(
         neighbours=neighbours,
         diagnosis=diagnosis,
     )
-    names = np.asarray([labels.books[row] for row in rows[usable].tolist()], dtype=object)
-    return report, (*project(units), names.astype(str))
+    return report, (*project(units), names[unit_books])
 
 
 def _sample(books: np.ndarray, pages: int, seed: int) -> np.ndarray:

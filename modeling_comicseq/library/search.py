@@ -26,7 +26,8 @@ from filelock import FileLock
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import write_json, written_folder
 from ..progress import progress_bar
-from ..stores.vectors import PageLabels, VectorStore, find_metadata, folder_beside, metadata_version, read_labels
+from ..stores.pages import Pages, read_pages
+from ..stores.vectors import VectorStore, find_metadata, folder_beside, metadata_version
 from ..vectors import unit
 
 __all__ = ["Hit", "SearchIndex", "choose_factory", "open_index", "search"]
@@ -322,7 +323,7 @@ def _build(
     import faiss
     from datasets.search import FaissIndex
 
-    pages = read_labels(metadata, store)
+    pages = read_pages(metadata, store.pages)
     total = sum(len(_listed(store, pages, level, lo, hi)[0]) for lo, hi in store.blocks(level))
     if not total:
         raise ComicSeqDataError(f"{store.url} holds no {level} that {metadata} names: there is nothing to search")
@@ -344,7 +345,8 @@ def _build(
             for lo, hi in store.blocks(level):
                 vectors, rows, slots = _usable(store, pages, level, lo, hi)
                 index.add(vectors)
-                ids = [[names[row] for row in rows.tolist()] for names in pages]
+                named = pages.table.take(np.searchsorted(pages.rows, rows))
+                ids = [named[name].combine_chunks().cast(pa.large_string()) for name in ("canonical_id", "book_id")]
                 panels = pa.array(slots, pa.int32()) if level == "panel" else pa.nulls(len(rows), pa.int32())
                 labels.write_batch(pa.record_batch([rows, panels, *ids], schema=_SCHEMA))
                 advance(hi - lo)
@@ -363,16 +365,16 @@ def _build(
         write_json(folder / "manifest.json", manifest)
 
 
-def _listed(store: VectorStore, pages: PageLabels, level: Level, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
+def _listed(store: VectorStore, pages: Pages, level: Level, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and slots of a block that belong into the index by metadata and mask; all slots are 0 with strips."""
-    mask = store.read_mask(lo, hi)
-    mask[[page is None for page in pages.ids[lo:hi]]] = False
-    rows, slots = np.nonzero(mask.any(axis=1, keepdims=True) if level == "strip" else mask)
-    return lo + rows, slots
+    named = pages.rows[slice(*np.searchsorted(pages.rows, (lo, hi)))]
+    mask = store.read_mask(lo, hi)[named - lo]
+    page, slots = np.nonzero(mask.any(axis=1, keepdims=True) if level == "strip" else mask)
+    return named[page], slots
 
 
 def _usable(
-    store: VectorStore, pages: PageLabels, level: Level, lo: int, hi: int
+    store: VectorStore, pages: Pages, level: Level, lo: int, hi: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors of a block, their rows and slots; zeros and NaN have no direction and are left out."""
     rows, slots = _listed(store, pages, level, lo, hi)
@@ -384,7 +386,7 @@ def _usable(
     return unit(vectors[usable]), rows[usable], slots[usable]
 
 
-def _train(index: Any, store: VectorStore, pages: PageLabels, level: Level, total: int) -> None:
+def _train(index: Any, store: VectorStore, pages: Pages, level: Level, total: int) -> None:
     """Trains a clustered index on vectors that are spread evenly over the store."""
     import faiss
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import fsspec
 import numpy as np
@@ -15,35 +14,19 @@ import zarr
 
 from ..errors import ComicSeqDataError
 from .metadata import describe_file
-from .pages import read_pages
-from .stage3 import MASK_ARRAYS, files_fingerprint, get_array, open_group
-from .stage5 import metadata_beside
+from .stage3 import MASK_ARRAYS, PANEL_ARRAYS, Stage3Store, files_fingerprint, get_array, open_group
+from .stage5 import ARRAYS, metadata_beside
 
 __all__ = [
-    "PageLabels",
     "VectorStore",
     "find_metadata",
     "folder_beside",
     "is_url",
     "mean_panels",
     "metadata_version",
-    "read_labels",
 ]
 
 _BLOCK_BYTES = 1 << 26  # a block of vectors that is read at once has about so many
-_PANELS = {5: "contextualized_panels", 3: "panel_embeddings"}
-
-
-class PageLabels(NamedTuple):
-    """Which page each row of a store holds; None for a row that the metadata does not name.
-
-    Attributes:
-        ids: `canonical_id` of each row's page, or its book and name.
-        books: Its book.
-    """
-
-    ids: list[str | None]
-    books: list[str | None]
 
 
 @dataclass(frozen=True)
@@ -73,40 +56,35 @@ class VectorStore:
         """
         url = os.fspath(url)
         group = open_group(url, "give a store of `comicseq encode` or of Stage 3")
-        found = {stage: array for stage, name in _PANELS.items() if (array := get_array(group, name, url)) is not None}
-        stage = next(iter(found), None)
-        if stage is None:
-            raise ComicSeqDataError(
-                f"{url} has neither 'contextualized_panels' (Stage 5) nor 'panel_embeddings' (Stage 3); "
-                "give a store of `comicseq encode` or of Stage 3"
-            )
+        panels, strips, stage3 = (get_array(group, name, url) for name in (*ARRAYS[:2], PANEL_ARRAYS[0]))
+        if panels is None:
+            if stage3 is None:
+                raise ComicSeqDataError(
+                    f"{url} has neither 'contextualized_panels' (Stage 5) nor 'panel_embeddings' (Stage 3); "
+                    "give a store of `comicseq encode` or of Stage 3"
+                )
+            return cls(url, 3, stage3, None, Stage3Store.open(url).mask)
         mask = next((array for name in MASK_ARRAYS if (array := get_array(group, name, url)) is not None), None)
-        strips = get_array(group, "strip_embeddings", url) if stage == 5 else None
-        lacking = "panel_masks" if mask is None else "strip_embeddings" if stage == 5 and strips is None else None
-        if lacking or mask is None:
+        if mask is None or strips is None:
+            lacking = "panel_masks" if mask is None else "strip_embeddings"
             raise ComicSeqDataError(f"{url} has no array {lacking!r}; encode the corpus again")
-        store = cls(url, stage, found[stage], strips, mask)
-        store._check_shapes()
-        return store
-
-    def _check_shapes(self) -> None:
-        shape = self.panels.shape
+        shape = panels.shape
         if len(shape) != 3 or 0 in shape:
             raise ComicSeqDataError(
-                f"{self.url} is empty: {_PANELS[self.stage]} has shape {shape}, which must be (pages, slots, width)"
+                f"{url} is empty: contextualized_panels has shape {shape}, which must be (pages, slots, width)"
             )
-        expected = [(self.mask, shape[:2])] + ([(self.strips, (shape[0], shape[2]))] if self.strips else [])
-        for array, wanted in expected:
+        for array, wanted in ((mask, shape[:2]), (strips, (shape[0], shape[2]))):
             if array.shape != wanted:
                 raise ComicSeqDataError(
-                    f"{self.url}: {array.basename} has shape {array.shape} but {_PANELS[self.stage]} {shape}; "
+                    f"{url}: {array.basename} has shape {array.shape} but contextualized_panels {shape}; "
                     f"it must be {wanted}"
                 )
-        for array in filter(None, (self.panels, self.strips)):
+        for array in (panels, strips):
             if array.dtype.kind != "f":
                 raise ComicSeqDataError(
-                    f"{self.url}: {array.basename} has dtype {array.dtype}; store vectors as float16 or float32"
+                    f"{url}: {array.basename} has dtype {array.dtype}; store vectors as float16 or float32"
                 )
+        return cls(url, 5, panels, strips, mask)
 
     @property
     def pages(self) -> int:
@@ -193,25 +171,6 @@ def find_metadata(store: VectorStore, metadata: str | None) -> str:
 def metadata_version(path: str) -> str:
     """What tells a rewritten metadata file from the old one: its size and time, as its storage states them."""
     return hashlib.sha256(str(list(describe_file(path).items())).encode()).hexdigest()
-
-
-def read_labels(metadata: str, store: VectorStore) -> PageLabels:
-    """Which page each row of the store holds.
-
-    Args:
-        metadata: Path or URL of the metadata, a JSON list with one object a page.
-        store: The store.
-
-    Raises:
-        ComicSeqDataError: The metadata cannot be read, or names a row twice or one that the store does not have.
-    """
-    pages = read_pages(metadata, store.pages)
-    ids: list[str | None] = [None] * store.pages
-    books: list[str | None] = [None] * store.pages
-    columns = (pages.rows.tolist(), pages.strings("canonical_id"), pages.strings("book_id"))
-    for row, page, book in zip(*columns, strict=True):
-        ids[row], books[row] = page, book
-    return PageLabels(ids, books)
 
 
 def folder_beside(store: VectorStore, ending: str, option: str) -> Path:
