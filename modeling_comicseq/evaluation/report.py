@@ -189,14 +189,10 @@ def fill(template: str, **values: Any) -> str:
     )
 
 
-def _section(block: list[Result], differences: Sequence[Difference]) -> list[str]:
+def _section(block: list[Result], differences: Sequence[Difference]) -> dict[str, Any]:
+    """What the report says of one question set: its heading, shares of the optimum by model, and tables."""
     first = block[0]
     models = [result for result in block if result.role == "model"]
-    lines = [f"## {heading(first.task, first.protocol)}", "", f"{_asked(block)} Questions `{first.questions}`."]
-    for model in models:
-        share = share_of_optimum(block, model.answerer)
-        if share is not None:
-            lines.append(f"{model.answerer} reaches {100 * share:.0f} % of the attainable gain over chance.")
     header = ["", *(metric if metric in AS_NUMBERS else f"{metric}, %" for metric in first.metrics)]
     header += [f"{model.answerer} minus this" for model in models]
     # An optimum of some questions only is set against the model's answers on these.
@@ -205,15 +201,21 @@ def _section(block: list[Result], differences: Sequence[Difference]) -> list[str
     for result in block:
         gains = ["".join(_minus(differences, mine, result.answerer) for mine in answers) for answers in ours]
         rows.append([result.answerer, *_cells(result), *gains])
-    lines += ["", *markdown_table(header, rows)]
+    tables = [(header, rows)]
     shown = [result for result in block if result.answerer == "chance" or result is best_cosine(block)]
     shown += [result for result in block if result.role in ("model", "optimum")]
     for title, groups in (("Panels", "by_page_length"), ("Candidates", "by_candidates")):
         values = [group.value for group in getattr(first, groups)]
         if len(values) > 1:
             header = [title, "questions", *(result.answerer for result in shown)]
-            lines += ["", *markdown_table(header, [_group(shown, groups, value) for value in values])]
-    return lines
+            tables.append((header, [_group(shown, groups, value) for value in values]))
+    shares = {model.answerer: share_of_optimum(block, model.answerer) for model in models}
+    return {
+        "heading": heading(first.task, first.protocol),
+        "asked": f"{_asked(block)} Questions `{first.questions}`.",
+        "shares": {name: share for name, share in shares.items() if share is not None},
+        "tables": tables,
+    }
 
 
 def _group(shown: list[Result], groups: str, value: int) -> list[str]:
@@ -221,9 +223,3 @@ def _group(shown: list[Result], groups: str, value: int) -> list[str]:
     found = [next((group for group in getattr(result, groups) if group.value == value), None) for result in shown]
     count = next(group.num_questions for group in found if group is not None)
     return [str(value), f"{count:,}", *("" if group is None else score_text(group.score) for group in found)]
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table whose first column holds names and whose others hold numbers."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
