@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +63,6 @@ class ConversionPlan:
     folder: Path
     faults: Faults
 
-    @property
-    def cache(self) -> Path:
-        """Folder of the Arrow files."""
-        return self.folder / "cache"
-
-    @property
-    def reports(self) -> Path:
-        """Folder of what each process counts."""
-        return self.folder / "reports"
-
 
 class StoreBuilder(datasets.ArrowBasedBuilder):
     """Writes one row a page or window, in the store's order, and a split only where it has a page.
@@ -83,20 +73,21 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
 
     def __init__(self, plan: ConversionPlan):
         self.plan, self.main_process = plan, os.getpid()
-        super().__init__(cache_dir=str(plan.cache), dataset_name="pages", hash="0")
+        super().__init__(cache_dir=str(plan.folder / "cache"), dataset_name="pages", hash="0")
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=self.plan.features)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         plan, generators = self.plan, []
-        rows, counts = plan.pages.rows[plan.placement.entry], plan.pages.counts[plan.placement.entry]
+        placed = plan.placement.pages
+        rows, counts = plan.pages.rows[placed.entry], plan.pages.counts[placed.entry]
         store = Stage3Store.open(plan.embeddings)
         # Whole chunks. Overlapping windows write a panel several times.
         copies = -(-plan.window // plan.stride) if store.slots > plan.window else 1
         step = store.chunk_rows * max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
         for number, split in enumerate(SPLITS):
-            mine = plan.placement.split == number
+            mine = placed.split == number
             windows = int(window_counts(counts[mine], plan.window, plan.stride).sum())
             if windows:
                 bounds = [(lo, min(store.pages, lo + step)) for lo in (np.unique(rows[mine] // step) * step).tolist()]
@@ -107,18 +98,19 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
 
     def _generate_tables(self, split: int, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.Table]]:
         plan, store = self.plan, Stage3Store.open(self.plan.embeddings)
-        converter = BlockConverter(plan, store, SPLITS[split], plan.placement.of_split(split))
+        placed = plan.placement.pages
+        converter = BlockConverter(plan, store, SPLITS[split], placed[placed.split == split])
         for number, block in enumerate(read_ahead(store.read(lo, hi) for lo, hi in bounds)):
             if os.getpid() != self.main_process and os.getppid() != self.main_process:
                 os._exit(1)  # a killed parent cannot end its processes
             try:
                 table = converter.convert(block)
             except ComicSeqDataError as error:
-                write_text(plan.reports / FAULT, str(error))
+                write_text(plan.folder / "reports" / FAULT, str(error))
                 raise
             if len(table):
                 yield number, table
-        write_json(plan.reports / f"{SPLITS[split]}-{bounds[0][0]:012d}.json", converter.report)
+        write_json(plan.folder / "reports" / f"{SPLITS[split]}-{bounds[0][0]:012d}.json", converter.report)
 
 
 class BlockConverter:
@@ -128,14 +120,14 @@ class BlockConverter:
         plan: What is converted.
         store: The store.
         split: The split.
-        placement: Its pages.
+        placed: Where its pages go, as `Placement` says.
     """
 
-    def __init__(self, plan: ConversionPlan, store: Stage3Store, split: str, placement: Placement):
-        self.plan, self.store, self.split, self.placement = plan, store, split, placement
-        self.rows, self.num_panels = plan.pages.rows[placement.entry], plan.pages.counts[placement.entry]
+    def __init__(self, plan: ConversionPlan, store: Stage3Store, split: str, placed: np.recarray):
+        self.plan, self.store, self.placed = plan, store, placed
+        self.rows, self.num_panels = plan.pages.rows[placed.entry], plan.pages.counts[placed.entry]
         self.empty_vectors: dict[str, int] = dict.fromkeys(store.arrays, 0)
-        self.faults = Faults(plan.faults.skip, plan.faults.remedy)
+        self.faults = replace(plan.faults, skipped=[])
         self.report: dict[str, Any] = {"split": split, "empty_vectors": self.empty_vectors}
         self.report |= dict.fromkeys(("pages", "panels", "rows", "digest"), 0) | {"skipped": self.faults.skipped}
 
@@ -220,16 +212,16 @@ class BlockConverter:
         zero: dict[str, np.ndarray],
     ) -> pa.Table:
         """The rows of windows of `pages`, which refer to the vectors without a copy."""
-        entry = self.placement.entry[pages]
+        entry = self.placed.entry[pages]
         lowest = int(entry.min(initial=0))
         strings = self.plan.pages.table.slice(lowest, int(entry.max(initial=-1)) - lowest + 1)
         strings = strings.combine_chunks().take(pa.array(entry - lowest))
         columns: dict[str, Any] = {
             "num_panels": count,
             "sequence_index": self.rows[pages],
-            "page_index": self.placement.page_index[pages],
+            "page_index": self.placed.page_index[pages],
             # The n-th window of a page; the last one is moved back to end with the page.
-            "book_order": self.placement.order[pages] + -(-start // self.plan.stride),
+            "book_order": self.placed.order[pages] + -(-start // self.plan.stride),
             "window_start": start,
         }
         schema = self.plan.features.arrow_schema
@@ -268,10 +260,7 @@ def _digest(block: Block, store: Stage3Store, local: np.ndarray, num_panels: np.
     total = 0
     for number, name in enumerate(store.arrays):
         array = block.arrays[name]
-        view = memoryview(array.view(np.uint8)).cast("B")  # type: ignore[arg-type]
-        size = array.strides[0]
-        lengths = array.strides[1] * num_panels if array.ndim == 3 else np.full(len(local), size)
-        starts = (local * size).tolist()
-        for at, length, row in zip(starts, lengths.tolist(), (block.lo + local).tolist(), strict=True):
-            total += xxhash.xxh3_128_intdigest(view[at : at + length], seed=row * 8 + number)
+        for place, count in zip(local.tolist(), num_panels.tolist(), strict=True):
+            vectors = array[place, :count] if array.ndim == 3 else array[place]
+            total += xxhash.xxh3_128_intdigest(vectors.data, seed=(block.lo + place) * 8 + number)
     return total

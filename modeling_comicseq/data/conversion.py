@@ -233,7 +233,7 @@ def _progress_bars(shown: bool) -> Iterator[None]:
 
 def _check_usable(pages: Pages, placement: Placement, faults: Faults, source: str) -> None:
     """Raises a `ComicSeqDataError` that blames `source` where no page with a panel is left."""
-    if pages.counts[placement.entry].any():
+    if pages.counts[placement.pages.entry].any():
         return
     left_out = f"{len(faults.skipped)} left out"
     if faults.skipped:
@@ -247,13 +247,14 @@ def _build(plan: ConversionPlan, num_proc: int) -> list[dict[str, Any]]:
     Raises:
         ComicSeqDataError: A page has a fault and none is to be skipped, or a process was ended.
     """
-    for made in (plan.cache, plan.reports):
+    reports = plan.folder / "reports"
+    for made in (reports, plan.folder / "cache"):
         shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
+    reports.mkdir()
     try:
         StoreBuilder(plan).download_and_prepare(num_proc=num_proc, max_shard_size=_MAX_SHARD_SIZE)
     except DatasetGenerationError as error:
-        fault = plan.reports / FAULT
+        fault = reports / FAULT
         if fault.is_file():
             raise ComicSeqDataError(fault.read_text(encoding="utf-8")) from None
         raise error.__cause__ or error from None
@@ -264,7 +265,7 @@ def _build(plan: ConversionPlan, num_proc: int) -> list[dict[str, Any]]:
             "a worker process was ended from outside, perhaps for lack of memory; run the same command with a smaller "
             "--num-proc"
         ) from None
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(plan.reports.iterdir())]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(reports.iterdir())]
 
 
 def _write_dataset(

@@ -76,9 +76,9 @@ class Pages:
     def __len__(self) -> int:
         return len(self.table)
 
-    def strings(self, column: str, lo: int = 0, hi: int | None = None) -> list[str]:
-        """A column of pages lo to hi."""
-        return self.table[column].slice(lo, None if hi is None else hi - lo).to_pylist()
+    def strings(self, column: str) -> list[str]:
+        """A column of all pages."""
+        return self.table[column].to_pylist()
 
     def name(self, row: int) -> str:
         """`canonical_id` of the page in this row of the store, for a message."""

@@ -19,30 +19,19 @@ __all__ = ["Placement", "natural_order", "place_pages"]
 
 
 class Placement(NamedTuple):
-    """Where the pages go that belong to a split, in the order of the store's rows.
+    """Where the pages go that belong to a split.
 
     Attributes:
-        entry: Their places in `Pages` `(n,)`.
-        split: Places in SPLITS `(n,)`.
-        page_index: Natural-sort rank in their books `(n,)`.
-        order: Rank of their first windows in their splits, by book, page and window `(n,)`.
+        pages: In the order of the store's rows, with the fields `entry`, the place in `Pages`; `split`, the place in SPLITS;
+            `page_index`, the natural-sort rank in the book; and `order`, the rank of the first window in the split, by book,
+            page and window.
         books: Number of books in each split.
         unlisted: Number of pages of books that no list names.
     """
 
-    entry: np.ndarray
-    split: np.ndarray
-    page_index: np.ndarray
-    order: np.ndarray
+    pages: np.recarray
     books: dict[str, int]
     unlisted: int
-
-    def of_split(self, number: int) -> Placement:
-        """Those of one split."""
-        mine = self.split == number
-        return self._replace(
-            entry=self.entry[mine], split=self.split[mine], page_index=self.page_index[mine], order=self.order[mine]
-        )
 
 
 def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, faults: Faults, metadata: str) -> Placement:
@@ -79,8 +68,8 @@ def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, faults:
         for page_index, position in enumerate(natural_order(names)):
             placed.append((mine[position], SPLITS.index(split), page_index, next_order[split]))
             next_order[split] += int(windows[mine[position]])
-    entries, splits, page_indices, order = np.array(sorted(placed), dtype=np.int64).reshape(-1, 4).T
-    return Placement(entries, splits, page_indices, order, books, unlisted)
+    fields = [(name, np.int64) for name in ("entry", "split", "page_index", "order")]
+    return Placement(np.array(sorted(placed), dtype=fields).view(np.recarray), books, unlisted)
 
 
 def _source_of(book_id: str, canonical_id: str) -> str:

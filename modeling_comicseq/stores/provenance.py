@@ -67,7 +67,7 @@ def build_provenance(
         "empty_vectors": {
             name: sum(report["empty_vectors"].get(name, 0) for report in reports) for name in store.arrays
         },
-        "pages_without_panels": int((pages.counts[placement.entry] == 0).sum()),
+        "pages_without_panels": int((pages.counts[placement.pages.entry] == 0).sum()),
         "conversion": {
             **{key: value for key, value in options.items() if key not in ("dtype", "split_books")},
             "split_by": "hash of book_id" if options["split_books"] is None else "lists of books",
