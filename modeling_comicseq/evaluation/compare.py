@@ -96,6 +96,7 @@ def summarise(
 ) -> tuple[list[Result], list[Difference]]:
     """Means and paired differences with their intervals over books, and the scores by page length and candidates."""
     books, lengths = table.books[questions.rows], table.num_panels[questions.rows]
+    choices = (questions.drawn.candidates >= 0).sum(1)
     about = (questions.task.name, questions.protocol)
     bootstrap = BookBootstrap(books)
 
@@ -111,7 +112,7 @@ def summarise(
         metrics = {metric: bootstrap.add(values, chosen) for metric, values in each.values.items()}
         first = each.values[questions.task.metrics[0]]
         by_length = groups(first, chosen, lengths)
-        by_candidates = groups(first, chosen, (questions.candidates >= 0).sum(1)) if questions.task.protocols else []
+        by_candidates = groups(first, chosen, choices) if questions.task.protocols else []
         who, counts = (each.name, each.role, each.model), _counts(books[chosen])
         results.append(Result(*about, *who, metrics, by_length, by_candidates, *counts, questions.fingerprint))
     for mine, other in _pairs(answerers):

@@ -41,11 +41,6 @@ class QuestionSet:
         return len(self.rows)
 
     @property
-    def candidates(self) -> np.ndarray:
-        """Panel numbers of the candidates `(Q, K)`, -1 for padding."""
-        return self.drawn.candidates
-
-    @property
     def heading(self) -> str:
         """What it is called: its task and, where wrong candidates are drawn, their protocol."""
         return heading(self.task.name, self.protocol)

@@ -61,13 +61,15 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     frozen = None
     if arguments.questions is not None:
         frozen = load_questions(arguments.questions, table, arguments.dataset, tasks)
-    asked = models_by_task(arguments, models, frozen, list(tasks), note)
+    everything, names = "all" in arguments.tasks, arguments.tasks
+    if everything:
+        names = list(tasks) if frozen is None else [each.task.name for each in frozen.sets]
+    asked = models_by_task(models, names, everything, note)
     if frozen is not None:
         questions = choose(frozen, arguments, list(asked))
     else:
+        chosen, left_out = [tasks[name] for name in asked], note if everything else None
         protocols = arguments.protocol or ["same_book", "cross_book"]
-        left_out = note if "all" in arguments.tasks else None
-        chosen = [tasks[name] for name in asked]
         questions = draw_questions(table, tasks=chosen, protocols=protocols, left_out=left_out, **settings)
     if not questions.sets:
         raise ComicSeqDataError(f"{' '.join(arguments.model)} can be asked no question of {arguments.dataset}.")
@@ -80,7 +82,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         found = compare(answering, table, each, batch_size=arguments.batch_size, world=world, note=note)
         results += found[0]
         differences += found[1]
-    if "all" in arguments.tasks:
+    if everything:
         found = retrieve({name: model.model for name, model in models.items()}, table, batch_size=arguments.batch_size)
         results += found[0]
         differences += found[1]
@@ -116,18 +118,9 @@ def open_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, 
 
 
 def models_by_task(
-    arguments: EvaluationArguments,
-    models: Mapping[str, Checkpoint],
-    frozen: Questions | None,
-    tasks: Sequence[str],
-    note: Note,
+    models: Mapping[str, Checkpoint], tasks: Sequence[str], everything: bool, note: Note
 ) -> dict[str, list[str]]:
-    """The tasks and who is asked each: every model where the task is named, else those that were trained on it."""
-    everything = "all" in arguments.tasks
-    if not everything:
-        tasks = arguments.tasks
-    elif frozen is not None:
-        tasks = [questions.task.name for questions in frozen.sets]
+    """The tasks and who is asked each: with `everything` those that were trained on it, else every model."""
     asked: dict[str, list[str]] = {}
     for task in dict.fromkeys(tasks):
         for name, model in models.items():

@@ -170,12 +170,12 @@ class MultipleChoiceTask(Task):
 
     def optima(self, questions, table: PanelTable, world, note: Callable[[str], None]) -> list[Optimum]:
         """`optimum` sees all candidates, `optimum, one candidate` judges each without the others."""
-        shown, protocol, num_candidates = self.shown, questions.protocol, questions.candidates.shape[1]
+        shown, protocol, num_candidates = self.shown, questions.protocol, questions.drawn.candidates.shape[1]
         if shown is None:
             return super().optima(questions, table, world, note)
 
         form = {"world": world, "protocol": protocol, "shown": shown}
-        fullest = int((questions.candidates >= 0).sum(1).argmax())  # if it can be answered, all can
+        fullest = int((questions.drawn.candidates >= 0).sum(1).argmax())  # if it can be answered, all can
         try:
             if protocol in ("in_page", "later_panels") and num_candidates > MOST_CANDIDATES:
                 raise ComicSeqArgumentError(
