@@ -96,14 +96,14 @@ def compare_neighbours(name: str, first: Neighbours | None, second: Neighbours |
     """
     if first is None or second is None or first.pages != second.pages or first.chance != second.chance:
         return None
-    if first.low <= second.high and second.low <= first.high:
+    if second.low > first.high:
+        more, ending = "more", "."
+    elif second.high < first.low:
+        more, ending = "less", ": it lost what told books apart."
+    else:
         return None
     shares = f"{100 * second.same_book:.1f} % against {100 * first.same_book:.1f} %"
-    if second.low > first.high:
-        return f"Its nearest pages are of the same book more often than in {name} ({shares})."
-    return (
-        f"Its nearest pages are of the same book less often than in {name} ({shares}): it lost what told books apart."
-    )
+    return f"Its nearest pages are of the same book {more} often than in {name} ({shares}){ending}"
 
 
 def _judge(panels: Space, strips: Space, neighbours: Neighbours | None) -> tuple[Verdict, list[str]]:

@@ -126,7 +126,12 @@ def encode_store(
         finished, parts = place.finished_parts(), list(layout.parts())
         if finished:
             console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
-        todo = _share([part for part in parts if part.number not in finished], state)
+        left = [part for part in parts if part.number not in finished]
+        # A run of parts for each process; none has more than one part more than another.
+        first, last = (
+            len(left) * rank // state.num_processes for rank in (state.process_index, state.process_index + 1)
+        )
+        todo = left[first:last]
         state.wait_for_everyone()  # all have counted the same
         encode = PageEncoder(encoder, state.device, getattr(torch, dtype))
         arrays = open_for_writing(place.root)
@@ -224,9 +229,3 @@ def _check_options(dtype: str, zarr_format: int, batch_size: int | None, metadat
         raise ComicSeqArgumentError(
             f"output {target} would have the metadata {metadata}, which is the input; name it else"
         )
-
-
-def _share(parts: list[Part], state: PartialState) -> list[Part]:
-    """The run of parts that this process encodes; no process has more than one part more than another."""
-    index, count = state.process_index, state.num_processes
-    return parts[len(parts) * index // count : len(parts) * (index + 1) // count]

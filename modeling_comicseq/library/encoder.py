@@ -64,8 +64,8 @@ class PageEncoder:
             counts: Panels of each page `(pages,)`, 0 allowed.
         """
         if not len(vectors):
-            width = self.model.config.hidden_size
-            return torch.zeros(0, width, dtype=self.dtype), torch.zeros(len(counts), width, dtype=self.dtype)
+            nothing = torch.zeros(len(counts), self.model.config.hidden_size, dtype=self.dtype, device=self.device)
+            return nothing[:0], nothing
         page, start, length = expand_windows(counts, self.window, self.stride)
         position = np.broadcast_to(np.arange(length.max()), (len(page), length.max()))
         is_real = position < length[:, None]

@@ -72,11 +72,13 @@ class Output:
             ComicSeqDataError: Something else is in its place, and `overwrite` does not say to replace it.
         """
         attributes = read_attributes(self.target)
-        has_metadata = _exists(self.metadata)
+        system, target = fsspec.core.url_to_fs(self.target)
+        has_metadata = system.exists(metadata_beside(target))
         if attributes is None:
             # What a killed run has left: a store under a URL is made in place, metadata are put in place first.
             is_begun = self._state() is not None
-            is_foreign = not _is_absent(self.target) and not (is_begun and self.is_url)
+            is_empty = not system.exists(target) or (system.isdir(target) and not system.ls(target))
+            is_foreign = not is_empty and not (is_begun and self.is_url)
             for path, found in ((self.target, is_foreign), (self.metadata, has_metadata and not is_begun)):
                 if found:
                     raise ComicSeqDataError(
@@ -157,12 +159,10 @@ class Output:
             pages.write_metadata(file)
         finish_store(self.root, attributes)
         if not self.is_url:
-            if not _is_absent(self.target):
+            if os.path.exists(self.target):
                 replaced = Path(self.folder, "replaced")
                 shutil.rmtree(replaced, ignore_errors=True)
                 os.rename(self.target, replaced)
-            elif os.path.isdir(self.target):
-                os.rmdir(self.target)
             os.replace(self._new_metadata, self.metadata)
             os.rename(self.root, self.target)
         self.remove_leftover()
@@ -173,10 +173,7 @@ class Output:
 
     def remove_leftover(self) -> None:
         """Removes the working folder."""
-        if self.is_url:
-            self._remove(self._folder)
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove(self._folder)
 
     def _state(self) -> str | None:
         """Fingerprint of the work that was begun."""
@@ -188,14 +185,3 @@ class Output:
     def _remove(self, path: str) -> None:
         if self._system.exists(path):
             self._system.rm(path, recursive=True)
-
-
-def _exists(path: str) -> bool:
-    system, inside = fsspec.core.url_to_fs(path)
-    return system.exists(inside)
-
-
-def _is_absent(path: str) -> bool:
-    """Whether there is nothing, or an empty folder."""
-    system, inside = fsspec.core.url_to_fs(path)
-    return not system.exists(inside) or (system.isdir(inside) and not system.ls(inside))

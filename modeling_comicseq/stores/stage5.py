@@ -94,22 +94,22 @@ def create_arrays(root: str, layout: Layout) -> None:
         layout: Its shapes.
     """
     group = zarr.create_group(root, zarr_format=layout.zarr_format)  # type: ignore[arg-type]
-    shapes = {
-        "contextualized_panels": ((layout.pages, layout.slots, layout.width), layout.dtype),
-        "strip_embeddings": ((layout.pages, layout.width), layout.dtype),
-        "panel_masks": ((layout.pages, layout.slots), "bool"),
+    sizes = {"page": layout.pages, "slot": layout.slots, "dimension": layout.width}
+    arrays = {
+        "contextualized_panels": (("page", "slot", "dimension"), layout.dtype),
+        "strip_embeddings": (("page", "dimension"), layout.dtype),
+        "panel_masks": (("page", "slot"), "bool"),
     }
-    for name, (shape, dtype) in shapes.items():
+    for name, (dimensions, dtype) in arrays.items():
+        shape = tuple(sizes[dimension] for dimension in dimensions)
         options: dict[str, Any]
         if layout.zarr_format == 3:
             options = {
                 "chunks": (layout.chunk_rows, *shape[1:]),
                 "shards": (layout.part_rows, *shape[1:]),
                 "compressors": BloscCodec(cname="lz4", clevel=1, shuffle="noshuffle"),
-                "dimension_names": ("page", "slot", "dimension") if len(shape) == 3 else None,
+                "dimension_names": dimensions,
             }
-            if len(shape) == 2:
-                options["dimension_names"] = ("page", "slot" if dtype == "bool" else "dimension")
         else:
             rows = layout.chunk_rows if len(shape) == 3 else layout.part_rows
             options = {
