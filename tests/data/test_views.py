@@ -14,8 +14,8 @@ from modeling_comicseq.data.views import masked_panels, materialise
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.tasks import TASKS
 
+from ..tasks.questions import CHOICE_TASKS, build_questions, check_servable, halves, servable
 from .made_dataset import identities, made_dataset, made_table, vector
-from .questions import CHOICE_TASKS, build_questions, check_servable, halves, servable
 
 BOOKS = st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=6), min_size=1, max_size=4)
 

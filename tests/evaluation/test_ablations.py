@@ -12,8 +12,8 @@ from modeling_comicseq.tasks import TASKS
 
 from ..closeness import assert_close
 from ..data.made_dataset import identities, made_table
-from ..data.questions import draw_question_set
 from ..model_inputs import tiny_config
+from ..tasks.questions import draw_question_set
 
 ABLATIONS = {name: task.ablations for name, task in TASKS.items() if task.protocols}
 BOOKS = [[5, 6, 4, 3], [6, 5, 7]]

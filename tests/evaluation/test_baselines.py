@@ -13,7 +13,7 @@ from modeling_comicseq.tasks import TASKS
 
 from ..closeness import assert_close
 from ..data.made_dataset import made_table
-from ..data.questions import build_questions
+from ..tasks.questions import build_questions
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from modeling_comicseq.evaluation.scoring import score_model
 from modeling_comicseq.evaluation.strips import MEAN_POOL, retrieve
 
 from ..data.made_dataset import made_table
-from ..data.questions import draw_question_set
+from ..tasks.questions import draw_question_set
 from .test_scoring import tiny_model
 
 BOOKS = [[3, 4, 2, 5], [3, 3], [6, 4, 2]]

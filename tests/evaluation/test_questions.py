@@ -17,7 +17,7 @@ from modeling_comicseq.tasks import TASKS as ALL
 from modeling_comicseq.tasks import get_tasks
 
 from ..data.made_dataset import made_table
-from ..data.questions import build_questions, draw_question_set, iterate_questions
+from ..tasks.questions import build_questions, draw_question_set, iterate_questions
 
 BOOKS = [[3, 4, 2, 5, 6], [3, 3, 1, 7], [4]]
 TASKS = [

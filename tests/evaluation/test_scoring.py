@@ -10,7 +10,7 @@ from modeling_comicseq.evaluation.scoring import model_logits
 
 from ..closeness import assert_close
 from ..data.made_dataset import made_table
-from ..data.questions import iterate_questions, judge
+from ..tasks.questions import iterate_questions, judge
 
 
 def tiny_model() -> ComicSeqForPreTraining:

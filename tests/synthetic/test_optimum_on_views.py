@@ -12,7 +12,7 @@ from modeling_comicseq.synthetic.optimum import candidate_log_ratio, joint_log_p
 from modeling_comicseq.synthetic.order_optimum import order_posterior
 from modeling_comicseq.tasks.multiple_choice import right_candidates
 
-from ..data.questions import draw_question_set, iterate_questions
+from ..tasks.questions import draw_question_set, iterate_questions
 from .synthetic_questions import SHOWN
 
 QUESTIONS = [

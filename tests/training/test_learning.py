@@ -15,7 +15,7 @@ from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
 from modeling_comicseq.model.packing_comicseq import ComicSeqView
 
 from ..data.made_dataset import COLUMNS, made_dataset
-from ..data.questions import build_questions, halves, judge, masked
+from ..tasks.questions import build_questions, halves, judge, masked
 
 # A constant added to all scores of a softmax changes nothing.
 SHIFT_INVARIANT = (

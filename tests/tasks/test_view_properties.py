@@ -11,7 +11,7 @@ from scipy import stats
 from modeling_comicseq.data.distractors import PROTOCOLS
 from modeling_comicseq.data.draws import Draws
 
-from .made_dataset import identities, made_table
+from ..data.made_dataset import identities, made_table
 from .questions import CHOICE_TASKS, build_questions, halves, pages, servable
 
 CHOICE_TASKS = CHOICE_TASKS
