@@ -93,9 +93,9 @@ def inspect_stores(
         )
     opened = [VectorStore.open(store) for store in stores]
     output = output or folder_beside(opened[0], ".inspect", "--output")
-    named: list[str | None] = list(metadata) or [None]
+    named: Sequence[str | None] = metadata or [None]
     if len(named) < len(stores):
-        named *= len(stores)
+        named = [named[0]] * len(stores)
     found = [
         inspect_store(store, find_metadata(store, each), pages=pages, seed=seed, progress=progress)
         for store, each in zip(opened, named, strict=True)

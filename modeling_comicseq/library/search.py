@@ -296,11 +296,8 @@ def open_index(
             with FileLock(folder / ".lock"):
                 if not target.is_dir():
                     # What killed builds left, and indexes of another state of the store.
-                    old = [
-                        path.parent
-                        for path in folder.glob(f"{level}-*/manifest.json")
-                        if state not in path.read_text()
-                    ]
+                    manifests = folder.glob(f"{level}-*/manifest.json")
+                    old = [path.parent for path in manifests if state not in path.read_text()]
                     for path in [*folder.glob(f".{level}-*"), *old]:
                         shutil.rmtree(path, ignore_errors=True)
                     _build(store, metadata, level, factory, state, target, progress)

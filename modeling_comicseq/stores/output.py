@@ -143,10 +143,9 @@ class Output:
         """The reports of the finished parts by number."""
         self._system.invalidate_cache()
         reports = {}
-        if self._system.exists(f"{self._folder}/done"):
-            for path in self._system.find(f"{self._folder}/done"):
-                with suppress(ValueError):  # cut off by a kill
-                    reports[int(Path(path).stem)] = json.loads(self._system.cat_file(path))
+        for path in self._system.find(f"{self._folder}/done"):
+            with suppress(ValueError):  # cut off by a kill
+                reports[int(Path(path).stem)] = json.loads(self._system.cat_file(path))
         return reports
 
     def finish_part(self, number: int, report: dict[str, Any]) -> None:
