@@ -25,7 +25,7 @@ from ..stores.stage3 import (
     PRESENT,
     Block,
     Stage3Store,
-    find_bad_masks,
+    find_bad_pages,
     find_bad_vectors,
     read_ahead,
 )
@@ -148,11 +148,7 @@ class BlockConverter:
                 name = self.plan.pages.name(row)
                 self.faults.add(self.plan.embeddings, name, row, None, found, remedy)
 
-        for failure in block.failures:
-            lost = (local + block.lo >= failure.lo) & (local + block.lo < failure.hi)
-            for page in np.flatnonzero(lost & (num_panels > failure.first_slot)).tolist():
-                fault(page, failure.found, "restore the store's file")
-        for page, found, remedy in find_bad_masks(block.arrays["mask"][local], num_panels):
+        for page, found, remedy in find_bad_pages(block, self.rows[first:last], num_panels):
             fault(page, found, remedy)
         chosen = np.flatnonzero(good & (num_panels > 0))
         owner, start, count = expand_windows(num_panels[chosen], self.plan.window, self.plan.stride)

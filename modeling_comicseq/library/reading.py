@@ -9,7 +9,7 @@ import xxhash
 
 from ..errors import ComicSeqDataError
 from ..stores.pages import Pages
-from ..stores.stage3 import Block, Stage3Store, find_bad_masks, find_bad_vectors
+from ..stores.stage3 import Block, Stage3Store, find_bad_pages, find_bad_vectors
 
 __all__ = ["hash_panels", "read_panels"]
 
@@ -47,14 +47,9 @@ def _take_pages(store: Stage3Store, pages: Pages, block: Block, rows: np.ndarray
             " or leave the page out of the metadata"
         )
 
-    for failure in block.failures:
-        lost = (rows >= failure.lo) & (rows < failure.hi) & (counts > failure.first_slot)
-        for row in rows[lost]:
-            fault(row, failure.found, "restore the store's file")
-    mask = block.arrays["mask"][rows - block.lo]
-    for page, found, remedy in find_bad_masks(mask, counts):
+    for page, found, remedy in find_bad_pages(block, rows, counts):
         fault(rows[page], found, remedy)
-    owner, slot = np.nonzero(mask)
+    owner, slot = np.nonzero(block.arrays["mask"][rows - block.lo])
     vectors = block.arrays["panel_embeddings"][rows[owner] - block.lo, slot]
     vectors = vectors.astype(vectors.dtype.newbyteorder("="), copy=False)
     not_finite, zero = find_bad_vectors(vectors)

@@ -28,7 +28,7 @@ __all__ = [
     "Block",
     "ReadFailure",
     "Stage3Store",
-    "find_bad_masks",
+    "find_bad_pages",
     "find_bad_vectors",
     "get_array",
     "open_group",
@@ -128,8 +128,8 @@ class Stage3Store:
                 f"{self.url}: panel_embeddings has shape {shape}; it must be (pages, slots, width), none 0"
             )
         for name, array in self.arrays.items():
-            leading, ndim = ((shape[0],), 2) if name in PAGE_ARRAYS else (shape[:2], 3)
-            if array.shape[:-1] != leading or array.ndim != ndim or array.shape[-1] == 0:
+            leading = shape[:1] if name in PAGE_ARRAYS else shape[:2]
+            if array.shape[:-1] != leading or array.shape[-1] == 0:
                 raise ComicSeqDataError(
                     f"{self.url}: {name} has shape {array.shape} but panel_embeddings {shape}; "
                     f"it must be ({', '.join(map(str, leading))}, width)"
@@ -363,30 +363,35 @@ def find_bad_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return largest >= infinity << 1, largest == 0
 
 
-def find_bad_masks(mask: np.ndarray, num_panels: np.ndarray) -> Iterator[tuple[int, str, str]]:
-    """Finds pages whose mask is not a run of ones as long as the page has panels.
+def find_bad_pages(block: Block, rows: np.ndarray, num_panels: np.ndarray) -> Iterator[tuple[int, str, str]]:
+    """Finds pages that could not be read, or whose mask is not a run of ones as long as the page has panels.
 
     Args:
-        mask: Rows of the mask as stored, shape (pages, slots).
-        num_panels: Panels of each page by the metadata, shape (pages,).
+        block: Where the pages are.
+        rows: Their rows of the store, shape (pages,).
+        num_panels: Their panels by the metadata, shape (pages,).
 
     Yields:
-        Position of the page, what was found, and the remedy.
+        Position of the page, what was found, and the remedy; several times for a page with several faults.
     """
+    for failure in block.failures:
+        lost = (rows >= failure.lo) & (rows < failure.hi) & (num_panels > failure.first_slot)
+        for page in np.flatnonzero(lost).tolist():
+            yield page, failure.found, "restore the store's file"
+    mask = block.arrays["mask"][rows - block.lo]
     real = mask != 0
     counts = real.sum(axis=1)
-    odd = ((mask != 0) & (mask != 1)).any(axis=1)
+    odd = mask != real
     holes = (real[:, 1:] > real[:, :-1]).any(axis=1)
-    for page in np.flatnonzero(odd | holes | (counts != num_panels)):
-        if odd[page]:
-            value = mask[page][(mask[page] != 0) & (mask[page] != 1)][0]
-            yield int(page), f"the mask holds {value}", "write 1 for real panels and 0 for empty slots"
+    for page in np.flatnonzero(odd.any(axis=1) | holes | (counts != num_panels)).tolist():
+        if odd[page].any():
+            yield page, f"the mask holds {mask[page][odd[page]][0]}", "write 1 for real panels and 0 for empty slots"
         elif counts[page] != num_panels[page]:
             found = f"num_panels is {num_panels[page]} but the mask marks {counts[page]}"
-            yield int(page), found, "make the metadata and the mask agree"
+            yield page, found, "make the metadata and the mask agree"
         else:
             marks = "".join("1" if one else "0" for one in real[page])
-            yield int(page), f"the mask has a hole ({marks})", "move the panels to the first slots"
+            yield page, f"the mask has a hole ({marks})", "move the panels to the first slots"
 
 
 def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
