@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import numpy as np
 import xxhash
 
-from ..errors import ComicSeqDataError
-from ..stores.pages import Pages
+from ..stores.pages import Faults, Pages
 from ..stores.stage3 import Block, Stage3Store, find_bad_pages, find_bad_vectors
 
 __all__ = ["hash_panels", "read_panels"]
@@ -41,14 +38,13 @@ def read_panels(store: Stage3Store, pages: Pages, lo: int, hi: int) -> np.ndarra
 def _take_pages(store: Stage3Store, pages: Pages, block: Block, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Panel vectors `(panels, P)` of the pages in these rows of a block, which have these numbers of panels."""
 
-    def fault(row: int, found: str, remedy: str) -> NoReturn:
-        raise ComicSeqDataError(
-            f"{store.url}: page {pages.name(int(row))!r} (sequence_index {row}): {found}; {remedy},"
-            " or leave the page out of the metadata"
-        )
+    faults = Faults(remedy=", or leave the page out of the metadata")
+
+    def fault(row: int, found: str, remedy: str) -> None:
+        faults.add(store.url, pages.name(row), row, None, found, remedy)
 
     for page, found, remedy in find_bad_pages(block, rows, counts):
-        fault(rows[page], found, remedy)
+        fault(int(rows[page]), found, remedy)
     owner, slot = np.nonzero(block.arrays["mask"][rows - block.lo])
     vectors = block.arrays["panel_embeddings"][rows[owner] - block.lo, slot]
     vectors = vectors.astype(vectors.dtype.newbyteorder("="), copy=False)
@@ -57,7 +53,7 @@ def _take_pages(store: Stage3Store, pages: Pages, block: Block, rows: np.ndarray
         value = vectors[bad][~np.isfinite(vectors[bad])]
         found = f"holds {value[0]}" if len(value) else "is all zero"
         remedy = "compute this vector again" if len(value) else "compute this vector again or correct the mask"
-        fault(rows[owner[bad]], f"panel_embeddings, panel {slot[bad]}, {found}", remedy)
+        fault(int(rows[owner[bad]]), f"panel_embeddings, panel {slot[bad]}, {found}", remedy)
     return vectors
 
 
