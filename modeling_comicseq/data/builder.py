@@ -27,7 +27,7 @@ from ..stores.stage3 import (
     Stage3Store,
     find_bad_pages,
     find_bad_vectors,
-    read_ahead,
+    work_ahead,
 )
 from ..stores.windows import expand_windows, window_counts
 
@@ -85,12 +85,12 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
         store = Stage3Store.open(plan.embeddings)
         # Whole chunks. Overlapping windows write a panel several times.
         copies = -(-plan.window // plan.stride) if store.slots > plan.window else 1
-        step = store.chunk_rows * max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
+        most = max(1, _BLOCK_BYTES // (copies * store.bytes_per_page * store.chunk_rows))
         for number, split in enumerate(SPLITS):
             mine = placed.split == number
             windows = int(window_counts(counts[mine], plan.window, plan.stride).sum())
             if windows:
-                bounds = [(lo, min(store.pages, lo + step)) for lo in (np.unique(rows[mine] // step) * step).tolist()]
+                bounds = block_bounds(rows[mine], store, most)
                 generator = datasets.SplitGenerator(split, {"split": number, "bounds": bounds})
                 generator.split_info.num_examples = windows  # for the progress bar
                 generators.append(generator)
@@ -100,17 +100,26 @@ class StoreBuilder(datasets.ArrowBasedBuilder):
         plan, store = self.plan, Stage3Store.open(self.plan.embeddings)
         placed = plan.placement.pages
         converter = BlockConverter(plan, store, SPLITS[split], placed[placed.split == split])
-        for number, block in enumerate(read_ahead(store.read(lo, hi) for lo, hi in bounds)):
-            if os.getpid() != self.main_process and os.getppid() != self.main_process:
-                os._exit(1)  # a killed parent cannot end its processes
-            try:
-                table = converter.convert(block)
-            except ComicSeqDataError as error:
-                write_text(plan.folder / "reports" / FAULT, str(error))
-                raise
-            if len(table):
-                yield number, table
+        blocks = work_ahead(lambda place: store.read(*place), bounds)
+        try:
+            for number, table in enumerate(work_ahead(converter.convert, blocks, threads=1)):
+                if os.getpid() != self.main_process and os.getppid() != self.main_process:
+                    os._exit(1)  # a killed parent cannot end its processes
+                if len(table):
+                    yield number, table
+        except ComicSeqDataError as error:
+            write_text(plan.folder / "reports" / FAULT, str(error))
+            raise
         write_json(plan.folder / "reports" / f"{SPLITS[split]}-{bounds[0][0]:012d}.json", converter.report)
+
+
+def block_bounds(rows: np.ndarray, store: Stage3Store, most: int) -> list[tuple[int, int]]:
+    """The blocks that hold `rows`, ascending: runs of up to `most` chunks of the store, none without one of the rows."""
+    chunks = np.unique(rows // store.chunk_rows)
+    runs = np.split(chunks, np.flatnonzero(np.diff(chunks) != 1) + 1)
+    parts = [part for run in runs for part in np.array_split(run, -(-len(run) // most))]
+    size = store.chunk_rows
+    return [(int(part[0]) * size, min(store.pages, (int(part[-1]) + 1) * size)) for part in parts]
 
 
 class BlockConverter:

@@ -27,7 +27,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
-from ..stores.stage3 import Stage3Store, find_bad_vectors, read_ahead
+from ..stores.stage3 import Stage3Store, find_bad_vectors, work_ahead
 from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing, write_part
 from ..stores.vectors import metadata_version
 from .encoder import PageEncoder, encoder_of, model_fingerprint
@@ -152,7 +152,8 @@ def encode_store(
                 place.finish_part(part.number, {"panels": len(read), "digest": f"{digest:032x}"})
 
             written = None
-            for part, read in read_ahead((part, read_panels(store, pages, part.lo, part.hi)) for part in todo):
+            reads = work_ahead(lambda part: read_panels(store, pages, part.lo, part.hi), todo)
+            for part, read in zip(todo, reads, strict=True):
                 encoded = _encode_part(encode, read, pages.counts[part.lo : part.hi], batch_size, advance)
                 if written:
                     written.result()

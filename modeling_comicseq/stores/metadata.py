@@ -152,8 +152,8 @@ def parse_entry(entry: dict[str, Any]) -> PageEntry:
     Raises:
         PageProblem: A field is absent or is not what it should be.
     """
-    row, num_panels = (_whole_number(entry, field) for field in ("sequence_index", "num_panels"))
-    book, name, canonical = (_text(entry, field) for field in ("book_id", "page_name", "canonical_id"))
+    row, num_panels = _whole_number(entry, "sequence_index"), _whole_number(entry, "num_panels")
+    book, name, canonical = _text(entry, "book_id"), _text(entry, "page_name"), _text(entry, "canonical_id")
     if canonical and not (book and name):
         folder, _, file_name = canonical.replace("\\", "/").rpartition("/")
         book = book or folder.rpartition("/")[2]
@@ -180,6 +180,8 @@ def dump(value: dict[str, Any]) -> bytes:
 
 def _whole_number(entry: dict[str, Any], field: str) -> int:
     value = entry.get(field)
+    if type(value) is int and value >= 0:  # of a million pages, nearly all
+        return value
     if value is None:
         raise PageProblem(f"field {field!r} is missing", "add it to the entry")
     if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0 or value % 1:
@@ -199,6 +201,8 @@ def _check_characters(characters: Any, num_panels: int) -> None:
 
 def _text(entry: dict[str, Any], field: str) -> str:
     value = entry.get(field)
+    if type(value) is str and value.isascii():
+        return value
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, (str, int)):

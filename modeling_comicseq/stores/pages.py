@@ -118,7 +118,7 @@ def read_pages(
     faults = faults or Faults()
     seen, twice, has_characters = np.zeros(store_pages, bool), set(), False
 
-    def usable() -> Iterator[dict[str, Any]]:
+    def usable() -> Iterator[tuple]:
         nonlocal has_characters
         for number, entry in enumerate(iter_entries(metadata)):
             try:
@@ -140,15 +140,19 @@ def read_pages(
                 continue
             seen[page.row] = True
             has_characters |= entry.get("character_ids") is not None
-            kept = {key: value for key, value in entry.items() if key != "sequence_index"}
-            kept = page.rest if text == "rest" else kept
-            yield page._asdict() | {"text": dump(kept).decode() if text else None}
+            kept = page.rest
+            if text == "entry":
+                kept = {key: value for key, value in entry.items() if key != "sequence_index"}
+            yield (*page[:5], dump(kept).decode() if text else None)
 
     sink = pa.BufferOutputStream() if file is None else pa.OSFile(str(file), "wb")
     with sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
         pages = usable()
         while batch := list(islice(pages, _BATCH)):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, _SCHEMA))
+            columns = (
+                pa.array(each, field.type) for each, field in zip(zip(*batch, strict=True), _SCHEMA, strict=True)
+            )
+            writer.write_batch(pa.record_batch(list(columns), _SCHEMA))
     source = pa.BufferReader(sink.getvalue()) if file is None else pa.memory_map(str(file))
     table = pa.ipc.open_stream(source).read_all()
     if (np.diff(table["row"].to_numpy()) < 0).any():

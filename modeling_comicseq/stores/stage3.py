@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,7 +33,7 @@ __all__ = [
     "find_bad_vectors",
     "get_array",
     "open_group",
-    "read_ahead",
+    "work_ahead",
 ]
 
 PANEL_ARRAYS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
@@ -394,10 +395,13 @@ def find_bad_pages(block: Block, rows: np.ndarray, num_panels: np.ndarray) -> It
             yield page, f"the mask has a hole ({marks})", "move the panels to the first slots"
 
 
-def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """Makes each item in a thread of its own while the one before is used; what it raises is raised here."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = thread.submit(next, items, None)
-            yield item
+def work_ahead(work: Callable[[Any], _Item], places: Iterable[Any], threads: int = 2) -> Iterator[_Item]:
+    """Yields what `work` gives for each place, in order, and makes some while one is used; what it raises is raised here."""
+    coming: deque[Future[_Item]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for place in places:
+            coming.append(pool.submit(work, place))
+            if len(coming) > threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
