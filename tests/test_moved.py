@@ -30,6 +30,7 @@ def test_names_of_modules_and_of_functions():
         importlib.import_module("modeling_comicseq.nothing")
 
 
+@pytest.mark.slow
 def test_the_command_line_imports_no_torch_and_everyone_else_has_the_auto_classes():
     script = """
 import sys

@@ -47,6 +47,8 @@ from modeling_comicseq.stores.splits import split_of
 
 from ..closeness import assert_close
 
+pytestmark = pytest.mark.slow  # trains models of its own
+
 BOOKS = [str(number) for number in range(100, 130)]
 TOPICS = 8
 SMALL = ClozeTraining(

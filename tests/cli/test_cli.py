@@ -95,6 +95,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
     assert isinstance(run("export", "model", "out").exception, ZeroDivisionError)
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command():
     done = subprocess.run(
         [sys.executable, "-m", "modeling_comicseq.cli", "convert"], capture_output=True, text=True, timeout=120

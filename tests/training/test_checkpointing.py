@@ -34,6 +34,8 @@ from modeling_comicseq.training.run import find_checkpoint
 
 from .test_trainer import logged, make_trainer
 
+pytestmark = pytest.mark.slow  # runs of training, dozens of them
+
 SAVES = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2}
 REPOSITORY = {"README.md", "config.json", "model.safetensors", "handler.py", "requirements.txt"} | {
     f"{name}_comicseq.py"

@@ -25,6 +25,8 @@ from . import processes
 from .processes import Run, argv, write_inputs
 from .test_trainer import logged, make_trainer
 
+pytestmark = pytest.mark.slow  # runs of training, dozens of them
+
 NAN = float("nan")
 
 

@@ -152,6 +152,7 @@ def test_what_is_no_data_set_is_left_alone(source, tmp_path):
     assert (folder / "thesis.txt").read_text() == "text"
 
 
+@pytest.mark.slow
 def test_a_faulty_page_stops_every_process_with_one_sentence(tmp_path):
     source = make_source(tmp_path / "in", pages=4 * BOOKS)
     source.array("panel_embeddings")[9, 0] = np.nan
