@@ -1,11 +1,12 @@
 """Pretraining on real comics: the default against cosine and a logistic ranker, and against itself with one thing changed.
 
-python -m benchmarks.comics.ablations --dataset DIR --output DIR [--runs default "no contrastive loss" ...]
+python -m benchmarks.comics.ablations --dataset DIR [DIR ...] --output DIR [--runs default "no contrastive loss" ...]
     [--default_seeds 42 43 44] [--seeds 42 ...]
 
 Every run has the same configuration, steps and questions but for what its name says. A run that is there is not trained
 again. Scores are of the test books, with 95 % intervals by bootstrap over books; the runs of several seeds are averaged
-question by question. The ranker is fitted to questions of the training books.
+question by question. The ranker is fitted to questions of the training books. Several data sets are folds: each has runs
+of its own, and their questions are pooled (`benchmarks.comics.folds` makes folds of books that no choice was made on).
 
 "10 candidates" and "20 candidates" are larger pools. In about every second question the wrong ones come from anywhere in
 the other books, as those of a batch would; under joint encoding they must be encoded in the question's own context, so
@@ -62,24 +63,24 @@ QUESTIONS = [
 ]
 
 
-def train(name: str, seed: int, arguments: argparse.Namespace) -> Path:
-    folder = Path(arguments.output) / f"{name.replace(' ', '_')}-{seed}"
+def train(name: str, seed: int, dataset: str, output: Path, arguments: argparse.Namespace) -> Path:
+    folder = output / f"{name.replace(' ', '_')}-{seed}"
     if not (folder / "README.md").is_file():
         changes, extra = RUNS[name]
-        command = [sys.executable, "run_pretraining.py", arguments.config, "--dataset", arguments.dataset]
+        command = [sys.executable, "run_pretraining.py", arguments.config, "--dataset", dataset]
         command += ["--output_dir", str(folder), "--seed", str(seed), "--config_overrides", json.dumps(changes)]
         subprocess.run([*command, "--save_total_limit", "1", *extra], check=True, env=os.environ)
     return folder
 
 
-def ask(arguments: argparse.Namespace, folders: dict[str, list[Path]]) -> dict:
+def ask(dataset: str, repeats: int, folders: dict[str, list[Path]]) -> dict:
     """Right answers of every answerer, question by question, for each set of questions."""
-    train_table, test_table = (open_split(arguments.dataset, split) for split in ("train", "test"))
+    train_table, test_table = (open_split(dataset, split) for split in ("train", "test"))
     answers: dict = {}
     for name, protocol in QUESTIONS:
         task = TASKS[name]
         metric = task.metrics[0]
-        asked = draw_question_set(test_table, task, protocol, repeats=arguments.repeats)
+        asked = draw_question_set(test_table, task, protocol, repeats=repeats)
         questions = list(asked.batches(test_table))
         right = {
             baseline: np.concatenate([answer(batch)[metric] for _, batch in questions])
@@ -99,7 +100,7 @@ def ask(arguments: argparse.Namespace, folders: dict[str, list[Path]]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="data set that `comicseq convert` wrote")
+    parser.add_argument("--dataset", required=True, nargs="+", help="data sets that `comicseq convert` wrote")
     parser.add_argument("--output", required=True, help="folder of the runs and of ablations.json")
     parser.add_argument("--config", default="configuration/pretraining/text_only.yaml")
     parser.add_argument("--runs", nargs="*", default=list(RUNS), choices=list(RUNS))
@@ -108,15 +109,22 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="questions that each test page asks in each task")
     arguments = parser.parse_args()
 
-    folders = {
-        name: [
-            train(name, seed, arguments)
-            for seed in (arguments.default_seeds if name == "default" else arguments.seeds)
-        ]
-        for name in arguments.runs
-    }
+    folds = []
+    for number, dataset in enumerate(arguments.dataset):
+        output = Path(arguments.output) / (f"fold_{number}" if len(arguments.dataset) > 1 else "")
+        folders = {
+            name: [
+                train(name, seed, dataset, output, arguments)
+                for seed in (arguments.default_seeds if name == "default" else arguments.seeds)
+            ]
+            for name in arguments.runs
+        }
+        folds.append(ask(dataset, arguments.repeats, folders))
     results = []
-    for (task, protocol), (right, books) in ask(arguments, folders).items():
+    for task, protocol in folds[0]:
+        answers = [fold[task, protocol] for fold in folds]
+        right = {name: np.concatenate([values[name] for values, _ in answers]) for name in answers[0][0]}
+        books = np.concatenate([asked for _, asked in answers])
         table = Table(title=f"{task}, {protocol}: {len(books):,} questions of {len(np.unique(books))} books, %")
         for column in ("answerer", "score", "default minus it"):
             table.add_column(column)
