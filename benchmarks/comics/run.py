@@ -30,8 +30,11 @@ RANKER = "ranker on words and cosines"
 COMICSEQ = "ComicSeq, pretrained and tuned"
 MANY = "ComicSeq, mean of {} models"
 WITHOUT_CONTEXT = "ComicSeq without context"
+NOT_PRETRAINED = "ComicSeq, tuned, not pretrained"
 BOTH = "that and the ranker together"
 COHERENCE = "coherence"
+# Rows that every other is compared with, question by question.
+REFERENCES = {"cosine": COSINE, "ranker": RANKER, "not pretrained": NOT_PRETRAINED}
 
 Scores = list[np.ndarray]  # one matrix (Q, K) a file
 
@@ -191,7 +194,7 @@ def run_cloze_fold(
     variants = {
         COMICSEQ: (settings, 1),
         MANY.format(num_models): (settings, num_models),
-        "ComicSeq, tuned, not pretrained": (only_tuned, 1),
+        NOT_PRETRAINED: (only_tuned, 1),
         WITHOUT_CONTEXT: (without_context, 1),
     }
     rows = baseline_rows(learned.train, learned.test, data.bank, learned.texts)
@@ -310,40 +313,42 @@ def run_table(
 
 
 def summarise(parts: Sequence[tuple[list[Choices], dict[str, Scores]]], names: Sequence[str]) -> list[dict]:
-    """Accuracy of every row and its paired difference to the frozen cosine, with intervals by bootstrap over books.
+    """Accuracy of every row and its paired differences to `REFERENCES`, with intervals by bootstrap over books.
 
     Args:
         parts: Questions and scores, fold by fold.
         names: A name for each file of questions.
     """
-    results = []
-    for row in parts[0][1]:
-        result: dict = {"row": row}
-        for number, name in enumerate(names):
-            asked = [test[number] for test, _ in parts]
-            books = np.concatenate([each.book_ids for each in asked])
-            right, cosine = (
-                np.concatenate([top1_accuracy(r[which][number], t[number].answers) for t, r in parts])
-                for which in (row, COSINE)
-            )
-            accuracy, gain = bootstrap_mean(right, books), bootstrap_mean(right - cosine, books)
-            result[name] = dict(zip(("accuracy", "low", "high"), accuracy, strict=True))
-            result[name] |= dict(zip(("difference", "difference_low", "difference_high"), gain, strict=True))
-            result[name] |= {"questions": len(right), "books": len(np.unique(books))}
-        results.append(result)
+    rows = list(parts[0][1])
+    results: list[dict] = [{"row": row} for row in rows]
+    for number, name in enumerate(names):
+        books = np.concatenate([test[number].book_ids for test, _ in parts])
+        right = {
+            row: np.concatenate([top1_accuracy(scores[row][number], test[number].answers) for test, scores in parts])
+            for row in rows
+        }
+        for result in results:
+            accuracy = bootstrap_mean(right[result["row"]], books)
+            result[name] = dict(zip(("accuracy", "low", "high"), accuracy, strict=True)) | {
+                "minus": {
+                    short: bootstrap_mean(right[result["row"]] - right[row], books)
+                    for short, row in REFERENCES.items()
+                    if row in right
+                },
+                "questions": len(books),
+                "books": len(np.unique(books)),
+            }
     return results
 
 
-def results_table(results: list[dict], names: Sequence[str], title: str) -> Table:
-    """The results as a table of per cents with 95 % intervals."""
-    table = Table("row", *(f"{name}, %" for name in names), *(f"{name}, minus cosine" for name in names), title=title)
+def results_table(results: list[dict], name: str, title: str) -> Table:
+    """The results on one file of questions as a table of per cents with 95 % intervals."""
+    references = results[0][name]["minus"]
+    table = Table("row", f"{name}, %", *(f"minus {short}" for short in references), title=title)
     for row in results:
-        cells = [_cell(row[name]["accuracy"], row[name]["low"], row[name]["high"]) for name in names]
-        cells += [
-            _cell(row[name]["difference"], row[name]["difference_low"], row[name]["difference_high"], sign="+")
-            for name in names
-        ]
-        table.add_row(row["row"], *cells)
+        result = row[name]
+        cells = [_cell(*values, sign="+") for values in result["minus"].values()]
+        table.add_row(row["row"], _cell(result["accuracy"], result["low"], result["high"]), *cells)
     return table
 
 

@@ -79,7 +79,9 @@ def main() -> None:
     results = run_table(data, cloze, coherence, arguments.models, cache, held_out=arguments.held_out)
     which = "held-out books" if arguments.held_out else "development books, five folds by book"
     for task, names in (("text_cloze", data.names), ("character_coherence", ["coherence"])):
-        console.print(results_table(results[task], names, f"COMICS {task.replace('_', ' ')}, text only: {which}"))
+        for name in names:
+            title = f"COMICS {task.replace('_', ' ')}, text only: {which}"
+            console.print(results_table(results[task], name, title))
     write_json(output / ("results_held_out.json" if arguments.held_out else "results.json"), results)
 
 
