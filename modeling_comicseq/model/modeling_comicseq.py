@@ -203,7 +203,8 @@ class ComicSeqInputProjection(nn.Module):
         vectors = vectors.float()  # squares of half-precision vectors of norm 1 are near the smallest normal number
         scale = self.input_scale
         if scale is None:
-            scale = torch.rsqrt(vectors.pow(2).mean(-1, keepdim=True) + 1e-12)
+            # Clamped, not added to: ONNX exporters take so small an addend for zero, and padded slots are divided by it.
+            scale = torch.rsqrt(vectors.pow(2).mean(-1, keepdim=True).clamp(min=1e-12))
         hidden_states = (vectors * scale).to(dtype)
         if self.projection is not None:
             hidden_states = self.projection(hidden_states)
