@@ -1,15 +1,208 @@
 """Files and folders that appear complete or not at all: written beside their place, then renamed."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import ComicSeqDataError
+from filelock import FileLock, Timeout
+
+from .errors import ComicSeqDataError, ComicSeqError
+
+NOTHING = "nothing of it was left behind, and what was there before is unchanged"
+# What can go wrong with a disk, in words, and what to do. Only these are sure to be about the disk, whatever library
+# wrote: those in Rust and C++ raise exceptions of their own, which only quote the system's text.
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EIO: "the disk failed",
+    errno.EFBIG: "the file is too large for this file system",
+}
+_BARRED = {
+    errno.EACCES: "there is no permission to write there",
+    errno.EPERM: "there is no permission to write there",
+    errno.ENOTDIR: "a file stands where its folder should be",
+    errno.EISDIR: "a folder stands in its place",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EBUSY: "something else has hold of it",
+    errno.ELOOP: "its links lead in a circle",
+    errno.ENODEV: "the drive is gone",
+    errno.ENXIO: "the drive is gone",
+    errno.ENOTCONN: "the drive is gone",
+    errno.ESTALE: "the drive is gone",
+}
+
+
+class _DiskFault(ComicSeqDataError):
+    """What went wrong with the disk, in words, as `what`: who writes a whole folder says it of the folder."""
+
+    what = ""
+
+
+@contextmanager
+def disk_faults(place: str | os.PathLike[str], remains: str = NOTHING) -> Iterator[None]:
+    """Turns what goes wrong with the disk while the block writes `place` into one sentence.
+
+    Args:
+        place: The file or folder that is written, as the user named it.
+        remains: What is on the disk when writing broke off.
+
+    Raises:
+        ComicSeqDataError: The disk is full, read-only, gone or barred. Errors of other kinds, and those that are about
+            reading another file, stay as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        what = error.what if isinstance(error, _DiskFault) else _disk_fault(error, Path(place))
+        if what is None:
+            raise
+        remedy = "free some space" if "full" in what or "quota" in what else "mend that"
+        fault = _DiskFault(
+            f"{place} cannot be written: {what}; {remains}. {remedy.capitalize()}, or name another output, and run the"
+            " same again."
+        )
+        fault.what = what
+        raise fault from error
+
+
+def _disk_fault(error: Exception, place: Path) -> str | None:
+    """What went wrong with the disk, in words; None if it is nothing of the kind, or not about writing `place`."""
+    if isinstance(error, ComicSeqError):
+        return None
+    if not isinstance(error, OSError) or error.errno is None:
+        return next((what for code, what in _FULL.items() if os.strerror(code) in str(error)), None)
+    if error.filename is None or isinstance(error.filename, int):
+        return (_FULL | _BARRED).get(error.errno)
+    file, path = (Path(os.path.realpath(os.fsdecode(each))) for each in (error.filename, place))
+    if file.is_relative_to(path.parent) or path.is_relative_to(file):
+        return (_FULL | _BARRED).get(error.errno)
+    return f"{_FULL[error.errno]} ({error.filename})" if error.errno in _FULL else None
+
+
+def check_output(
+    output: str | os.PathLike[str],
+    inputs: Iterable[str | os.PathLike[str] | None] = (),
+    overwrite: bool = False,
+    *,
+    folder: bool = False,
+    is_own: Callable[[Path], bool] | None = None,
+) -> None:
+    """Checks, before any work, that `output` can be written and that nothing of value is lost by it.
+
+    Args:
+        output: File or folder that is to be made; of a URL only its name is compared with the inputs.
+        inputs: What is read: files, folders, names on the Hub, URLs, None.
+        overwrite: Whether something that is there already may be replaced.
+        folder: Whether a folder is to be made.
+        is_own: Tells of an existing output whether this command made it, so that it can be made again without
+            `overwrite`.
+
+    Raises:
+        ComicSeqDataError: `output` is, holds or lies in one of the inputs; is something that is not to be overwritten; or
+            cannot be written.
+    """
+    path = _local(output)
+    for given in inputs:
+        place = None if given is None else _local(given)
+        if path is None or place is None:
+            if given is not None and os.fspath(output).rstrip("/") == os.fspath(given).rstrip("/"):
+                raise ComicSeqDataError(f"The output {output} is one of the inputs: name another output.")
+        elif place.exists():
+            how = _relation(path, place)
+            if how is not None:
+                raise ComicSeqDataError(f"The output {output} {how} the input {given}: name another output.")
+    if path is None:
+        return
+    with disk_faults(output, "nothing was begun"):
+        if path.is_dir() and not folder:
+            raise ComicSeqDataError(f"{output} is a folder: name a file to write.")
+        if os.path.lexists(path) and not path.is_dir() and (folder or not path.is_file()):
+            what = "is a file: name a folder to create" if path.is_file() else "is no plain file: name another output"
+            raise ComicSeqDataError(f"{output} {what}.")
+        nearest = next((parent for parent in [*path.parents, path] if parent.exists()), None)
+        if nearest is None:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        if not nearest.is_dir():
+            raise ComicSeqDataError(f"{output} cannot be made: {nearest} is a file; name another output.")
+        if path.is_dir() and (os.path.ismount(path) or not os.access(nearest, os.W_OK)):
+            raise ComicSeqDataError(
+                f"{output} is a whole drive, or lies in a folder that cannot be written to, so that nothing can be put in"
+                " its place: name a folder in it."
+            )
+        try:
+            if path.exists() and not os.access(path, os.W_OK):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            tempfile.TemporaryFile(dir=nearest).close()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror) from error
+        is_empty = not path.exists() or not (any(path.iterdir()) if path.is_dir() else path.stat().st_size)
+        if not is_empty and not overwrite and not (is_own is not None and is_own(path)):
+            what = "folder" if folder else "file"
+            raise ComicSeqDataError(f"{output} exists: name another {what}, or give --overwrite.")
+
+
+def _local(path: str | os.PathLike[str]) -> Path | None:
+    """The local path without links; None for a URL."""
+    text = re.sub("^(file|local)://", "", os.fspath(path))
+    if "://" in text or "::" in text:
+        return None
+    try:
+        return Path(os.path.realpath(text))
+    except ValueError:
+        raise ComicSeqDataError(f"{text!r} is no path: it holds a null character.") from None
+
+
+def _relation(path: Path, place: Path) -> str | None:
+    """How an output lies to an input that exists; None if they are apart."""
+
+    def is_same(one: Path, other: Path) -> bool:
+        with suppress(OSError):
+            return os.path.samefile(one, other)
+        return False
+
+    if is_same(path, place):
+        return "is"
+    if any(is_same(parent, place) for parent in path.parents):
+        return "lies in"
+    if any(is_same(path, parent) for parent in place.parents):
+        return "holds"
+    return None
+
+
+@contextmanager
+def locked(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps other processes away from a local file or folder, which need not exist, by a lock file beside it.
+
+    The lock ends with the process, however that ends; its file is removed with it, unless the process is killed.
+
+    Raises:
+        ComicSeqDataError: Another process has the lock.
+    """
+    path = Path(os.path.realpath(place))
+    file = path.with_name(f".{path.name[:48]}.lock")
+    with disk_faults(place):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(file, timeout=0).acquire()
+        except Timeout:
+            raise ComicSeqDataError(
+                f"another process is writing {place}: wait for it, or name another output."
+            ) from None
+    with lock:
+        try:
+            yield
+        finally:
+            # While it is held: `FileLock` sees that a file that it waited for has gone, and starts over.
+            with suppress(OSError):
+                file.unlink()
 
 
 @contextmanager
@@ -17,28 +210,37 @@ def written_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     """A folder beside `output` to write to, which takes its place when the block ends without an error.
 
     Args:
-        output: The folder to create.
+        output: The folder to create. Where it is a link, the folder that it leads to is made, on its own disk.
         overwrite: Whether an existing folder is replaced.
 
     Raises:
-        ComicSeqDataError: `output` is a file, or a folder that is not empty and not to be overwritten.
+        ComicSeqDataError: `output` is a file, or a folder that is not empty and not to be overwritten; another process
+            is making it; or the disk fails.
     """
-    if output.is_file():
-        raise ComicSeqDataError(f"{output} is a file: name a folder to create.")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise ComicSeqDataError(f"{output} exists: name another folder, or give --overwrite.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # In a folder of its own, so that code can take the name of the written folder for that of the model.
-    beside = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    path = Path(os.path.realpath(output))
+    with disk_faults(output), locked(output):
+        check_output(output, overwrite=overwrite, folder=True)
+        # In a folder of its own, so that code can take the name of the written folder for that of the model.
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name[:48]}-", dir=path.parent))
+        try:
+            folder = beside / path.name
+            folder.mkdir()
+            yield folder
+            put_in_place(folder, path, beside / "replaced")
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def put_in_place(folder: Path, output: Path, replaced: Path) -> None:
+    """Moves a finished folder to `output`; what is there goes to `replaced`, and comes back if that fails."""
     try:
-        folder = beside / output.name
-        folder.mkdir()
-        yield folder
         if output.is_dir():
-            os.replace(output, beside / "replaced")
+            os.replace(output, replaced)
         os.replace(folder, output)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    except BaseException:
+        if replaced.is_dir() and not output.exists():
+            os.replace(replaced, output)
+        raise
 
 
 @contextmanager
@@ -46,15 +248,21 @@ def written_file(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to, which takes its place when the block ends without an error.
 
     Args:
-        path: The file to create or replace; its folder is created.
+        path: The file to create or replace; its folder is created. Where it is a link, the file that it leads to.
+
+    Raises:
+        ComicSeqDataError: The disk fails.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with disk_faults(path):
+        path = Path(os.path.realpath(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name[:48]}.{os.getpid()}.partial")
+        try:
+            yield beside
+            os.replace(beside, path)
+        finally:
+            with suppress(OSError):
+                beside.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

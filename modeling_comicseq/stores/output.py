@@ -13,9 +13,9 @@ from typing import Any
 
 import fsspec
 import zarr
-from filelock import FileLock, Timeout
 
 from ..errors import ComicSeqDataError
+from ..files import locked, put_in_place, written_file
 from .pages import Pages
 from .stage5 import Layout, create_arrays, finish_store, metadata_beside, open_for_writing, part_files
 from .vectors import is_url
@@ -57,12 +57,11 @@ class Output:
         self.target = target.rstrip("/") if self.is_url else os.path.abspath(target)
         self.metadata = metadata_beside(self.target)
         if self.is_url:
-            self.folder, self.root, self._new_metadata = self.target + ".partial", self.target, self.metadata
+            self.folder, self.root = self.target + ".partial", self.target
         else:
-            path = Path(self.target)
+            path = Path(os.path.realpath(self.target))  # a link may lead to another disk
             self.folder = str(path.with_name(f".{path.name}.partial"))
             self.root = str(Path(self.folder, path.name))
-            self._new_metadata = str(Path(self.folder, Path(self.metadata).name))
         self._system, self._folder = fsspec.core.url_to_fs(self.folder)
 
     def is_done(self, overwrite: bool) -> bool:
@@ -98,14 +97,7 @@ class Output:
         if self.is_url:
             yield
             return
-        Path(self.folder).mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FileLock(Path(self.folder, "lock"), timeout=0).acquire()
-        except Timeout:
-            raise ComicSeqDataError(
-                f"another process is encoding to {self.target}; wait for it or give another --output"
-            ) from None
-        with lock:
+        with locked(self.target):
             try:
                 yield
             except BaseException:
@@ -154,16 +146,17 @@ class Output:
 
     def complete(self, pages: Pages, attributes: dict[str, Any]) -> None:
         """Writes the metadata and the attributes, and puts everything in place."""
-        with fsspec.open(self._new_metadata, "wb") as file:
-            pages.write_metadata(file)
-        finish_store(self.root, attributes)
-        if not self.is_url:
-            if os.path.exists(self.target):
-                replaced = Path(self.folder, "replaced")
-                shutil.rmtree(replaced, ignore_errors=True)
-                os.rename(self.target, replaced)
-            os.replace(self._new_metadata, self.metadata)
-            os.rename(self.root, self.target)
+        if self.is_url:
+            with fsspec.open(self.metadata, "wb") as file:
+                pages.write_metadata(file)
+            finish_store(self.root, attributes)
+        else:
+            finish_store(self.root, attributes)
+            with written_file(Path(self.metadata)) as beside, open(beside, "wb") as file:
+                pages.write_metadata(file)
+            replaced = Path(self.folder, "replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            put_in_place(Path(self.root), Path(os.path.realpath(self.target)), replaced)
         self.remove_leftover()
 
     def has_leftover(self) -> bool:

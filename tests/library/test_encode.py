@@ -1,6 +1,7 @@
 """Stage 3 store to Stage 5 store."""
 
 import builtins
+import errno
 import filecmp
 import io
 import json
@@ -342,6 +343,25 @@ def test_two_commands_to_one_output(checkpoint, source, tmp_path):
             run(checkpoint, source, tmp_path / "out.zarr")
 
 
+def test_an_output_that_is_a_link_to_an_empty_folder_elsewhere(checkpoint, source, tmp_path, monkeypatch):
+    scratch, link = tmp_path / "scratch" / "empty", tmp_path / "out.zarr"
+    scratch.mkdir(parents=True)
+    link.symlink_to(scratch)
+    replace = os.replace
+
+    def replace_on_one_disk(old, new):
+        on_scratch = (Path(os.path.abspath(path)).is_relative_to(scratch.parent) for path in (old, new))
+        if len(set(on_scratch)) > 1:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace(old, new)
+
+    monkeypatch.setattr("modeling_comicseq.files.os.replace", replace_on_one_disk)
+    run(checkpoint, source, link)
+    assert link.is_symlink() and read(scratch)["strip_embeddings"].shape[0] == len(source.mask)
+    names = sorted(path.name for path in (*tmp_path.iterdir(), *scratch.parent.iterdir()))
+    assert names == ["empty", "in", "out.zarr", "out_metadata.json", "scratch"]
+
+
 # Interrupts
 
 
@@ -505,14 +525,14 @@ def test_killed_anywhere(checkpoint, source, tmp_path, small_parts, monkeypatch,
 
 def test_killed_while_an_output_is_replaced(checkpoint, source, tmp_path, monkeypatch):
     run(checkpoint, source, tmp_path / "out.zarr")
-    rename = os.rename
+    replace = os.replace
 
     def stop(old, new):
-        if str(new) == str(tmp_path / "out.zarr"):
+        if str(new) == str(tmp_path / "out.zarr"):  # nor is the old one put back
             raise KeyboardInterrupt
-        rename(old, new)
+        replace(old, new)
 
-    monkeypatch.setattr("modeling_comicseq.stores.output.os.rename", stop)
+    monkeypatch.setattr("modeling_comicseq.files.os.replace", stop)
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, source, tmp_path / "out.zarr", dtype="float16", overwrite=True)
     monkeypatch.undo()
