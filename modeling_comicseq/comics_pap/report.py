@@ -17,6 +17,7 @@ from ..evaluation.metrics import bootstrap_mean
 from ..evaluation.results import interval, write_results
 from ..files import write_json, write_text, written_file
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
+from ..stores.names import normal_form
 from .answers import RANDOM, SkillAnswers
 from .files import LETTERING_SKILLS, SKILLS
 
@@ -65,7 +66,10 @@ def skill_results(answers: Sequence[SkillAnswers], model: str) -> list[SkillResu
     by_book = all(skill.has_books for skill in known)
     units = {}
     for number, skill in enumerate(known):
-        names = [question.book_id if by_book else f"{number}/{i}" for i, question in enumerate(skill.questions)]
+        names = [
+            normal_form(question.book_id or "") if by_book else f"{number}/{i}"
+            for i, question in enumerate(skill.questions)
+        ]
         units[skill.skill] = np.asarray(names, dtype=str)[skill.is_known]
     results = []
     for name, skills in ({skill.skill: [skill] for skill in known} | {TOTAL: known}).items():

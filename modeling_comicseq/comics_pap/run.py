@@ -14,6 +14,7 @@ from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
 from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..errors import ComicSeqDataError
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
+from ..stores.names import normal_form
 from .answers import answer_skill, read_modalities, untrained_heads
 from .files import SKILLS, Question, SkillFiles, by_skill, find_skills
 from .report import SkillResult, notes, print_report, write_report
@@ -121,7 +122,10 @@ def run_comics_pap(
 def _check_apart(training: Sequence[Question], asked: Sequence[Question], data: str, splits: str) -> None:
     """Raises a `ComicSeqDataError` if a sample, or a book where books are named, stands in both splits."""
     for what in ("sample_id", "book_id"):
-        here, there = ({getattr(question, what) for question in part} - {None} for part in (training, asked))
+        here, there = (
+            {normal_form(name) for question in part if (name := getattr(question, what)) is not None}
+            for part in (training, asked)
+        )
         if here & there:
             raise ComicSeqDataError(
                 f"{data}: the {what} {min(here & there)!r} stands in the splits {splits}: keep it in one."

@@ -7,10 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import ComicSeqDataError
+from ..stores.names import normal_form
 
 
 class CharacterLabels:
     """The characters of the panels of a split. An id is a name within its book: books do not share characters.
+
+    Spellings of one name are one character, see `normal_form`.
 
     Args:
         column: `character_ids`: for each row one list of ids a panel, or null where nobody has looked.
@@ -39,10 +42,11 @@ class CharacterLabels:
         panels = rows.flatten()
         ids_of_panel = pc.fill_null(pc.list_value_length(panels), 0).to_numpy()
         ids = panels.flatten().dictionary_encode()
-        self._num_ids = max(len(ids.dictionary), 1)
+        forms, code = np.unique([normal_form(each) for each in ids.dictionary.to_pylist()], return_inverse=True)
+        self._num_ids = max(len(forms), 1)
         # Each character once a panel, sorted by panel.
         panel = np.repeat(np.flatnonzero(self.is_labelled), ids_of_panel)
-        panel, self._codes = np.divmod(np.unique(panel * self._num_ids + ids.indices.to_numpy()), self._num_ids)
+        panel, self._codes = np.divmod(np.unique(panel * self._num_ids + code[ids.indices.to_numpy()]), self._num_ids)
         self._starts = np.searchsorted(panel, np.arange(len(self.is_labelled) + 1))
 
         row = np.repeat(np.arange(len(num_panels)), num_panels)[panel]

@@ -17,6 +17,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import DatasetInfo, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock, Timeout
@@ -39,7 +40,7 @@ __all__ = ["convert_store", "dataset_features"]
 logger = logging.getLogger(__name__)
 
 # Another number when the same input gives another data set: it is part of the fingerprint.
-_FORMAT = 3
+_FORMAT = 4
 _MAX_SHARD_SIZE = "500MB"
 
 
@@ -91,7 +92,7 @@ def convert_store(
         raise ComicSeqArgumentError(f"output {output} is a URL; convert to a local folder and upload that")
     window, stride = check_window(window, stride)
     books = None if split_books is None else load_split_books(split_books)  # type: ignore[arg-type]
-    rule = SplitRule(fractions, books)
+    rule = SplitRule(fractions, books, "split_books" if isinstance(split_books, Mapping) else str(split_books))
     target, metadata = Path(output).absolute(), os.fspath(metadata)
     store = Stage3Store.open(embeddings)
     options = {
@@ -113,6 +114,7 @@ def convert_store(
         faults = Faults(on_error == "skip", ", or leave such pages out with --on-error skip")
         with console.status("Reading the metadata"):
             pages = read_pages(metadata, store.pages, folder / "pages.arrow", "rest", faults)
+            rule.check(pc.unique(pages.table["book_id"]).to_pylist(), metadata)
             placement = place_pages(pages, rule, window, stride, faults, metadata)
         _check_usable(pages, placement, faults, metadata)
         for split, share in zip(SPLITS, rule.fractions, strict=True):

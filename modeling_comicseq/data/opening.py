@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from datasets import load_from_disk
 
 from ..errors import ComicSeqDataError
+from ..stores.names import respelled
 from .panels import PanelTable
+
+logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("panel_embeddings", "num_panels", "book_id", "page_index", "window_start")
 
@@ -46,4 +50,10 @@ def open_split(folder: str, split: str) -> PanelTable:
         raise ComicSeqDataError(
             f"The split {split!r} of {folder} has no column `{missing[0]}`: convert the store with `comicseq convert`."
         )
-    return PanelTable(dataset)
+    table = PanelTable(dataset)
+    for name, earlier in list(respelled(table.book_ids.tolist()).items())[:1]:
+        logger.warning(
+            f"The split {split!r} of {folder} takes {earlier!a} and {name!a} for two books, but they are spellings of one:"
+            " convert the store again with this version."
+        )
+    return table

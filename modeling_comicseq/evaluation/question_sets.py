@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from ..files import write_json, written_folder
 from .questions import QuestionSet, draw_question_set, split_fingerprint
 from .results import LEAKY, heading
 
-FORMAT = "comicseq-questions-1"
+logger = logging.getLogger(__name__)
+
+FORMAT = "comicseq-questions-2"
+OLDER_FORMAT = "comicseq-questions-1"  # told books apart by their spelling
 ABOUT = "questions.json"
 ASKED = ("slot", "candidates", "answer", "shuffle")  # the columns of `Drawn`
 FEATURES = Features(
@@ -171,7 +175,7 @@ def read_about(folder: str | os.PathLike[str]) -> dict:
     path = Path(folder) / ABOUT
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] == FORMAT:
+        if about["format"] in (FORMAT, OLDER_FORMAT):
             return about
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -179,7 +183,11 @@ def read_about(folder: str | os.PathLike[str]) -> dict:
 
 
 def load_questions(
-    folder: str | os.PathLike[str], table: PanelTable, dataset: str, tasks: Mapping[str, Task]
+    folder: str | os.PathLike[str],
+    table: PanelTable,
+    dataset: str,
+    tasks: Mapping[str, Task],
+    note: Callable[[str], None] = logger.warning,
 ) -> Questions:
     """Opens a frozen set for the split that it is about.
 
@@ -188,6 +196,7 @@ def load_questions(
         table: The split named in the set's description.
         dataset: The data set's folder, for the message.
         tasks: All tasks by name.
+        note: Is told, in one sentence, if an earlier version has drawn the set.
 
     Raises:
         ComicSeqDataError: If `folder` holds no frozen set, the set is about other data or an unknown task, or it was
@@ -195,6 +204,11 @@ def load_questions(
     """
     about = read_about(folder)
     data = split_fingerprint(table)
+    if about["format"] == OLDER_FORMAT:
+        note(
+            f"{folder} was drawn by an earlier version, which took two spellings of a name for two books: draw it anew with"
+            " `comicseq questions`, unless it is to be compared with answers from then."
+        )
     if about["data_fingerprint"] != data:
         raise ComicSeqDataError(
             f"{folder} asks about other data than the split {about['split']!r} of {dataset}: its data fingerprint is"

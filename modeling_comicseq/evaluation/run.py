@@ -60,7 +60,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
             note(f"Warning: {model.other_origin}")
     frozen = None
     if arguments.questions is not None:
-        frozen = load_questions(arguments.questions, table, arguments.dataset, tasks)
+        frozen = load_questions(arguments.questions, table, arguments.dataset, tasks, note)
     everything, names = "all" in arguments.tasks, arguments.tasks
     if everything:
         names = list(tasks) if frozen is None else [each.task.name for each in frozen.sets]

@@ -14,6 +14,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from filelock import FileLock
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import write_json, written_folder
 from ..progress import progress_bar
+from ..stores.names import normal_path
 from ..stores.pages import Pages, read_pages
 from ..stores.vectors import VectorStore, find_metadata, folder_beside, metadata_version
 from ..vectors import unit
@@ -89,15 +91,20 @@ class SearchIndex:
         return len(self.labels)
 
     def find_row(self, page: str) -> int:
-        """The row of the page with this id, or else with this number of a row.
+        """The row of the page with this id in any spelling, or else with this number of a row.
 
         Raises:
             ComicSeqDataError: There is none, with the nearest id where one is similar.
         """
         column = self.labels.data.table["page_id"]
         place = pc.index(column, page).as_py()
+        if place < 0:
+            form, chunks = normal_path(page), (chunk.to_pylist() for chunk in column.chunks)
+            places = (at for at, each in enumerate(chain.from_iterable(chunks)) if normal_path(each) == form)
+            place = next(places, -1)
         if place >= 0:
             return self.labels.data.table["row"][place].as_py()
+        page = page.strip()
         if page.isascii() and page.isdecimal():
             if int(page) >= self.store.pages:
                 raise ComicSeqDataError(

@@ -158,8 +158,8 @@ def parse_entry(entry: dict[str, Any]) -> PageEntry:
         folder, _, file_name = canonical.replace("\\", "/").rpartition("/")
         book = book or folder.rpartition("/")[2]
         name = name or file_name
-    if not book or not name:
-        field = "book_id" if not book else "page_name"
+    if not book.strip() or not name.strip():
+        field = "page_name" if book.strip() else "book_id"
         raise PageProblem(
             f"field {field!r} is missing and canonical_id {canonical or None!r} does not tell it",
             "give canonical_id as '…/book/page', or book_id and page_name",
@@ -201,10 +201,10 @@ def _check_characters(characters: Any, num_panels: int) -> None:
 
 def _text(entry: dict[str, Any], field: str) -> str:
     value = entry.get(field)
+    if value is None or (isinstance(value, str) and not value.strip()):  # blanks alone are no name
+        return ""
     if type(value) is str and value.isascii():
         return value
-    if value is None:
-        return ""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise PageProblem(f"{field} is {value!r}", "give a string")
     text = str(value)

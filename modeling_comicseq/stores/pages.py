@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ..errors import ComicSeqDataError
 from .metadata import PageProblem, dump, iter_entries, parse_entry
+from .names import normal_form
 
 __all__ = ["Faults", "Pages", "read_pages"]
 
@@ -56,7 +57,8 @@ class Pages:
     """Pages in the order of the store's rows.
 
     Attributes:
-        table: `row`, `num_panels`, `book_id`, `page_name`, `canonical_id`, and `text`, JSON of what was asked for.
+        table: `row`, `num_panels`, `book_id` (one spelling of each book, the first in the file), `page_name`,
+            `canonical_id`, and `text`, JSON of what was asked for.
         has_characters: Whether one of them tells its `character_ids`.
     """
 
@@ -117,6 +119,7 @@ def read_pages(
 
     faults = faults or Faults()
     seen, twice, has_characters = np.zeros(store_pages, bool), set(), False
+    spelling: dict[str, str] = {}
 
     def usable() -> Iterator[tuple]:
         nonlocal has_characters
@@ -143,7 +146,8 @@ def read_pages(
             kept = page.rest
             if text == "entry":
                 kept = {key: value for key, value in entry.items() if key != "sequence_index"}
-            yield (*page[:5], dump(kept).decode() if text else None)
+            book = spelling.setdefault(normal_form(page.book_id), page.book_id)
+            yield page.row, page.num_panels, book, *page[3:5], dump(kept).decode() if text else None
 
     sink = pa.BufferOutputStream() if file is None else pa.OSFile(str(file), "wb")
     with sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from natsort import natsort_keygen
 
+from .names import normal_form, normal_path
 from .pages import Faults, Pages
 from .splits import SPLITS, SplitRule
 from .windows import window_counts
@@ -74,7 +75,7 @@ def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, faults:
 
 def _source_of(book_id: str, canonical_id: str) -> str:
     """What stands before the book in the path: a library, a folder, a bucket."""
-    folders = canonical_id.replace("\\", "/").split("/")[:-1]
+    folders, book_id = normal_path(canonical_id).split("/")[:-1], normal_form(book_id)
     # A book_id field need not stand in the path; then the first folder tells one source from another.
     if book_id not in folders:
         return "/".join(folders[:1])
@@ -95,7 +96,7 @@ def natural_order(names: Sequence[str]) -> list[int]:
     """
 
     def key(position: int) -> tuple:
-        folder, _, file_name = names[position].replace("\\", "/").rpartition("/")
+        folder, _, file_name = normal_path(names[position]).rpartition("/")
         stem, dot, extension = file_name.rpartition(".")
         # Compared apart, so that "p-1.jpg" comes before "p-1-2.jpg".
         return _natural_key(folder), _natural_key(stem if dot else extension), _natural_key(extension)

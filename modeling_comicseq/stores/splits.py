@@ -6,10 +6,11 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ComicSeqDataError
+from .names import check_known, normal_form
 
 __all__ = ["SPLITS", "check_fractions", "hash_place", "load_split_books", "split_of", "SplitRule"]
 
@@ -32,8 +33,8 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
 
 
 def hash_place(book_id: str) -> float:
-    """A book's place in [0, 1): the SHA-256 of its id as a number. Splits and folds are cut along it."""
-    digest = hashlib.sha256(book_id.encode("utf-8", "surrogatepass")).digest()
+    """A book's place in [0, 1): the SHA-256 of its id's normal form as a number. Splits and folds are cut along it."""
+    digest = hashlib.sha256(normal_form(book_id).encode("utf-8", "surrogatepass")).digest()
     # 53 bits, so that the quotient is exact and always below 1.
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
@@ -44,7 +45,7 @@ def split_of(book_id: str, fractions: Sequence[float] = (0.8, 0.1, 0.1)) -> str:
     Nothing but the id goes in, so a book stands on the same side in every data set with the same fractions.
 
     Args:
-        book_id: The book's id, taken as it is (no change of case or Unicode form).
+        book_id: The book's id, in any spelling that has the same normal form.
         fractions: Shares of train, validation and test; they sum to 1.
 
     Returns:
@@ -85,9 +86,9 @@ def load_split_books(source: str | Path | Mapping[str, Sequence[str]]) -> dict[s
                 f"{name}: the value of {split!r} is not a list of book ids; write it as a list of strings"
             )
         for book in books:
-            if side.setdefault(book, split) != split:
+            if side.setdefault(normal_form(book), split) != split:
                 raise ComicSeqDataError(
-                    f"{name}: book {book!r} stands in {side[book]} and in {split}; keep it on one side"
+                    f"{name}: book {book!r} stands in {side[normal_form(book)]} and in {split}; keep it on one side"
                 )
     return {split: list(dict.fromkeys(lists[split])) for split in SPLITS if split in lists}
 
@@ -98,15 +99,28 @@ class SplitRule:
     Args:
         fractions: Shares of train, validation and test for the hash.
         books: Lists of books as `load_split_books` returns them; they replace the hash.
+        source: What they were read from, for the error.
     """
 
-    def __init__(self, fractions: Sequence[float], books: Mapping[str, Sequence[str]] | None = None):
-        self.fractions = check_fractions(fractions)
-        self.side = None if books is None else {book: split for split, names in books.items() for book in names}
+    def __init__(
+        self,
+        fractions: Sequence[float],
+        books: Mapping[str, Sequence[str]] | None = None,
+        source: str = "split_books",
+    ):
+        self.fractions, self.source = check_fractions(fractions), source
+        self.names = [] if books is None else [book for names in books.values() for book in names]
+        self.side = None
+        if books is not None:
+            self.side = {normal_form(book): split for split, names in books.items() for book in names}
         self.rest = "train" if books is not None and "train" not in books else None
+
+    def check(self, books: Iterable[str], data: str) -> None:
+        """Raises a `ComicSeqDataError` if the lists name a book that is not among `books`, which `data` holds."""
+        check_known(self.names, books, "book", self.source, data)
 
     def __call__(self, book_id: str) -> str | None:
         """The split of a book; None when the lists leave it out."""
         if self.side is None:
             return split_of(book_id, self.fractions)
-        return self.side.get(book_id, self.rest)
+        return self.side.get(normal_form(book_id), self.rest)

@@ -10,6 +10,7 @@ from ..data.conversion import convert_store
 from ..data.opening import open_split
 from ..data.panels import PanelTable
 from ..errors import ComicSeqDataError, ComicSeqError
+from ..stores.names import normal_form
 from ..stores.provenance import read_provenance
 from .arguments import PretrainingArguments
 
@@ -27,17 +28,24 @@ def open_data(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
         ComicSeqDataError: If the data cannot be used, or a book stands in both stores.
     """
     if arguments.dataset is not None:
-        return open_split(arguments.dataset, "train"), open_split(arguments.dataset, "validation")
+        train, validation = open_split(arguments.dataset, "train"), open_split(arguments.dataset, "validation")
+        both = _in_both(train, validation)
+        if both:
+            logger.warning_once(
+                f"The book {both[0]!r} stands in the splits train and validation of {arguments.dataset} ({len(both):,}"
+                " books do): validation says too much. Convert the store again."
+            )
+        return train, validation
     folder = data_folder(str(arguments.output_dir))
     _convert_once(arguments, folder)
     train = open_split(str(folder / "train"), "train")
     if arguments.val_embeddings is None:
         return train, open_split(str(folder / "train"), "validation")
     validation = open_split(str(folder / "validation"), "validation")
-    both = sorted(set(train.book_ids) & set(validation.book_ids))
+    both = _in_both(train, validation)
     if both:
         raise ComicSeqDataError(
-            f"The book {str(both[0])!r} stands in {arguments.train_metadata} and in {arguments.val_metadata}"
+            f"The book {both[0]!r} stands in {arguments.train_metadata} and in {arguments.val_metadata}"
             f" ({len(both):,} books do): keep each book on one side, or leave out --val_embeddings and --val_metadata,"
             " and the training store is split by book."
         )
@@ -48,6 +56,12 @@ def open_data(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
             " width is not equal meaning, and validation says little."
         )
     return train, validation
+
+
+def _in_both(train: PanelTable, validation: PanelTable) -> list[str]:
+    """The books that both hold, in whatever spelling."""
+    there = set(map(normal_form, validation.book_ids.tolist()))
+    return [book for book in train.book_ids.tolist() if normal_form(book) in there]
 
 
 def data_folder(output_dir: str) -> Path:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from modeling_comicseq.cli import app
 from modeling_comicseq.data import builder, conversion
 from modeling_comicseq.data.conversion import convert_store
+from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
 from modeling_comicseq.stores.placement import natural_order
 from modeling_comicseq.stores.provenance import read_provenance
@@ -167,6 +168,53 @@ def test_book_and_page_fields(source, tmp_path):
     assert (row["book_id"], row["page_name"], row["canonical_id"]) == ("b2", "1", "b2/1")
 
 
+@pytest.mark.parametrize("field", ["canonical_id", "book_id"])
+def test_spellings_of_a_book_are_one_book(source, tmp_path, field):
+    """Composed, decomposed, and with a blank behind: composed, the hash puts it into validation, decomposed into train."""
+    names = ["Ode\u0301 0", "Od\u00e9 0", "Od\u00e9 0 ", "Ode\u0301 0"]
+    for entry, name in zip(source.entries[8:12], names, strict=True):
+        page = entry["canonical_id"].rpartition("/")[2]
+        entry["canonical_id"] = f"a/b/{name}/{page}"
+        if field == "book_id":
+            entry["book_id"] = name
+    source.write_metadata(source.entries)
+    rows = [row for row in convert(source, tmp_path / "out")["validation"] if row["sequence_index"] // 4 == 2]
+    assert [row["sequence_index"] for row in rows] == [8, 9, 10, 11] and [row["page_index"] for row in rows] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert {row["book_id"] for row in rows} == {"Ode\u0301 0"}  # as it came first
+    assert [row["canonical_id"] for row in rows] == [entry["canonical_id"] for entry in source.entries[8:12]]
+    assert sum(counts["books"] for counts in read_provenance(tmp_path / "out")["counts"].values()) == 6
+
+
+def test_books_that_an_earlier_version_took_for_two_are_told(source, tmp_path, monkeypatch, caplog):
+    for entry, name in zip(source.entries[8:12], ["Ode\u0301", "Od\u00e9"] * 2, strict=True):
+        entry["canonical_id"] = f"library/{name}/{entry['sequence_index']}.jpg"
+    source.write_metadata(source.entries)
+    convert(source, tmp_path / "now", fractions=(1, 0, 0))
+    assert len(open_split(str(tmp_path / "now"), "train").book_ids) == 6 and not caplog.messages[2:]
+    monkeypatch.setattr("modeling_comicseq.stores.pages.normal_form", str)
+    convert(source, tmp_path / "earlier", fractions=(1, 0, 0))
+    assert len(open_split(str(tmp_path / "earlier"), "train").book_ids) == 7
+    assert r"takes 'Ode\u0301' and 'Od\xe9' for two books" in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("convert the store again with this version.")
+
+
+@pytest.mark.parametrize("name", [" ", "\t", "\u3000"])
+def test_blanks_are_no_name(source, tmp_path, name):
+    source.entries[3]["canonical_id"] = f"library/{name}/1.jpg"
+    source.write_metadata(source.entries)
+    with pytest.raises(ComicSeqDataError, match="field 'book_id' is missing"):
+        convert(source, tmp_path / "out")
+    source.entries[3] |= {"canonical_id": "library/Book 00/1.jpg", "book_id": name, "page_name": name}
+    source.write_metadata(source.entries)
+    row = rows_of(convert(source, tmp_path / "out"))[3, 0]
+    assert (row["book_id"], row["page_name"]) == ("Book 00", "1.jpg")
+
+
 @pytest.mark.parametrize(("window", "stride"), [(4, None), (4, 4), (4, 1), (1, 1), (20, None), (7, 3)])
 def test_long_pages_become_windows(tmp_path, window, stride):
     source = make_source(tmp_path / "in", slots=20)
@@ -210,6 +258,15 @@ def test_windows(panels):
     covered = {panel for start in starts for panel in range(start, min(start + 16, panels))}
     assert covered == set(range(panels)) and starts == sorted(set(starts))
     assert (first + count)[page == 1].max(initial=0) == panels
+
+
+def test_a_list_that_names_a_book_that_is_not_there_is_refused(source, tmp_path):
+    path = tmp_path / "books.json"
+    path.write_text(json.dumps({"validation": ["Book 01"], "test": ["Book 2"]}))
+    with pytest.raises(ComicSeqDataError) as error:
+        convert(source, tmp_path / "out", split_books=path)
+    start = f"{path}: {source.metadata} holds no book 'Book 2': did you mean `Book 02`; "
+    assert str(error.value).startswith(start) and not (tmp_path / "out").exists()
 
 
 def test_lists_of_books(source, tmp_path):

@@ -301,6 +301,18 @@ def test_character_coherence_asks_for_characters(protocol, cast, seed):
         assert sorted(abs(other - page) for other in {other for _, other, _ in wrong}) == distances[:3]
 
 
+def test_spellings_of_a_character_are_one_character():
+    cast = [[["Zo\u00e9"], ["Zoe\u0301 "], ["zo\u00e9"]], [["Zoe\u0301"], ["Ann"], ["Ann"]]]
+    plain = [[["Zoe"], ["Zoe"], ["zoe"]], [["Zoe"], ["Ann"], ["Ann"]]]
+    tables = [made_table([[3, 3]], characters=[each]) for each in (cast, plain)]
+    rows = np.repeat([0, 1], 20)
+    asked, expected = (
+        build_questions(table, "character_coherence", rows, Draws(0, 0, np.arange(40)), 3) for table in tables
+    )
+    assert tables[0].characters.counts.tolist() == [2, 2]
+    assert all(np.array_equal(asked[name], expected[name]) for name in asked)
+
+
 def test_character_ids_in_windows_and_what_they_refuse():
     cast = [[[["a"], ["b"], [], ["a"], ["c"], ["c"]], [["b"], ["d"]]]]
     table = made_table([[6, 2]], characters=cast, window=4)

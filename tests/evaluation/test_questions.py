@@ -180,6 +180,18 @@ def test_questions_of_other_data_are_refused(tmp_path):
         load_questions(folder, made_table(BOOKS[:2]), "elsewhere", ALL)
 
 
+def test_a_set_of_an_earlier_version_opens_with_a_warning(tmp_path):
+    table, said = made_table(BOOKS), []
+    folder = frozen(tmp_path / "set", table, tasks=["panel_picking"])
+    expected = load_questions(folder, table, "data", ALL, said.append)
+    about = json.loads((folder / "questions.json").read_text())
+    assert about["format"] == "comicseq-questions-2" and not said
+    (folder / "questions.json").write_text(json.dumps(about | {"format": "comicseq-questions-1"}))
+    assert load_questions(folder, table, "data", ALL, said.append).fingerprint == expected.fingerprint
+    (sentence,) = said
+    assert sentence.startswith(f"{folder} was drawn by an earlier version") and "draw it anew" in sentence
+
+
 def test_what_is_no_question_set_or_was_changed(tmp_path):
     table = made_table(BOOKS)
     with pytest.raises(

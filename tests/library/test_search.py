@@ -255,6 +255,23 @@ def test_a_wrong_query_is_refused_in_one_sentence(made, query, message):
         search(made.url, **query)
 
 
+def test_a_page_is_found_in_any_spelling(tmp_path):
+    made = random_store(tmp_path, pages=12)
+    entries = json.loads(Path(made.metadata).read_text())
+    entries[3]["canonical_id"] = "library/Ode\u0301/Zo\u00e9.jpg"
+    Path(made.metadata).write_text(json.dumps(entries))
+    expected, _ = search(made.url, page=3, k=5)
+    for page in (
+        "library/Ode\u0301/Zo\u00e9.jpg",
+        " library/Od\u00e9/Zoe\u0301.jpg",
+        "library\\Od\u00e9 \\Zo\u00e9.jpg",
+        " 3 ",
+    ):
+        assert search(made.url, page=page, k=5)[0] == expected
+    with pytest.raises(ComicSeqDataError, match="has no page 'library/od\u00e9/Zo\u00e9.jpg'"):  # upper case stays
+        search(made.url, page="library/od\u00e9/Zo\u00e9.jpg")
+
+
 def test_an_empty_slot_is_no_panel(made):
     row = int(np.flatnonzero(~made.mask[:, 4])[0])
     with pytest.raises(ComicSeqDataError, match=f"row {row} has no panel with a usable vector in slot 4"):

@@ -128,6 +128,33 @@ def test_a_book_in_both_stores(source, other, tmp_path):
         open_data(arguments(tmp_path / "out", source, other_source))
 
 
+def test_a_book_in_both_stores_in_another_spelling(tmp_path):
+    sources = [make_source(tmp_path / name, pages=8) for name in ("train", "val")]
+    for source, names in zip(sources, (["Od\u00e9", "A"], ["Ode\u0301", "B"]), strict=True):
+        for entry in source.entries:
+            entry["book_id"] = names[entry["sequence_index"] // 4]
+        source.write_metadata(source.entries)
+    with pytest.raises(ComicSeqDataError, match=r"book 'Od\u00e9' stands in .* \(1 books do\): keep each"):
+        open_data(arguments(tmp_path / "out", *sources))
+
+
+def test_a_data_set_of_an_earlier_version_with_a_book_on_both_sides(tmp_path, monkeypatch):
+    source, warnings = make_source(tmp_path / "in", pages=4 * BOOKS), []
+    names = "Od\u00e9 0", "Ode\u0301 0"  # by its code points, one spelling is in train, the other in validation
+    for entry in source.entries[:8]:
+        entry["canonical_id"] = f"library/{names[entry['sequence_index'] % 2]}/{entry['sequence_index']}.jpg"
+    source.write_metadata(source.entries)
+    monkeypatch.setattr(stores.logger, "warning_once", warnings.append)
+    for module in ("pages", "splits"):
+        monkeypatch.setattr(f"modeling_comicseq.stores.{module}.normal_form", str)
+    convert_store(source.embeddings, source.metadata, tmp_path / "data", progress=False)
+    open_data(PretrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, dataset=str(tmp_path / "data")))
+    (warning,) = warnings
+    assert (
+        "'Ode\u0301 0' stands in the splits train and validation" in warning and "Convert the store again" in warning
+    )
+
+
 def test_a_store_that_has_changed_is_converted_again(tmp_path):
     source = make_source(tmp_path / "in", pages=4 * BOOKS)
     given = arguments(tmp_path / "out", source)
