@@ -88,6 +88,8 @@ _natural_key = lru_cache(natsort_keygen())  # folders and extensions come again 
 def natural_order(names: Sequence[str]) -> list[int]:
     """Positions of page paths in the order a reader would put them: "page_2.jpg" before "page_10.jpg".
 
+    Folder by folder: as one string, "Vol 1 (2)/1.jpg" would come before "Vol 1/1.jpg", since a blank comes before a slash.
+
     Args:
         names: Paths or names of the pages of one book.
 
@@ -96,9 +98,9 @@ def natural_order(names: Sequence[str]) -> list[int]:
     """
 
     def key(position: int) -> tuple:
-        folder, _, file_name = normal_path(names[position]).rpartition("/")
+        *folders, file_name = normal_path(names[position]).split("/")
         stem, dot, extension = file_name.rpartition(".")
         # Compared apart, so that "p-1.jpg" comes before "p-1-2.jpg".
-        return _natural_key(folder), _natural_key(stem if dot else extension), _natural_key(extension)
+        return tuple(map(_natural_key, folders)), _natural_key(stem if dot else extension), _natural_key(extension)
 
     return sorted(range(len(names)), key=key)

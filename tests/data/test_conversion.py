@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 import zarr
 from datasets import load_from_disk
+from hypothesis import given
+from hypothesis import strategies as st
+from natsort import natsort_keygen
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
@@ -126,6 +129,10 @@ def test_page_index_is_the_natural_order(source, tmp_path):
         ["b/page_1", "b/page_10", "b/page_12"],
         ["b/cover.jpg", "b/p1.jpg", "b/p1-2.jpg", "b/p2.png", "b/p10.jpg"],
         ["b/ch2/p9.jpg", "b/ch10/p1.jpg"],
+        ["Vol 1/c1/p9.jpg", "Vol 1 (2)/c1/p1.jpg", "Vol 2/c1/p1.jpg"],
+        ["Vol/c1/1.jpg", "Vol 1/c1/1.jpg", "Vol 1/c1 extra/1.jpg", "Vol 1!/c1/1.jpg", "Vol-1/c1/1.jpg"],
+        ["c/2.jpg", "c/a/1.jpg", "c1/a/1.jpg", "c-1/a/1.jpg"],
+        ["s\\Vol 1\\c\\9.jpg", "s/Vol 1 (2)/c/1.jpg"],
         ["1", "2", "10"],
         ["only"],
         ["a", "a"],
@@ -136,6 +143,15 @@ def test_natural_order(names):
     assert natural_order(names) == list(range(len(names)))
     if len(set(names)) == len(names) and "p01" not in names:
         assert [names[::-1][i] for i in natural_order(names[::-1])] == names
+
+
+@given(st.lists(st.from_regex(r"(?:[a-c]{1,2}[0-9]{1,2}/){1,3}p[0-9]{1,3}[.]jpg", fullmatch=True), max_size=12))
+def test_paths_of_words_and_numbers_keep_their_order(names):
+    """That of when a path was compared as one string."""
+    natural = natsort_keygen()
+    folders, files = zip(*(name.rsplit("/", 1) for name in names), strict=True) if names else ((), ())
+    before = sorted(range(len(names)), key=lambda place: (natural(folders[place]), natural(files[place][:-4])))
+    assert natural_order(names) == before
 
 
 def test_metadata_in_another_order_or_for_some_rows(source, tmp_path):
