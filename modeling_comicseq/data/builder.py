@@ -25,6 +25,7 @@ from ..stores.stage3 import (
     PRESENT,
     Block,
     Stage3Store,
+    describe_bad_vector,
     find_bad_pages,
     find_bad_vectors,
     work_ahead,
@@ -198,10 +199,8 @@ class BlockConverter:
         problems = []
         for vector in np.flatnonzero(bad):
             what, values = name if slot is None else f"{name}, panel {slot[vector]},", flat[vector]
-            if not_finite[vector]:
-                found, remedy = f"holds {values[~np.isfinite(values)][0]}", "compute this vector again"
-            elif zero[vector]:
-                found, remedy = "is all zero", "compute this vector again or correct the mask"
+            if not_finite[vector] or zero[vector]:
+                found, remedy = describe_bad_vector(values)
             else:
                 found = f"holds {values[np.abs(values).argmax()]}, outside float16"
                 remedy = "convert with --dtype float32"

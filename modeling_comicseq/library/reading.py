@@ -6,7 +6,7 @@ import numpy as np
 import xxhash
 
 from ..stores.pages import Faults, Pages
-from ..stores.stage3 import Block, Stage3Store, find_bad_pages, find_bad_vectors
+from ..stores.stage3 import Block, Stage3Store, describe_bad_vector, find_bad_pages, find_bad_vectors
 
 __all__ = ["hash_panels", "read_panels"]
 
@@ -50,9 +50,7 @@ def _take_pages(store: Stage3Store, pages: Pages, block: Block, rows: np.ndarray
     vectors = vectors.astype(vectors.dtype.newbyteorder("="), copy=False)
     not_finite, zero = find_bad_vectors(vectors)
     for bad in np.flatnonzero(not_finite | zero):
-        value = vectors[bad][~np.isfinite(vectors[bad])]
-        found = f"holds {value[0]}" if len(value) else "is all zero"
-        remedy = "compute this vector again" if len(value) else "compute this vector again or correct the mask"
+        found, remedy = describe_bad_vector(vectors[bad])
         fault(int(rows[owner[bad]]), f"panel_embeddings, panel {slot[bad]}, {found}", remedy)
     return vectors
 

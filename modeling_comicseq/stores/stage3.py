@@ -29,10 +29,12 @@ __all__ = [
     "Block",
     "ReadFailure",
     "Stage3Store",
+    "describe_bad_vector",
     "find_bad_pages",
     "find_bad_vectors",
     "get_array",
     "open_group",
+    "read_rows",
     "work_ahead",
 ]
 
@@ -53,13 +55,11 @@ class ReadFailure(NamedTuple):
     Attributes:
         lo: First row that is lost.
         hi: Row after the last one that is lost.
-        first_slot: Pages whose panels all stand before this slot lost nothing.
         found: What is wrong, for the message.
     """
 
     lo: int
     hi: int
-    first_slot: int
     found: str
 
 
@@ -192,7 +192,7 @@ class Stage3Store:
         arrays: dict[str, np.ndarray] = {}
         failures: list[ReadFailure] = []
         for name, array in [("mask", self.mask), *self.arrays.items()]:
-            arrays[name], lost = _read_rows(array, lo, hi, has_slots=name not in PAGE_ARRAYS)
+            arrays[name], lost = read_rows(array, lo, hi)
             failures += lost
         return Block(lo, hi, arrays, failures)
 
@@ -211,26 +211,22 @@ def files_fingerprint(url: str, arrays: Mapping[str, zarr.Array], mask: zarr.Arr
     return digest.hexdigest()
 
 
-def _read_rows(array: zarr.Array, lo: int, hi: int, has_slots: bool) -> tuple[np.ndarray, list[ReadFailure]]:
+def read_rows(array: zarr.Array, lo: int, hi: int) -> tuple[np.ndarray, list[ReadFailure]]:
     """Reads what can be read of rows lo to hi; what cannot be is listed, and its values mean nothing.
 
-    Files are looked at before they are read: Zarr reads an absent chunk as fill values, and Blosc one that was cut off as
+    A chunk without a file is no failure: Zarr writes none that holds the fill value alone. Files are looked at before they
+    are read: Zarr reads a folder in the place of one and an empty shard as fill values, and Blosc one that was cut off as
     noise, without a word, or it reads behind the end of the memory and the process is gone.
+
+    Raises:
+        OSError: The storage itself failed.
     """
     files = list(_chunk_files(array, lo, hi))
-    codec = array.compressors[-1] if array.compressors and not array.shards else None
-    is_blosc = "blosc" in type(codec).__name__.lower()
-    states = sync(_file_states(array.store, [key for key, *_ in files], is_blosc))
     failures, unsafe = [], np.zeros(hi - lo, bool)
-    for state, (key, first, last, slot) in zip(states, files, strict=True):
-        if state:
-            first, last = max(lo, first), min(hi, last)
-            found = f"chunk {key} is {state}"
-            if state == "missing":
-                failures.append(ReadFailure(first, last, slot if has_slots else 0, found))
-            else:  # nor are the other chunks of these rows read, which would be the sound slots of some pages
-                failures.append(ReadFailure(first, last, 0, found))
-                unsafe[first - lo : last - lo] = True
+    for damage, (key, first, last) in zip(sync(_find_damage(array, files)), files, strict=True):
+        if damage:  # then the other chunks of these rows are not read either: sound slots of pages that are lost
+            failures.append(ReadFailure(first, last, f"chunk {key} is damaged ({damage})"))
+            unsafe[first - lo : last - lo] = True
     try:
         if not unsafe.any():
             return np.asarray(array[lo:hi]), failures
@@ -245,31 +241,35 @@ def _read_rows(array: zarr.Array, lo: int, hi: int, has_slots: bool) -> tuple[np
         except Exception as error:
             _raise_if_not_data(error)
             key = next(_chunk_files(array, first, last))[0]
-            failures.append(ReadFailure(first, last, 0, f"chunk {key} is damaged ({_describe(error)})"))
+            failures.append(ReadFailure(first, last, f"chunk {key} is damaged ({_describe(error)})"))
     return values, failures
 
 
-async def _file_states(store: Any, keys: list[str], is_blosc: bool) -> list[str]:
-    """For each file "missing", "damaged (…)", or "" for a sound one as far as its size tells."""
+async def _find_damage(array: zarr.Array, files: list[tuple[str, int, int]]) -> list[str]:
+    """What is wrong with each file as far as its size tells, in words; nothing for a sound one or none."""
+    store: Any = array.store
+    is_blosc = not array.shards and "blosc" in str(array.compressors[-1:]).lower()
 
-    async def state(key: str) -> str:
+    async def damage(key: str) -> str:
         try:
-            size = await store.getsize(key)
-            if not is_blosc:
-                return ""
             if isinstance(store, LocalStore):  # whose `get` costs as much for the header as for the whole chunk
                 with open(store.root / key, "rb") as file:
-                    header = file.read(_BLOSC_HEADER)
-            else:
+                    size, header = os.fstat(file.fileno()).st_size, file.read(_BLOSC_HEADER)
+            elif is_blosc or array.shards:
+                size = await store.getsize(key)
                 part = await store.get(key, default_buffer_prototype(), RangeByteRequest(0, _BLOSC_HEADER))
                 header = part.to_bytes()
+            else:  # whose decoder notices
+                return ""
         except FileNotFoundError:
-            return "missing"
+            return ""
+        except (IsADirectoryError, NotADirectoryError) as error:
+            return str(error.strerror).lower()
         # A Blosc buffer states its length in bytes 12 to 15; the decoder does not check it.
         stated = int.from_bytes(header[12:], "little")
-        return "" if size == stated else f"damaged (it has {size} of {stated} bytes)"
+        return "it is empty" if not size else f"it has {size} of {stated} bytes" if is_blosc and size != stated else ""
 
-    return list(await asyncio.gather(*map(state, keys)))
+    return list(await asyncio.gather(*(damage(key) for key, *_ in files)))
 
 
 def _describe(error: Exception) -> str:
@@ -283,7 +283,8 @@ def open_group(url: str, remedy: str) -> zarr.Group:
         ComicSeqDataError: There is none; `remedy` says what to do.
     """
     try:
-        return zarr.open_group(url, mode="r")
+        # What was consolidated does not know an array that was added later.
+        return zarr.open_group(url, mode="r", use_consolidated=False)
     except Exception as error:  # zarr, fsspec and its back ends each have exceptions of their own
         raise ComicSeqDataError(f"{url} cannot be opened as a Zarr group ({_describe(error)}); {remedy}") from error
 
@@ -314,14 +315,14 @@ def _raise_if_not_data(error: Exception) -> None:
         raise error
 
 
-def _chunk_files(array: zarr.Array, lo: int, hi: int) -> Iterator[tuple[str, int, int, int]]:
-    """The files that hold rows lo to hi: key in the store, first row, row after the last, place on the second axis."""
+def _chunk_files(array: zarr.Array, lo: int, hi: int) -> Iterator[tuple[str, int, int]]:
+    """The files that hold rows lo to hi: key in the store, and which of these rows, first and after the last."""
     size = array.shards or array.chunks
     grid = [range(lo // size[0], -(-hi // size[0]))]
     grid += [range(-(-length // step)) for length, step in zip(array.shape[1:], size[1:], strict=True)]
     for place in itertools.product(*grid):
         key = array.metadata.encode_chunk_key(place)
-        yield f"{array.path}/{key}", place[0] * size[0], (place[0] + 1) * size[0], place[1] * size[1]
+        yield f"{array.path}/{key}", max(lo, place[0] * size[0]), min(hi, (place[0] + 1) * size[0])
 
 
 def _list_files(url: str) -> Iterator[str]:
@@ -364,6 +365,14 @@ def find_bad_vectors(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return largest >= infinity << 1, largest == 0
 
 
+def describe_bad_vector(vector: np.ndarray) -> tuple[str, str]:
+    """What is wrong with a vector that is not finite or all zero, and the remedy."""
+    values = vector[~np.isfinite(vector)]
+    if len(values):
+        return f"holds {values[0]}", "compute this vector again"
+    return "is all zero", "compute this vector again, restore its chunk if that was lost, or correct the mask"
+
+
 def find_bad_pages(block: Block, rows: np.ndarray, num_panels: np.ndarray) -> Iterator[tuple[int, str, str]]:
     """Finds pages that could not be read, or whose mask is not a run of ones as long as the page has panels.
 
@@ -376,7 +385,7 @@ def find_bad_pages(block: Block, rows: np.ndarray, num_panels: np.ndarray) -> It
         Position of the page, what was found, and the remedy; several times for a page with several faults.
     """
     for failure in block.failures:
-        lost = (rows >= failure.lo) & (rows < failure.hi) & (num_panels > failure.first_slot)
+        lost = (rows >= failure.lo) & (rows < failure.hi) & (num_panels > 0)
         for page in np.flatnonzero(lost).tolist():
             yield page, failure.found, "restore the store's file"
     mask = block.arrays["mask"][rows - block.lo]

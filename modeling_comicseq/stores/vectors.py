@@ -14,7 +14,7 @@ import zarr
 
 from ..errors import ComicSeqDataError
 from .metadata import describe_file
-from .stage3 import MASK_ARRAYS, PANEL_ARRAYS, Stage3Store, files_fingerprint, get_array, open_group
+from .stage3 import MASK_ARRAYS, PANEL_ARRAYS, Stage3Store, files_fingerprint, get_array, open_group, read_rows
 from .stage5 import ARRAYS, metadata_beside
 
 __all__ = [
@@ -115,8 +115,19 @@ class VectorStore:
         return self._read(self.panels, lo, hi), self.read_mask(lo, hi)
 
     def read_mask(self, lo: int, hi: int) -> np.ndarray:
-        """Which slots of rows lo to hi hold a panel `(rows, slots)`."""
-        return self._read(self.mask, lo, hi) != 0
+        """Which slots of rows lo to hi hold a panel `(rows, slots)`.
+
+        Raises:
+            ComicSeqDataError: The mask says something else than 0 or 1.
+        """
+        mask = self._read(self.mask, lo, hi)
+        rows, slots = np.nonzero((mask != 0) & (mask != 1))
+        if len(rows):
+            raise ComicSeqDataError(
+                f"{self.url}: row {lo + rows[0]}: the mask holds {mask[rows[0], slots[0]]}; write 1 for real panels and 0"
+                " for empty slots"
+            )
+        return mask != 0
 
     def read_strips(self, lo: int, hi: int) -> np.ndarray:
         """Strip vectors of rows lo to hi as float32 `(rows, D)`; NaN for a page without panels."""
@@ -127,13 +138,11 @@ class VectorStore:
         return mean_panels(*self.read_panels(lo, hi))
 
     def _read(self, array: zarr.Array, lo: int, hi: int) -> np.ndarray:
-        try:
-            return np.asarray(array[lo:hi])
-        except Exception as error:
-            raise ComicSeqDataError(
-                f"{self.url}: rows {lo} to {hi - 1} of {array.basename} cannot be read "
-                f"({type(error).__name__}: {error}); encode the corpus again"
-            ) from error
+        values, failures = read_rows(array, lo, hi)
+        for failure in failures:
+            remedy = "encode the corpus again" if self.stage == 5 else "restore the store's file"
+            raise ComicSeqDataError(f"{self.url}: rows {failure.lo} to {failure.hi - 1}: {failure.found}; {remedy}")
+        return values
 
     def fingerprint(self) -> str:
         """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""

@@ -233,7 +233,7 @@ def test_warns_of_another_origin(source, tmp_path, caplog):
         (lambda s: s.array("panel_masks").__setitem__((9, 0), False), "mask marks 3"),
         (
             lambda s: Path(s.embeddings, "panel_embeddings/c/2/0/0").unlink(),
-            "chunk panel_embeddings/c/2/0/0 is missing",
+            r"panel_embeddings, panel 0, is all zero; .*restore its chunk",
         ),
         (lambda s: s.write_metadata(s.entries + s.entries[9:10]), "sequence_index 9 stands twice"),
         (lambda s: s.write_metadata([{**s.entries[0], "sequence_index": 24}]), "24 is out of range"),
@@ -361,11 +361,8 @@ def test_an_output_that_is_a_link_to_an_empty_folder_elsewhere(checkpoint, sourc
     names = sorted(path.name for path in (*tmp_path.iterdir(), *scratch.parent.iterdir()))
     assert names == ["empty", "in", "out.zarr", "out_metadata.json", "scratch"]
 
+    # Interrupts
 
-# Interrupts
-
-
-def test_rerun_encodes_only_what_is_missing(checkpoint, source, tmp_path, small_parts, monkeypatch):
     run(checkpoint, source, tmp_path / "reference" / "out.zarr")
     began = []
 

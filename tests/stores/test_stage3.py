@@ -336,23 +336,98 @@ FORMATS = [
 ]
 
 
+def chunk_8(source, name, options):
+    """Name of the chunk of an array that holds row 8, and the rows that its file holds."""
+    number, size = (1, 8) if "shard_rows" in options else (2, 4)
+    coordinates = [str(number)] + ["0"] * (source.array(name).ndim - 1)
+    return ".".join(coordinates) if options["zarr_format"] == 2 else "/".join(["c", *coordinates]), range(8, 8 + size)
+
+
 @pytest.mark.parametrize("options", FORMATS, ids=["v2", "v3", "sharded"])
 @pytest.mark.parametrize("name", ["panel_embeddings", "text_embeddings", "panel_masks", "page_caption_embeddings"])
-@pytest.mark.parametrize("fault", ["missing", "damaged"])
-def test_chunk(tmp_path, options, name, fault):
+@pytest.mark.parametrize("fault", ["cut off", "empty", "a folder"])
+def test_damaged_chunk(tmp_path, options, name, fault):
     source = make_source(tmp_path / "in", **options)
-    rows = range(8, 16) if "shard_rows" in options else range(8, 12)
-    number = 1 if "shard_rows" in options else 2
-    ndim = 2 if name in ("panel_masks", "page_caption_embeddings") else 3
-    coordinates = [str(number)] + ["0"] * (ndim - 1)
-    pattern = ".".join(coordinates) if options["zarr_format"] == 2 else "/".join(["c", *coordinates])
+    pattern, rows = chunk_8(source, name, options)
     path = chunk_file(source, name, pattern)
-    if fault == "missing":
-        path.unlink()
+    content = path.read_bytes()
+    path.unlink()
+    if fault == "a folder":
+        path.mkdir()
     else:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    refused(source, source.embeddings, "sequence_index 8", f"chunk {name}/{pattern} is {fault}", "restore")
-    skipped(source, rows, f"chunk {name}/{pattern} is {fault}")
+        path.write_bytes(content[: len(content) // 2] if fault == "cut off" else b"")
+    refused(source, source.embeddings, "sequence_index 8", f"chunk {name}/{pattern} is damaged", "restore")
+    skipped(source, rows, f"chunk {name}/{pattern} is damaged")
+
+
+@pytest.mark.parametrize("options", FORMATS, ids=["v2", "v3", "sharded"])
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("panel_embeddings", "panel_embeddings, panel 0, is all zero"),
+        ("visual_embeddings", "visual_embeddings, panel 0, is all zero"),
+        ("panel_masks", "but the mask marks 0"),
+    ],
+)
+def test_absent_chunk_of_what_is_never_zero(tmp_path, options, name, found):
+    source = make_source(tmp_path / "in", **options)
+    pattern, rows = chunk_8(source, name, options)
+    chunk_file(source, name, pattern).unlink()
+    refused(source, source.embeddings, "sequence_index 8", found, "mask")
+    skipped(source, rows, found)
+
+
+@pytest.mark.parametrize("options", FORMATS, ids=["v2", "v3", "sharded"])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["path", "url"])
+def test_absent_chunk_of_pages_without_text(tmp_path, options, elsewhere):
+    """Zarr writes no chunk of zeros, and zeros are what a panel without text or caption has."""
+    source = make_source(tmp_path / "in", **options)
+    for name in ("text_embeddings", "caption_embeddings", "page_caption_embeddings"):
+        pattern, rows = chunk_8(source, name, options)
+        array = source.array(name)
+        array[rows.start : rows.stop] = 0
+        assert not list((Path(source.embeddings) / name).glob(pattern))
+    source.array("text_embeddings")[0, 0] = 0  # within a chunk that has others
+    reference = make_source(tmp_path / "reference", **options)
+    for name in ("text_embeddings", "caption_embeddings", "page_caption_embeddings"):
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            reference.array(name)[...] = np.asarray(source.array(name)[...])
+    if elsewhere:
+        source = source._replace(embeddings=f"file://{source.embeddings}")
+    for made, output in ((source, "out"), (reference, "full")):
+        convert_store(made.embeddings, made.metadata, tmp_path / output, progress=False)
+    pages = {row["sequence_index"]: row for split in load_from_disk(str(tmp_path / "out")).values() for row in split}
+    full = {row["sequence_index"]: row for split in load_from_disk(str(tmp_path / "full")).values() for row in split}
+    assert pages == full and sorted(pages) == list(range(24))
+    for row, page in pages.items():
+        assert page["has_text"] == [row not in rows and (row, slot) != (0, 0) for slot in range(page["num_panels"])]
+        assert any(page["page_caption_embeddings"]) == (row not in rows)
+
+
+def test_absent_chunk_of_another_fill_value(tmp_path):
+    source = make_source(tmp_path / "in")
+    values, options = source.arrays["text_embeddings"].copy(), {"dtype": "f2", "chunks": (4, 6, 4), "overwrite": True}
+    values[8:12] = np.nan
+    group = zarr.open_group(source.embeddings, mode="r+")
+    group.create_array("text_embeddings", shape=values.shape, fill_value=np.nan, **options)[...] = values
+    assert not (Path(source.embeddings) / "text_embeddings/c/2").exists()
+    refused(source, "sequence_index 8", "text_embeddings, panel 0, holds nan")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["path", "url"])
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+def test_array_added_after_consolidation(tmp_path, zarr_format, elsewhere):
+    source = make_source(tmp_path / "in", zarr_format=zarr_format, names=("panel_embeddings",))
+    zarr.consolidate_metadata(source.embeddings)
+    text = zarr.create_array(
+        f"{source.embeddings}/text_embeddings", data=np.ones((24, 6, 4), "f2"), zarr_format=zarr_format
+    )
+    assert "text_embeddings" not in zarr.open_group(source.embeddings, mode="r", use_consolidated=True)
+    url = f"file://{source.embeddings}" if elsewhere else source.embeddings
+    assert Stage3Store.open(url).widths == {"panel_embeddings": 8, "text_embeddings": 4, "page_caption_embeddings": 4}
+    data = convert(source)
+    assert all(all(page["has_text"]) and len(page["text_embeddings"]) for page in data["train"]) and text.shape[2] == 4
 
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["path", "url"])
@@ -377,7 +452,7 @@ def test_blosc_chunk_that_was_cut_off(tmp_path, zarr_format, elsewhere, left):
     skipped(source, range(8, 12), found)
 
 
-def test_missing_chunk_of_padding_is_no_fault(tmp_path):
+def test_absent_chunk_of_padding_is_no_fault(tmp_path):
     """Chunks may cut the slots too; one that no real panel reaches was never written."""
     source = make_source(tmp_path / "in", names=("panel_embeddings",))
     values = source.arrays["panel_embeddings"].copy()
@@ -388,7 +463,7 @@ def test_missing_chunk_of_padding_is_no_fault(tmp_path):
     assert sum(split.num_rows for split in convert(source).values()) == 24
     shutil.rmtree(tmp_path / "out")
     (Path(source.embeddings) / "panel_embeddings/c/9/1/0").unlink()
-    refused(source, "sequence_index 9", "c/9/1/0 is missing")
+    refused(source, "sequence_index 9", "panel_embeddings, panel 2, is all zero")
 
 
 def test_no_usable_page(source):
