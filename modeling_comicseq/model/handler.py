@@ -86,10 +86,15 @@ class EndpointHandler:
             inputs = [inputs]
         if not isinstance(inputs, list) or not 1 <= len(inputs) <= MAX_INPUTS:
             raise ValueError(f'"inputs" must be an object, a page, or a list of 1 to {MAX_INPUTS} of them.')
-        questions = [self.check_input(each, task) for each in inputs]
-        answers = self.pipelines[task](questions, batch_size=len(questions), **parameters)
-        answers = [to_json(each if isinstance(each, dict) else {"strip_embedding": each}) for each in answers]
-        return answers[0] if is_one else answers
+        questions = []
+        for number, each in enumerate(inputs):
+            try:
+                questions.append(self.check_input(each, task))
+            except ValueError as error:
+                raise error if is_one else ValueError(f"Input {number}: {error}") from None
+        if is_one:
+            return to_json(self.pipelines[task](questions[0], **parameters))
+        return [to_json(each) for each in self.pipelines[task](questions, batch_size=len(questions), **parameters)]
 
     def check_parameters(self, parameters: Any) -> dict[str, Any]:
         if parameters is None:
@@ -146,14 +151,10 @@ def shown(name: Any) -> str:
     return ascii(name[:40]) if isinstance(name, str) else f"of type {type(name).__name__}"
 
 
-def to_json(answer: dict[str, Any]) -> dict[str, Any]:
-    """Arrays as lists. Overflow in a model of half precision is the request's fault: its numbers are too large."""
-    for name, value in answer.items():
-        if name != "order" and not np.isfinite(value).all():
-            raise ValueError("The numbers of the request are too large for the model.")
-        if isinstance(value, np.ndarray):
-            answer[name] = value.tolist()
-    return answer
+def to_json(answer: dict[str, Any] | np.ndarray) -> dict[str, Any]:
+    """A pipeline's answer with lists for arrays; a vector alone is a strip's."""
+    fields = answer if isinstance(answer, dict) else {"strip_embedding": answer}
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
 
 
 __all__ = ["EndpointHandler"]

@@ -14,27 +14,35 @@
 """`transformers.pipeline` tasks for ComicSeq: strip embedding, multiple-choice questions and reading order"""
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from transformers import Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
-from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
+from transformers.pipelines.pt_utils import KeyDataset, PipelineDataset, PipelineIterator
+from transformers.utils import logging
 
 from .ordering_comicseq import best_orders
 from .tasks_comicseq import STRIP_EMBEDDING, TASKS, ComicSeqTask
+
+logger = logging.get_logger(__name__)
 
 
 class ComicSeqPipeline(Pipeline):
     """
     What the pipelines share. An input is a page, `(panels, width)` as a nested list, a NumPy array or a tensor (also flat,
     as the rows of a converted data set are), or a dictionary with the page as `panel_embeddings` and whatever else the
-    task asks for: its `inputs`, without batch axes and masks. A list of inputs, a generator or a dataset is answered in
-    batches of `batch_size`, whatever the number of panels and candidates of each input. Pages of more than
-    `max_position_embeddings` panels are refused.
+    task asks for: its `inputs`, without batch axes and masks. Many inputs, of any numbers of panels and candidates, are
+    answered in batches of `batch_size`: a list, an array with an axis more and a column of a data set by a list; a data
+    set (of which the columns that the task takes are read), a generator and other iterables one by one, as the answers
+    are asked for. Pages of more than `max_position_embeddings` panels are refused.
+
+    An array `(n, width)` is one page. A bare list of vectors of just that width is refused, as it can be one page or
+    several of one panel each: give a page as an array or in a dictionary, and rows of a data set as a column of it,
+    `dataset["panel_embeddings"]`.
     """
 
     _load_tokenizer = False
@@ -43,19 +51,19 @@ class ComicSeqPipeline(Pipeline):
     _load_video_processor = False
     _load_feature_extractor = False
 
-    def __init__(self, model, *args, **kwargs):
-        super().__init__(model, *args, **kwargs)
+    def __init__(self, model, *args, task="", **kwargs):
         served = served_tasks()
-        if self.task not in served:
-            raise ValueError(f"`task` is {self.task!r} but must be one of {', '.join(served)}.")
-        self.asked = served[self.task]
+        if task not in served:
+            raise ValueError(f"`task` is {task!r} but must be one of {', '.join(served)}.")
+        self.asked = served[task]
         wanted = self.asked.model_class
         saved = (model.config.architectures or [type(model).__name__])[0]
         if self.asked != STRIP_EMBEDDING and saved not in (wanted, "ComicSeqForPreTraining"):
             raise ValueError(
-                f"The checkpoint is one of {saved}, which has no trained head for {self.task}: take one of {wanted} or"
+                f"The checkpoint is one of {saved}, which has no trained head for {task}: take one of {wanted} or"
                 " ComicSeqForPreTraining (a model that you trained yourself has to be saved first)."
             )
+        super().__init__(model, *args, task=task, **kwargs)
         self.model.eval()
 
     def _sanitize_parameters(self, modality=None, **parameters):
@@ -69,32 +77,48 @@ class ComicSeqPipeline(Pipeline):
             raise ValueError(f"`modality` of {self.task} is {modality!r} but must be panel or {self.asked.modality}.")
         return {"modality": modality}, {"modality": modality}, {}
 
-    def __call__(self, inputs, **kwargs):
-        if isinstance(inputs, (np.ndarray, torch.Tensor)) and inputs.ndim == 3:
-            inputs = list(inputs)
-        if isinstance(inputs, (list, tuple)):
-            if not len(inputs):
-                return []
-            # A list of vectors is one page, as `preprocess` takes it.
-            inputs = {"panel_embeddings": inputs} if is_vector(inputs[0]) else list(inputs)
-        return super().__call__(inputs, **kwargs)
+    def __call__(self, inputs, *args, **kwargs):
+        names = [field.name for field in self.asked.inputs]
+        inputs = told_apart(inputs, names, self.model.config.panel_embedding_dim)
+        if isinstance(inputs, (list, KeyDataset)) and not len(inputs):
+            return []  # the base class looks at the first
+        return super().__call__(inputs, *args, **kwargs)
+
+    def forward(self, model_inputs, **parameters):
+        outputs = super().forward(model_inputs, **parameters)
+        if not all(tensor.isfinite().all() for output in outputs for tensor in output.values()):
+            raise ValueError(
+                "The answer is not finite: the model's weights are not, or the numbers of an input are too large for its"
+                f" precision, {self.dtype}."
+            )
+        return outputs
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
         # The base class collates with a tokenizer's padding; here `_forward` pads.
-        kind = PipelineDataset if hasattr(inputs, "__len__") else PipelineIterator
-        questions = kind(inputs, self.preprocess, preprocess_params)
+        for name, value, least in (("num_workers", num_workers, 0), ("batch_size", batch_size, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"`{name}` is {value!r} but must be a whole number of at least {least}.")
+        kind = PipelineDataset
+        if isinstance(inputs, IterableDataset) or not hasattr(inputs, "__len__"):
+            kind = PipelineIterator
+            if num_workers > 1:  # each would go through all inputs
+                logger.warning("Inputs that can only be read one after the other are read by one worker.")
+                num_workers = 1
+        questions = kind(inputs, self.preprocess_or_fault, preprocess_params)
         batches = DataLoader(questions, num_workers=num_workers, batch_size=batch_size, collate_fn=list)
-
-        def answers() -> Iterator[Any]:
-            for batch in batches:
-                for output in self.forward(batch, **forward_params):
-                    yield self.postprocess(output, **postprocess_params)
-
-        return answers()
+        outputs = Outputs(batches, self.forward, forward_params)
+        return iter(PipelineIterator(outputs, self.postprocess, postprocess_params))  # starts anew with each loop
 
     def run_single(self, inputs, preprocess_params, forward_params, postprocess_params):
         (output,) = self.forward([self.preprocess(inputs, **preprocess_params)], **forward_params)
         return self.postprocess(output, **postprocess_params)
+
+    def preprocess_or_fault(self, inputs, **parameters) -> dict[str, torch.Tensor] | ValueError:
+        """As `preprocess`, but a refusal is returned: raised in a worker process, it would come with a traceback."""
+        try:
+            return self.preprocess(inputs, **parameters)
+        except ValueError as error:
+            return error
 
     def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
         """The tensors of one question, without a batch axis, on the CPU."""
@@ -142,6 +166,22 @@ class ComicSeqPipeline(Pipeline):
         return batch
 
 
+class Outputs(PipelineIterator):
+    """What `infer` makes of batches of questions, one by one. It has the length of the inputs, where they have one."""
+
+    def __len__(self):
+        return len(self.loader.dataset)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        done = 0
+        for batch in self.loader:
+            for number, question in enumerate(batch, done):
+                if isinstance(question, ValueError):
+                    raise ValueError(f"Input {number}: {question}")
+            yield from self.infer(batch, **self.params)
+            done += len(batch)
+
+
 class ComicStripEmbeddingPipeline(ComicSeqPipeline):
     """
     Task `"comic-strip-embedding"`: one vector `(hidden_size,)` a page, as a float32 NumPy array. With
@@ -150,6 +190,8 @@ class ComicStripEmbeddingPipeline(ComicSeqPipeline):
 
     def _sanitize_parameters(self, return_panels=None, **parameters):
         super()._sanitize_parameters(**parameters)
+        if return_panels not in (None, False, True):
+            raise ValueError(f"`return_panels` is {return_panels!r} but must be True or False.")
         return {}, {}, {} if return_panels is None else {"return_panels": return_panels}
 
     def _forward(self, questions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
@@ -253,6 +295,45 @@ def pad(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return padded, torch.arange(padded.shape[1], device=padded.device) < lengths[:, None]
 
 
+def told_apart(inputs: Any, names: list[str], width: int) -> Any:
+    """
+    One input as it is; many as a list, a dataset of PyTorch or a generator, by which `Pipeline` knows them.
+
+    Args:
+        inputs: What the pipeline was called with.
+        names: The inputs of its task, which are read from the rows of a data set.
+        width: Numbers of a panel's vector.
+    """
+    if hasattr(inputs, "select_columns"):  # a data set of the library datasets, in memory or streamed
+        present = [name for name in inputs.column_names or () if name in names]
+        rows = inputs.select_columns(present) if present else inputs
+        kind = PipelineIterator if isinstance(inputs, IterableDataset) else PipelineDataset
+        return kind(rows, only, {"names": names})
+    if isinstance(inputs, (Mapping, str, bytes, Dataset)) or not isinstance(inputs, Iterable):
+        return inputs
+    if hasattr(inputs, "__array__"):
+        inputs = inputs if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
+        is_rows = inputs.ndim == 2 and inputs.shape[1] > width and inputs.shape[1] % width == 0
+        is_ragged = inputs.ndim == 1 and inputs.dtype == object
+        return list(inputs) if inputs.ndim == 3 or is_rows or is_ragged else inputs
+    if not isinstance(inputs, (list, tuple)):
+        return list(inputs) if isinstance(inputs, Sequence) else (each for each in inputs)
+    if len(inputs) and all(np.isscalar(each) and not isinstance(each, str) for each in inputs):
+        return {"panel_embeddings": inputs}  # a flat page
+    if len(inputs) and all(is_vector(each) and len(each) == width for each in inputs):
+        raise ValueError(
+            f"`inputs` is a list of {len(inputs)} vectors of {width} numbers, which is one page, or one panel of each of"
+            f' {len(inputs)} pages: give one page as an array or as {{"panel_embeddings": page}}, and several as a column of'
+            " a data set or as a list of arrays (panels, width)."
+        )
+    return list(inputs)
+
+
+def only(row: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    """What `row` holds of `names`."""
+    return {name: row[name] for name in names if name in row}
+
+
 def is_vector(value: Any) -> bool:
     """Whether this is an array or a tensor with one axis, or a list of numbers."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
@@ -277,7 +358,9 @@ def take_vectors(question: dict, name: str, width: int) -> torch.Tensor:
         raise ValueError(f"`{name}` must be numbers, as lists of {width} each, an array or a tensor.")
     if array.ndim == 1 and array.size % width == 0:
         array = array.reshape(-1, width)
-    if array.ndim != 2 or array.shape[1] != width or not len(array):
+    if not array.size:
+        raise ValueError(f"`{name}` has the shape {array.shape}: at least one vector of {width} numbers is needed.")
+    if array.ndim != 2 or array.shape[1] != width:
         raise ValueError(f"`{name}` has the shape {array.shape} but (any, {width}) is expected.")
     with np.errstate(over="ignore"):
         array = np.array(array, dtype=np.float32)

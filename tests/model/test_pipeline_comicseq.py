@@ -5,6 +5,7 @@ import pytest
 import torch
 from datasets import Dataset
 from torch.testing import assert_close
+from torch.utils.data import IterableDataset
 from transformers import AutoModelForMultipleChoice, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
@@ -135,17 +136,154 @@ def test_pages_need_no_dictionary(pipelines):
     expected = embed([{"panel_embeddings": page} for page in pages])
     assert_same_answers(embed(pages, batch_size=2), expected)
     assert_same_answers([embed(pages[0])], expected[:1])
-    assert_same_answers([embed(pages[0].tolist())], expected[:1])
-    assert_same_answers([embed(list(pages[0]))], expected[:1])
-    assert_same_answers(embed([pages[0].tolist(), pages[1]]), expected[:2])
+    assert_same_answers([embed({"panel_embeddings": pages[0].tolist()})], expected[:1])
+    assert_same_answers(embed([pages[0].tolist(), list(pages[1])]), expected[:2])
     assert_same_answers(embed(np.stack([pages[0], pages[0]])), [expected[0], expected[0]])
     assert_same_answers(list(embed((page for page in pages), batch_size=2)), expected)
     rows = Dataset.from_dict({"panel_embeddings": [page.reshape(-1).tolist() for page in pages]})
     assert_same_answers(list(embed(KeyDataset(rows, "panel_embeddings"), batch_size=2)), expected)
-    assert embed([]) == []
+    assert embed([]) == embed(KeyDataset(rows.select([]), "panel_embeddings")) == []
     panels = embed(pages[1], return_panels=True)
     assert panels["contextualized_panels"].shape == (len(pages[1]), 32)
     assert_same_answers([panels["strip_embedding"]], expected[1:2])
+
+
+WORKERS_WARNING = "Inputs that can only be read one after the other are read by one worker."
+
+
+class Pages(IterableDataset):
+    """Pages that know how many they are, but can only be read one after the other."""
+
+    def __init__(self, pages):
+        self.pages = pages
+
+    def __len__(self):
+        return len(self.pages)
+
+    def __iter__(self):
+        return iter(self.pages)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_workers_give_each_answer_once(num_workers, pipelines, caplog):
+    embed = pipelines["comic-strip-embedding"]
+    pages = [np.random.default_rng(row).normal(size=(1 + row % 3, 24)).astype(np.float32) for row in range(4)]
+    expected = [embed(page) for page in pages]
+    rows = Dataset.from_dict(
+        {"panel_embeddings": [page.reshape(-1).tolist() for page in pages], "book_id": list("abcd")}
+    )
+    streamed = {
+        "a generator": (page for page in pages),
+        "an iterator": map(np.asarray, pages),
+        "an iterable dataset": Pages(pages),
+        "a streamed data set": rows.to_iterable_dataset(),
+        "a streamed column": rows.to_iterable_dataset()["panel_embeddings"],
+    }
+    for what, inputs in streamed.items():
+        caplog.clear()
+        answers = list(embed(inputs, num_workers=num_workers, batch_size=3))
+        assert len(answers) == 4, what
+        assert_same_answers(answers, expected)
+        assert [each.message for each in caplog.records] == [WORKERS_WARNING] * (num_workers > 1)
+    for inputs in (pages, rows, KeyDataset(rows, "panel_embeddings")):
+        assert_same_answers(list(embed(inputs, num_workers=num_workers, batch_size=3)), expected)
+
+
+def test_answers_know_how_many_they_are_and_can_be_read_again(pipelines):
+    """As those of the other pipelines of transformers, whose iterator an override had lost."""
+    embed = pipelines["comic-strip-embedding"]
+    pages = [question["panel_embeddings"] for question in questions("encoder")]
+    rows = Dataset.from_dict({"panel_embeddings": [page.reshape(-1).tolist() for page in pages]})
+    answers = embed(rows, batch_size=2)
+    assert len(answers) == 3
+    first = next(answers)
+    assert_same_answers([first], embed(pages[:1]))
+    for _ in range(2):
+        assert_same_answers(list(answers), embed(pages))
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "torch"])
+@pytest.mark.parametrize("counts", [(3, 1, 2, 1), (2, 2, 2, 2), (1, 1, 1, 1)])
+def test_rows_of_a_converted_data_set(form, counts, pipelines):
+    """Each row is a page, whatever the number of its panels: four pages of one panel are no page of four."""
+    embed, order = pipelines["comic-strip-embedding"], pipelines["comic-reading-order"]
+    pages = [
+        np.random.default_rng(row).normal(size=(count, 24)).astype(np.float32) for row, count in enumerate(counts)
+    ]
+    columns = {"panel_embeddings": [page.reshape(-1).tolist() for page in pages], "book_id": list("abcd")}
+    rows = Dataset.from_dict(columns).with_format(form)
+    expected, orders = [embed(page) for page in pages], [order(page) for page in pages]
+    assert_same_answers([embed(rows[0]["panel_embeddings"])], expected[:1])
+    assert_same_answers([embed(rows["panel_embeddings"][0])], expected[:1])
+    for inputs in (
+        rows,
+        rows["panel_embeddings"],
+        rows.to_iterable_dataset(),
+        (row["panel_embeddings"] for row in rows),
+    ):
+        answers = list(embed(inputs, batch_size=3))
+        assert len(answers) == 4
+        assert_same_answers(answers, expected)
+    assert_same_answers(list(order(rows)), orders)
+    assert_same_answers(order(rows["panel_embeddings"]), orders)
+    batch = rows[:4]["panel_embeddings"]
+    if counts != (1, 1, 1, 1):
+        assert_same_answers(embed(batch), expected)
+    elif form is None:  # arrays of one panel each lie on each other as the panels of a page do
+        with pytest.raises(
+            ValueError, match=r"a list of 4 vectors of 24 numbers, which is one page, or one panel of each"
+        ):
+            embed(batch)
+
+
+@pytest.mark.parametrize("change", [np.ndarray.tolist, list, tuple, lambda page: list(torch.from_numpy(page))])
+def test_a_page_that_can_also_be_pages_of_one_panel_is_refused(change, pipelines):
+    page = questions("encoder")[0]["panel_embeddings"]
+    embed = pipelines["comic-strip-embedding"]
+    with pytest.raises(
+        ValueError, match="`inputs` is a list of 5 vectors of 24 numbers, .* give one page as an array"
+    ):
+        embed(change(page))
+    assert_same_answers([embed({"panel_embeddings": change(page)}), *embed([change(page)])], [embed(page)] * 2)
+
+
+def test_a_data_set_of_questions(pipelines):
+    asked = questions("panel_picking")
+    picking = pipelines["comic-panel-picking"]
+    columns = {name: [question[name] for question in asked] for name in asked[0]}
+    columns = {
+        name: [value if isinstance(value, int) else value.reshape(-1).tolist() for value in values]
+        for name, values in columns.items()
+    }
+    rows = Dataset.from_dict({**columns, "book_id": list("abc")})
+    assert_same_answers(list(picking(rows, batch_size=2)), picking(asked))
+    assert_same_answers(list(picking(rows.to_iterable_dataset())), picking(asked))
+    with pytest.raises(ValueError, match="Input 0: `mask_position` must be"):
+        next(picking(rows.remove_columns("mask_position")))
+    with pytest.raises(ValueError, match="Input 0: `panel_embeddings` is missing"):
+        next(picking(rows.select_columns("book_id")))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_faulty_one_of_many_inputs_is_named(num_workers, pipelines):
+    """In one sentence, also where a worker process found it."""
+    pages = [np.ones((2, 24)) for _ in range(5)]
+    pages[3][1, 7] = np.nan
+    with pytest.raises(ValueError) as raised:
+        pipelines["comic-strip-embedding"](pages, batch_size=2, num_workers=num_workers)
+    assert str(raised.value) == "Input 3: `panel_embeddings` holds NaN, infinity or a number outside float32."
+
+
+def test_an_answer_that_is_not_finite_is_none():
+    for name, task in (("encoder", "comic-strip-embedding"), ("reading_order", "comic-reading-order")):
+        model = build(name)
+        with torch.no_grad():
+            model.base_model.layernorm.weight[0] = torch.nan
+        with pytest.raises(ValueError, match="not finite: the model's weights are not|finite"):
+            pipeline(task, model=model)(np.ones((3, 24)))
+    half = pipeline("comic-strip-embedding", model=build("encoder", tiny_config(input_scale=1.0)).half())
+    with pytest.raises(ValueError, match="too large for its precision, torch.float16"):
+        half(np.full((3, 24), 1e38))
 
 
 def test_coherence_with_and_without_a_position_in_one_batch(folder, pipelines):
@@ -283,6 +421,15 @@ def test_wrong_parameters(pipelines):
         pipelines["comic-panel-picking"](asked, modality="visual")
     with pytest.raises(ValueError, match="`modality` of comic-visual-closure is 'text'"):
         pipelines["comic-visual-closure"](asked, modality="text")
+
+
+def test_parameters_of_all_calls_are_given_at_the_start(folder):
+    asked = {"panel_embeddings": np.ones((2, 16)), "candidate_embeddings": np.eye(16)[:3]}
+    closure = pipeline("comic-visual-closure", model=str(folder / "pretraining"), modality="visual")
+    expected = pipeline("comic-visual-closure", model=str(folder / "pretraining"))(asked, modality="visual")
+    assert_same_answers([closure(asked)], [expected])
+    with pytest.raises(ValueError, match="comic-panel-picking has no parameter `top_k`"):
+        pipeline("comic-panel-picking", model=str(folder / "pretraining"), top_k=3)
 
 
 def test_a_head_that_the_checkpoint_lacks_is_refused(folder):
