@@ -15,6 +15,7 @@
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import KeyDataset, PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
+from .checks_comicseq import check_names
 from .ordering_comicseq import best_orders
 from .tasks_comicseq import STRIP_EMBEDDING, TASKS, ComicSeqTask
 
@@ -123,6 +125,7 @@ class ComicSeqPipeline(Pipeline):
     def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
         """The tensors of one question, without a batch axis, on the CPU."""
         question = dict(inputs) if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
+        check_names(self.task, map(str, question), [field.name for field in self.asked.inputs])
         config = self.model.config
         limit, num_panels, tensors = config.max_position_embeddings, 0, {}
         for field in self.asked.inputs:
@@ -148,8 +151,6 @@ class ComicSeqPipeline(Pipeline):
                         raise ValueError(f"`{name}` has {len(vectors)} vectors but the page has {num_panels} panels.")
                     num_panels = len(vectors)
                 tensors[name] = vectors[0] if field.kind == "vector" else vectors
-        if question:
-            raise ValueError(f"{self.task} does not take `{next(iter(question))}`.")
         return tensors
 
     def collate(self, questions: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -312,13 +313,13 @@ def told_apart(inputs: Any, names: list[str], width: int) -> Any:
     if isinstance(inputs, (Mapping, str, bytes, Dataset)) or not isinstance(inputs, Iterable):
         return inputs
     if hasattr(inputs, "__array__"):
-        inputs = inputs if isinstance(inputs, torch.Tensor) else np.asarray(inputs)
+        inputs = inputs if isinstance(inputs, (np.ndarray, torch.Tensor)) else np.asarray(inputs)
         is_rows = inputs.ndim == 2 and inputs.shape[1] > width and inputs.shape[1] % width == 0
         is_ragged = inputs.ndim == 1 and inputs.dtype == object
         return list(inputs) if inputs.ndim == 3 or is_rows or is_ragged else inputs
     if not isinstance(inputs, (list, tuple)):
         return list(inputs) if isinstance(inputs, Sequence) else (each for each in inputs)
-    if len(inputs) and all(np.isscalar(each) and not isinstance(each, str) for each in inputs):
+    if len(inputs) and all(isinstance(each, Number) for each in inputs):
         return {"panel_embeddings": inputs}  # a flat page
     if len(inputs) and all(is_vector(each) and len(each) == width for each in inputs):
         raise ValueError(
@@ -338,7 +339,7 @@ def is_vector(value: Any) -> bool:
     """Whether this is an array or a tensor with one axis, or a list of numbers."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
         return value.ndim == 1
-    return isinstance(value, (list, tuple)) and len(value) > 0 and np.ndim(value[0]) == 0
+    return isinstance(value, (list, tuple)) and len(value) > 0 and isinstance(value[0], Number)
 
 
 def take_vectors(question: dict, name: str, width: int) -> torch.Tensor:
@@ -346,13 +347,11 @@ def take_vectors(question: dict, name: str, width: int) -> torch.Tensor:
     value = question.pop(name, None)
     if value is None:
         raise ValueError(f"`{name}` is missing.")
-    if isinstance(value, (list, tuple)) and any(isinstance(each, torch.Tensor) for each in value):
-        value = [each.detach().cpu().float().numpy() if isinstance(each, torch.Tensor) else each for each in value]
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().float().numpy()
     try:
-        array = np.asarray(value)
-    except ValueError:  # lists of several lengths
+        if isinstance(value, (list, tuple)):
+            value = [as_array(each) if isinstance(each, torch.Tensor) else each for each in value]
+        array = as_array(value) if isinstance(value, torch.Tensor) else np.ma.filled(value, np.nan)
+    except (ValueError, TypeError, RuntimeError):  # lists of several lengths, tensors without values of their own
         array = np.empty(0, dtype=object)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"`{name}` must be numbers, as lists of {width} each, an array or a tensor.")
@@ -367,6 +366,10 @@ def take_vectors(question: dict, name: str, width: int) -> torch.Tensor:
     if not np.isfinite(array).all():
         raise ValueError(f"`{name}` holds NaN, infinity or a number outside float32.")
     return torch.from_numpy(array)
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().float().numpy()
 
 
 def take_number(question: dict, name: str, first: int, end: int, limit: str) -> torch.Tensor:

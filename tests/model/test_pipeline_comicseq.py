@@ -1,5 +1,8 @@
 """The pipelines beside direct calls of the model: every kind of input, batches, and what they refuse."""
 
+import functools
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -411,6 +414,66 @@ def test_shuffled_pages_get_the_same_order(pipelines):
 def test_wrong_questions_are_refused_in_one_sentence(task, changes, message, pipelines):
     with pytest.raises(ValueError, match=message):
         pipelines[task]({**questions(TASKS[task])[0], **changes})
+
+
+BAD = {
+    "nothing": (None, "is missing"),
+    "a list with nothing": ([None], "Input 0: "),
+    "a truth value": (True, "must be numbers"),
+    "truth values": (np.ones((2, 24), dtype=bool), "must be numbers"),
+    "a list of truth values": ([[True] * 24] * 2, "must be numbers|one page, or one panel of each"),
+    "a number": (3.5, r"shape \(\)"),
+    "a word": ("page", "must be numbers"),
+    "words": (["page", "page"], "must be numbers"),
+    "vectors of words": ([["a"] * 24] * 2, "must be numbers"),
+    "no field": ({}, "is missing"),
+    "an unknown field": ({"panles": np.ones((2, 24))}, "does not take `panles` but .*"),
+    "a field that is no word": ({1: 2}, "does not take `1` but"),
+    "no panels": (np.zeros((0, 24)), r"shape \(0, 24\): at least one vector"),
+    "an empty list in a list": ([[]], r"Input 0: .* at least one vector"),
+    "panels of no width": (np.ones((2, 0)), "at least one vector of 24 numbers"),
+    "another width": (np.ones((2, 25)), r"shape \(2, 25\) but \(any, 24\)"),
+    "several widths": ([[1.0] * 24, [1.0]], r"Input 1: .*shape \(1,\)|Input 0"),
+    "an axis too many": (np.ones((1, 2, 3, 24)), r"shape \(1, 2, 3, 24\)"),
+    "NaN": (np.full((2, 24), np.nan), "holds NaN, infinity"),
+    "masked numbers": (np.ma.masked_all((2, 24)), "holds NaN"),
+    "an infinite number": (np.full((2, 24), np.inf), "holds NaN, infinity"),
+    "beyond float32": (np.full((2, 24), 1e300), "a number outside float32"),
+    "beyond any float": ([[10**400] * 24], "must be numbers|one page, or one panel of each"),
+    "100,000 panels": (np.ones((100_000, 24)), "100000 panels but `max_position_embeddings` is 12"),
+    "complex numbers": (np.ones((2, 24), dtype=complex), "must be numbers"),
+    "dates": (np.zeros((2, 24), dtype="M8[D]"), "must be numbers"),
+    "objects": (np.full((2, 24), object()), "must be numbers"),
+    "a set in a field": ({"panel_embeddings": {1.0}}, "must be numbers"),
+    "lists in each other": (functools.reduce(lambda inner, _: [inner], range(3000), 1.0), "must be numbers"),
+    "a tensor without values": (torch.ones(2, 24, device="meta"), "must be numbers"),
+    "a sparse tensor": (torch.ones(2, 24).to_sparse(), "must be numbers"),
+    "a message": ([{"role": "user", "content": "hi"}], "must be numbers|is missing"),
+    "a function": (len, "must be numbers"),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_whatever_is_no_input_is_refused_in_one_sentence(task, pipelines):
+    for what, (value, message) in BAD.items():
+        with pytest.raises(ValueError) as raised:
+            answers = pipelines[task](value)
+            raise AssertionError(f"{what} got {answers}")
+        told = str(raised.value)
+        assert "\n" not in told and len(told) < 300 and "`" in told, (what, told)
+        if task == "comic-caption-relevance":
+            message += "|does not take `panel_embeddings` but candidate_embeddings, caption_embeddings"
+        assert re.search(message, told), (what, told)
+
+
+def test_wrong_settings_of_the_loader(pipelines):
+    pages = [np.ones((2, 24))] * 2
+    for settings in ({"batch_size": 0}, {"batch_size": "8"}, {"num_workers": -1}, {"num_workers": True}):
+        name, value = next(iter(settings.items()))
+        with pytest.raises(ValueError, match=f"`{name}` is {value!r} but must be a whole number of at least"):
+            pipelines["comic-strip-embedding"](pages, **settings)
+    with pytest.raises(ValueError, match="`return_panels` is 'yes' but must be True or False"):
+        pipelines["comic-strip-embedding"](pages, return_panels="yes")
 
 
 def test_wrong_parameters(pipelines):
