@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
 from pathlib import Path
+from textwrap import shorten
 
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 
-from ..errors import ComicSeqDataError
-from ..stores.names import respelled
+from ..errors import ComicSeqDataError, ComicSeqError
+from ..stores.provenance import PROVENANCE_FILE, read_provenance
 from .panels import PanelTable
 
-logger = logging.getLogger(__name__)
-
 NEEDED_COLUMNS = ("panel_embeddings", "num_panels", "book_id", "page_index", "window_start")
+
+
+def open_arrow(folder: str | os.PathLike[str]) -> Dataset | None:
+    """The data set that `save_to_disk` wrote into a folder, None for one without a row.
+
+    Raises:
+        ComicSeqDataError: If a file is absent or damaged.
+    """
+    try:
+        dataset = load_from_disk(str(folder))
+        # Flipped bytes may send what reads the lists beyond the end of the file, and the process is gone.
+        dataset.data.table.validate(full=True)
+    except IndexError:  # what `save_to_disk` writes for no row
+        return None
+    except Exception as error:  # Arrow, `datasets` and JSON each have exceptions of their own
+        raise ComicSeqDataError(f"{folder} cannot be read ({shorten(str(error), 200)}): make it anew.") from None
+    return dataset if len(dataset) else None
 
 
 def open_split(folder: str, split: str) -> PanelTable:
     """The panels of one split of the data set in `folder`.
 
     Raises:
-        ComicSeqDataError: If `folder` is no such data set, or has no such split or no page in it.
+        ComicSeqDataError: If `folder` is no such data set, is damaged, or has no such split or no page in it.
     """
     try:
-        splits = json.loads((Path(folder) / "dataset_dict.json").read_text())["splits"]
-    except (OSError, ValueError, KeyError):
+        splits = list(json.loads((Path(folder) / "dataset_dict.json").read_text())["splits"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         remedy = "name the folder that `comicseq convert --output` wrote"
         if (Path(folder) / "state.json").is_file():
             remedy = f"it is a single split, name the folder above it, {Path(folder).absolute().parent}"
         raise ComicSeqDataError(f"{folder} is no data set: {remedy}.") from None
     if split not in splits:
         raise ComicSeqDataError(f"{folder} has no split {split!r} but {', '.join(splits)}: name one of them.")
-    try:
-        dataset = load_from_disk(str(Path(folder) / split))
-    except OSError as error:
+    dataset = open_arrow(Path(folder) / split)
+    rows = 0 if dataset is None else len(dataset)
+    # Arrow takes a file that ends between two of its parts for a whole one.
+    counts = read_provenance(folder).get("counts", {}) if (Path(folder) / PROVENANCE_FILE).is_file() else {}
+    stated = counts.get(split, {}).get("rows", rows)
+    if rows != stated:
         raise ComicSeqDataError(
-            f"The split {split!r} of {folder} cannot be read ({error}): convert the store again."
-        ) from None
-    except IndexError:  # what `save_to_disk` writes for a split without a row
-        dataset = None
-    if not dataset:
+            f"The split {split!r} of {folder} has {rows:,} rows, but its {PROVENANCE_FILE} says {stated:,}: convert the"
+            " store again."
+        )
+    if dataset is None:
         raise ComicSeqDataError(
             f"The split {split!r} of {folder} holds no page: convert more books, or give it a larger share by"
             " `comicseq convert --fractions`."
@@ -50,10 +68,12 @@ def open_split(folder: str, split: str) -> PanelTable:
         raise ComicSeqDataError(
             f"The split {split!r} of {folder} has no column `{missing[0]}`: convert the store with `comicseq convert`."
         )
-    table = PanelTable(dataset)
-    for name, earlier in list(respelled(table.book_ids.tolist()).items())[:1]:
-        logger.warning(
-            f"The split {split!r} of {folder} takes {earlier!a} and {name!a} for two books, but they are spellings of one:"
-            " convert the store again with this version."
-        )
-    return table
+    try:
+        return PanelTable(dataset)
+    except ComicSeqError as error:
+        raise ComicSeqDataError(f"The split {split!r} of {folder}: {error}") from None
+    except Exception as error:  # columns of other types, or with nulls
+        raise ComicSeqDataError(
+            f"The split {split!r} of {folder} is no data set of panels ({shorten(str(error), 200)}): convert the store"
+            " with `comicseq convert`."
+        ) from None

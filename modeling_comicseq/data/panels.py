@@ -43,12 +43,13 @@ class PanelTable:
         table = dataset.data.table
         self.num_panels = table["num_panels"].to_numpy().astype(np.int64)
         self.offsets = _running_count(self.num_panels)
-        book_names = np.asarray(table["book_id"].to_pylist(), dtype=object)
-        self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
-        self._number_pages(table["page_index"].to_numpy(), table["window_start"].to_numpy())
-
+        # First of all, since it tells wrong counts, which would make the rest fill the memory.
         self.columns = {name: self._open(name, table[name]) for name in VECTOR_COLUMNS if name in table.column_names}
         self.widths = {name: pieces[0].shape[1] for name, pieces in self.columns.items()}
+        book_names = np.asarray(table["book_id"].to_pylist(), dtype=object)
+        self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
+        self._number_pages(*(table[name].to_numpy().astype(np.int64) for name in ("page_index", "window_start")))
+
         self.with_text, self.with_caption = (
             self._subset(table[name]) if name in table.column_names else None for name in ("has_text", "has_caption")
         )
@@ -70,7 +71,7 @@ class PanelTable:
         self.book_pages = np.searchsorted(books[is_new], np.arange(len(self.book_ids) + 1))
 
         # Of overlapping windows, each panel counts in the first window that holds it.
-        start, count = window_start[order].astype(np.int64), self.num_panels[order]
+        start, count = window_start[order], self.num_panels[order]
         seen = np.zeros(len(order), dtype=np.int64)
         seen[1:] = np.where(is_new[1:], 0, np.clip(start[:-1] + count[:-1] - start[1:], 0, count[1:]))
         fresh = count - seen

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from datasets import Dataset, Features, List, Value, load_from_disk
+from datasets import Dataset, Features, List, Value
 
+from ..data.opening import open_arrow
 from ..data.panels import PanelTable
 from ..data.task import Drawn, Task
 from ..errors import ComicSeqDataError, ComicSeqError
@@ -177,7 +178,7 @@ def read_about(folder: str | os.PathLike[str]) -> dict:
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] in (FORMAT, OLDER_FORMAT):
             return about
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise ComicSeqDataError(f"{folder} is no question set: name the folder that `comicseq questions --output` wrote.")
 
@@ -221,15 +222,18 @@ def load_questions(
                 f"{folder} asks {each['task']}, which is no task: tasks are {', '.join(tasks)}. Import the module that"
                 " registers it first, or draw anew."
             )
+    frozen = open_arrow(folder)
+    if frozen is None:
+        raise ComicSeqDataError(f"{folder} holds no question: draw it anew.")
     try:
-        columns = load_from_disk(str(folder)).with_format("numpy")
+        columns = frozen.with_format("numpy")
         sets, start = [], 0
         for each in about["sets"]:
             part = columns[start : start + each["questions"]]
             start += each["questions"]
             rows, *drawn = (np.asarray(part[name], np.int64) for name in ("row", *ASKED))
             sets.append(QuestionSet(tasks[each["task"]], each["protocol"], data, rows, Drawn(*drawn)))
-    except (OSError, KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ComicSeqDataError(f"{folder} cannot be read ({' '.join(str(error).split())}): draw it anew.") from None
     for questions, each in zip(sets, about["sets"], strict=True):
         if questions.fingerprint != each["fingerprint"]:

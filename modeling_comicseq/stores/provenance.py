@@ -92,9 +92,13 @@ def read_provenance(data: Any) -> dict[str, Any]:
     if isinstance(data, (str, PathLike)):
         path = Path(data) / PROVENANCE_FILE
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            provenance = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise ComicSeqDataError(f"{path} cannot be read ({error}); convert the store again") from error
+        parts = [provenance.get("counts"), provenance.get("conversion")] if isinstance(provenance, dict) else [None]
+        if not all(isinstance(part, dict) for part in parts):
+            raise ComicSeqDataError(f"{path} does not say how the data were converted; convert the store again")
+        return provenance
     if isinstance(data, dict):
         data = next(iter(data.values()))
     try:
