@@ -38,7 +38,7 @@ from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import model_logits
-from modeling_comicseq.files import write_json
+from modeling_comicseq.files import check_output, write_json
 from modeling_comicseq.tasks import TASKS, get_tasks
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.dataset import PretrainingDataset
@@ -140,6 +140,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
 
+    if arguments.output:
+        check_output(arguments.output, [arguments.store, arguments.metadata, arguments.model], overwrite=True)
     books = sorted({page["book_id"] for page in json.loads(Path(arguments.metadata).read_text())})
     asked: dict[str, list[np.ndarray]] = defaultdict(list)
     right: dict[str, dict[str, list[np.ndarray]]] = {task.name: defaultdict(list) for task in ASKED}

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def _disk_fault(error: Exception, place: Path) -> str | None:
 def check_output(
     output: str | os.PathLike[str],
     inputs: Iterable[str | os.PathLike[str] | None] = (),
-    overwrite: bool = False,
+    overwrite: bool | None = False,
     *,
     folder: bool = False,
     is_own: Callable[[Path], bool] | None = None,
@@ -100,7 +100,7 @@ def check_output(
     Args:
         output: File or folder that is to be made; of a URL only its name is compared with the inputs.
         inputs: What is read: files, folders, names on the Hub, URLs, None.
-        overwrite: Whether something that is there already may be replaced.
+        overwrite: Whether something that is there already may be replaced; None where nobody can say so.
         folder: Whether a folder is to be made.
         is_own: Tells of an existing output whether this command made it, so that it can be made again without
             `overwrite`.
@@ -145,8 +145,42 @@ def check_output(
             raise OSError(error.errno, error.strerror) from error
         is_empty = not path.exists() or not (any(path.iterdir()) if path.is_dir() else path.stat().st_size)
         if not is_empty and not overwrite and not (is_own is not None and is_own(path)):
-            what = "folder" if folder else "file"
-            raise ComicSeqDataError(f"{output} exists: name another {what}, or give --overwrite.")
+            what, remedy = "folder" if folder else "file", "remove it" if overwrite is None else "give --overwrite"
+            raise ComicSeqDataError(f"{output} exists: name another {what}, or {remedy}.")
+
+
+def check_report(
+    folder: str | os.PathLike[str],
+    names: Sequence[str],
+    words: Sequence[str],
+    inputs: Iterable[str | os.PathLike[str]],
+) -> None:
+    """Checks, before any work, that a command can write its files into a folder, beside whatever else is in it.
+
+    Args:
+        folder: The folder; the command's own files of an earlier run may be in it.
+        names: The files, the first of them JSON.
+        words: What the beginning of that one holds, if this command made them.
+        inputs: As in `check_output`.
+
+    Raises:
+        ComicSeqDataError: A file is one of the inputs, of other origin, or cannot be written.
+    """
+    is_own, inputs = has_words(*words), list(inputs)
+    for name in names:
+        check_output(Path(folder, name), inputs, None, is_own=lambda _: is_own(Path(folder, names[0])))
+
+
+def has_words(*words: str) -> Callable[[Path], bool]:
+    """Tells of a file whether all of these words stand in its beginning, by which a command knows what it made."""
+
+    def is_own(path: Path) -> bool:
+        with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            beginning = file.read(1 << 16)
+            return all(word in beginning for word in words)
+        return False
+
+    return is_own
 
 
 def _local(path: str | os.PathLike[str]) -> Path | None:

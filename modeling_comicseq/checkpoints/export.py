@@ -9,7 +9,7 @@ import torch
 from transformers.utils.hub import cached_file
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import written_folder
+from ..files import check_output, written_folder
 from ..model import modeling_comicseq
 from ..model.modeling_comicseq import (
     TASK_CLASSES,
@@ -73,6 +73,7 @@ def export_checkpoint(
         raise ComicSeqArgumentError(f"The task is {task!r} but must be one of {', '.join(CLASSES)}.")
     if dtype is not None and dtype not in DTYPES:
         raise ComicSeqArgumentError(f"The dtype is {dtype!r} but must be one of {', '.join(DTYPES)}.")
+    check_output(output, [name], overwrite, folder=True)
     config = read_config(name)
     architecture = (config.architectures or ["ComicSeqForPreTraining"])[0]
     model_class = CLASSES[task] if task is not None else getattr(modeling_comicseq, architecture)

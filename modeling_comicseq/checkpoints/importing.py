@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import written_folder
+from ..files import check_output, written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining, sinusoidal_positions
 from .card import METADATA
@@ -83,6 +83,7 @@ def import_checkpoint(
         ComicSeqDataError: The file is no such checkpoint.
         ComicSeqArgumentError: The number of heads is unknown or does not fit.
     """
+    check_output(output, [file], overwrite, folder=True)
     with written_folder(output, overwrite) as folder:
         saved = read_file(file)
         weights = saved["model_state_dict"]

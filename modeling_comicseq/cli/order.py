@@ -17,6 +17,9 @@ def order(
         Path | None,
         Option(help="Instead of a store, a JSON list of objects with `panel_embeddings`, a list of vectors."),
     ] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace an output that is there already and holds no reading orders.")
+    ] = False,
 ) -> None:
     """Refine the **reading order** of pages: a permutation of each page's panels, with a confidence.
 
@@ -39,9 +42,9 @@ def order(
     from ..library.order import order_json, order_store
 
     if pages is not None and embeddings is None and metadata is None:
-        summary = order_json(model, pages, output)
+        summary = order_json(model, pages, output, overwrite=overwrite)
     elif pages is None and embeddings is not None and metadata is not None:
-        summary = order_store(model, embeddings, metadata, output)
+        summary = order_store(model, embeddings, metadata, output, overwrite=overwrite)
     else:
         raise ComicSeqArgumentError("Give either --embeddings and --metadata, or --pages.")
     columns = ("pages", "order changed", "too long, left", "mean confidence", "mean agreement")

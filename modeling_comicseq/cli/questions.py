@@ -44,8 +44,10 @@ def questions(
     from ..data.opening import open_split
     from ..evaluation.question_sets import freeze
     from ..evaluation.results import LEAKY
+    from ..files import check_output
     from ..tasks import get_tasks
 
+    check_output(output, [dataset], overwrite=None, folder=True)
     names, protocols = ([name for item in items for name in item.split(",")] for items in (tasks, protocol))
     check_protocols(protocols)
     about = freeze(

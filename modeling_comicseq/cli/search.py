@@ -28,6 +28,9 @@ def search(
     ] = None,
     factory: Annotated[str, Option(help="FAISS' string factory, for example HNSW32; see above for auto.")] = "auto",
     output: Annotated[Path | None, Option(help="JSON file for the results.")] = None,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace an --output that is there already and holds no results.")
+    ] = False,
 ) -> None:
     """Find the pages or panels **nearest** to a page, a panel or a vector, by cosine.
 
@@ -40,9 +43,13 @@ def search(
     Example: `comicseq search --store data/stage5.zarr --page library/book_1/page_007.jpg -k 5`
     """
 
+    from ..files import check_output, has_words
     from ..library.search import parse_panel, read_vector, write_hits
     from ..library.search import search as find
 
+    if output:
+        is_own = has_words('"store": ', '"query": {', '"index": {')
+        check_output(output, [store, metadata, vector, index], overwrite, is_own=is_own)
     hits, opened = find(
         store,
         metadata,

@@ -22,6 +22,7 @@ from .answers import RANDOM, SkillAnswers
 from .files import LETTERING_SKILLS, SKILLS
 
 TOTAL = "total"
+FILES = ("results.json", "report.md", "predictions.csv")
 HEADER = ("answerer", "accuracy, %", "model minus this")
 HIDDEN = "The solutions of this split are hidden: there are predictions, and no accuracy."
 
@@ -124,9 +125,10 @@ def write_report(
     """
     results = skill_results(answers, model)
     document = {"settings": settings, "results": [asdict(result) for result in results], "notes": list(lines)}
-    write_results(document, folder / "results.json")
-    write_text(folder / "report.md", _markdown(results, model, settings, lines))
-    with written_file(folder / "predictions.csv") as beside, beside.open("w", encoding="utf-8", newline="") as table:
+    figures, report, table_file = (folder / name for name in FILES)
+    write_results(document, figures)
+    write_text(report, _markdown(results, model, settings, lines))
+    with written_file(table_file) as beside, beside.open("w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["sample_id", "skill", "prediction"])
         for skill in answers:

@@ -13,11 +13,12 @@ from ..checkpoints.opening import open_checkpoint
 from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
 from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..errors import ComicSeqDataError
+from ..files import check_output, check_report, has_words, written_folder
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
 from ..stores.names import normal_form
 from .answers import answer_skill, read_modalities, untrained_heads
 from .files import SKILLS, Question, SkillFiles, by_skill, find_skills
-from .report import SkillResult, notes, print_report, write_report
+from .report import FILES, SkillResult, notes, print_report, write_report
 from .tuning import fine_tune
 from .vectors import MODALITIES, SeenPictures, SkillInputs, check_captions, embed_skill
 
@@ -55,8 +56,13 @@ def run_comics_pap(
         ComicSeqDataError: If the model, the data or the output cannot be used.
     """
     console = Console()
-    if output.is_file():
-        raise ComicSeqDataError(f"The output {output} is a file: name a folder.")
+    names = [*FILES, *(f"results_{skill}.json" for skill in skills or SKILLS)]
+    if train_split:
+        is_own = has_words('"model_type": "comicseq"')
+        check_output(
+            output / "model", [model, data], None, folder=True, is_own=lambda path: is_own(path / "config.json")
+        )
+    check_report(output, names, ('"settings": {', '"image_encoder": '), [model, data])
     if train_split == split:
         raise ComicSeqDataError(f"The split {split!r} cannot be tuned on and answered: name two splits.")
     if model.endswith(".json") and train_split is None:
@@ -104,7 +110,8 @@ def run_comics_pap(
         _check_apart(training, questions, data, f"{train_split} and {split}")
         tuning = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
         losses = fine_tune(network, training, inputs, **tuning)  # type: ignore[arg-type]
-        network.save_pretrained(output / "model")
+        with written_folder(output / "model", overwrite=True) as folder:
+            network.save_pretrained(folder)
         counts = Counter(question.skill for question in training)
         settings |= {"train_split": train_split, **tuning, "training_questions": counts, "losses": losses}
         name += ", tuned"

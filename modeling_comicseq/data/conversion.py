@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import write_json, write_text
+from ..files import check_output, write_json, write_text
 from ..stores.metadata import describe_file
 from ..stores.pages import Faults, Pages, read_pages
 from ..stores.placement import Placement, place_pages
@@ -94,6 +94,8 @@ def convert_store(
     books = None if split_books is None else load_split_books(split_books)  # type: ignore[arg-type]
     rule = SplitRule(fractions, books, "split_books" if isinstance(split_books, Mapping) else str(split_books))
     target, metadata = Path(output).absolute(), os.fspath(metadata)
+    listed = split_books if isinstance(split_books, str | os.PathLike) else None
+    check_output(target, [embeddings, metadata, listed], overwrite=True, folder=True)
     store = Stage3Store.open(embeddings)
     options = {
         "dtype": dtype,

@@ -14,6 +14,7 @@ from ..files import written_file
 from .report import best_cosine, by_set
 from .results import Result, heading
 
+PLOTS = ("scores.png", "by_page_length.png")
 # Okabe and Ito's colours, which all readers can tell apart.
 CHANCE, COSINE, OPTIMUM = "#999999", "#E69F00", "#009E73"
 MODELS = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -24,12 +25,11 @@ def plot_results(results: Sequence[Result], folder: Path) -> list[str]:
     blocks = [block for block in by_set(results) if block[0].by_page_length]
     if not blocks:
         return []
-    figures = {"scores.png": _scores(blocks), "by_page_length.png": _by_length(blocks)}
-    for name, (figure, labels) in figures.items():
+    for name, (figure, labels) in zip(PLOTS, (_scores(blocks), _by_length(blocks)), strict=True):
         figure.legend(list(labels.values()), list(labels), loc="outside upper center", ncols=5, fontsize="small")
         with written_file(folder / name) as beside:
             figure.savefig(beside, dpi=120, format="png")
-    return list(figures)
+    return list(PLOTS)
 
 
 def _shown(block: list[Result], same_questions: bool = False) -> list[tuple[Result, str, str]]:

@@ -18,7 +18,7 @@ from ..data.opening import open_arrow
 from ..data.panels import PanelTable
 from ..data.task import Drawn, Task
 from ..errors import ComicSeqDataError, ComicSeqError
-from ..files import write_json, written_folder
+from ..files import check_output, write_json, written_folder
 from .questions import QuestionSet, draw_question_set, split_fingerprint
 from .results import LEAKY, heading
 
@@ -141,8 +141,7 @@ def freeze(table: PanelTable, folder: str | os.PathLike[str], **drawn: Any) -> d
     Raises:
         ComicSeqError: If `folder` exists, or a task, or none, can be asked.
     """
-    if Path(folder).exists():
-        raise ComicSeqDataError(f"{folder} exists: choose another --output or remove it first.")
+    check_output(folder, overwrite=None, folder=True)
     questions = draw_questions(table, **drawn)
     if not questions.sets:
         raise ComicSeqDataError(

@@ -17,13 +17,13 @@ from ..data.opening import open_split
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import write_text
+from ..files import check_report, write_text
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld
 from .arguments import FROZEN, EvaluationArguments
 from .card import put_on_card
 from .compare import compare
-from .plots import plot_results
+from .plots import PLOTS, plot_results
 from .question_sets import Questions, draw_questions, load_questions, read_about
 from .report import print_results, report_markdown
 from .results import Difference, Result, results_json, write_results
@@ -46,6 +46,10 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     settings: dict[str, Any] = FROZEN | {name: value for name, value in given.items() if value is not None}
     if arguments.questions is not None:
         settings = read_about(arguments.questions)
+    local = [path for path in arguments.model if Path(path).is_dir()]
+    folder = Path(arguments.output_dir or (local[0] if len(local) == len(arguments.model) == 1 else "evaluation"))
+    inputs = [path for path in (arguments.dataset, arguments.questions) if path is not None]
+    check_report(folder, ("results.json", "report.md", *PLOTS), ('"settings": {', '"questions": {'), inputs)
     table = open_split(arguments.dataset, settings["split"])
     models = open_models(arguments, table)
     console, notes = Console(), []
@@ -87,7 +91,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         results += found[0]
         differences += found[1]
     print_results(results, differences, console)
-    write_everything(arguments, table, questions, results, differences, notes, models, console)
+    write_everything(folder, arguments, table, questions, results, differences, notes, models, console)
 
 
 def open_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, Checkpoint]:
@@ -158,6 +162,7 @@ def synthetic_world(table: PanelTable) -> SyntheticWorld | None:
 
 
 def write_everything(
+    folder: Path,
     arguments: EvaluationArguments,
     table: PanelTable,
     questions: Questions,
@@ -168,9 +173,6 @@ def write_everything(
     console: Console,
 ) -> None:
     """Writes results.json, report.md and its plots; and onto the cards of local models, unless `output_dir` is given."""
-    local = {name: Path(model.name) for name, model in models.items() if Path(model.name).is_dir()}
-    default = next(iter(local.values())) if len(local) == len(models) == 1 else "evaluation"
-    folder = Path(arguments.output_dir or default)
     about = questions.about(table)
     content = {"settings": asdict(arguments), "questions": about, "notes": notes}
     write_results(content | results_json(results, differences), folder / "results.json")
@@ -185,6 +187,7 @@ def write_everything(
     write_text(folder / "report.md", report_markdown(results, differences, in_report, notes, plots))
     console.print(f"Written to {folder}: {', '.join(['results.json', 'report.md', *plots])}", soft_wrap=True)
     if arguments.output_dir is None:
+        local = {name: Path(model.name) for name, model in models.items() if Path(model.name).is_dir()}
         for name, path in local.items():
             put_on_card(path, results, name, asked)
             console.print(f"Model card: {path / 'README.md'}", soft_wrap=True)

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from ..checkpoints.opening import open_checkpoint
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..files import check_output
 from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
@@ -90,7 +91,9 @@ def encode_store(
         ComicSeqDataError: The input has a fault, or `output` holds something else.
     """
     metadata, target = os.fspath(metadata), os.fspath(output)
-    _check_options(dtype, zarr_format, batch_size, metadata, target)
+    _check_options(dtype, zarr_format, batch_size)
+    for each, is_folder in ((target, True), (metadata_beside(target), False)):
+        check_output(each, [model, embeddings, metadata], overwrite=True, folder=is_folder)
     use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
     batch_size = batch_size or (256 if state.device.type == "cpu" else 2048)
@@ -219,14 +222,10 @@ def _attributes(
     }
 
 
-def _check_options(dtype: str, zarr_format: int, batch_size: int | None, metadata: str, target: str) -> None:
+def _check_options(dtype: str, zarr_format: int, batch_size: int | None) -> None:
     if dtype not in ("float16", "float32"):
         raise ComicSeqArgumentError(f"dtype {dtype!r} is not possible; give float32 or float16")
     if zarr_format not in (2, 3):
         raise ComicSeqArgumentError(f"zarr_format {zarr_format} is not possible; give 3 or 2")
     if batch_size is not None and batch_size < 1:
         raise ComicSeqArgumentError(f"batch_size {batch_size} encodes no page; give 1 or more")
-    if os.path.abspath(metadata_beside(target)) == os.path.abspath(metadata):
-        raise ComicSeqArgumentError(
-            f"output {target} would have the metadata {metadata}, which is the input; name it else"
-        )

@@ -16,7 +16,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..evaluation.metrics import bootstrap_mean
 from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
-from ..files import write_json
+from ..files import check_report, write_json
 from ..progress import progress_bar
 from ..stores.pages import read_pages
 from ..stores.vectors import VectorStore, find_metadata, folder_beside, mean_panels
@@ -27,6 +27,7 @@ from .space import Space, SpaceGatherer
 
 __all__ = ["Report", "inspect_store", "inspect_stores", "print_reports"]
 
+FILES = ("inspect.json", "map.png")
 # Of a sample, one book makes up at most this share: a corpus in one large book must not be judged by that book alone.
 _BOOK_SHARE = 1 / 20
 
@@ -93,6 +94,7 @@ def inspect_stores(
         )
     opened = [VectorStore.open(store) for store in stores]
     output = output or folder_beside(opened[0], ".inspect", "--output")
+    check_report(output, FILES, ('"stores": [', '"stage": '), [*stores, *metadata])
     named: Sequence[str | None] = metadata or [None]
     if len(named) < len(stores):
         named = [named[0]] * len(stores)
@@ -106,14 +108,15 @@ def inspect_stores(
         sentence = compare_neighbours(titles[0], reports[0].neighbours, report.neighbours)
         if sentence:
             report.diagnosis.reading.append(sentence)
+    figures, picture = (output / name for name in FILES)
+    write_json(figures, {"stores": [_plain(report) for report in reports]})
     draw_map(
         [
             MapData(f"Stage {report.stage}: {title}\n{report.diagnosis.verdict}", *drawn)
             for (report, drawn), title in zip(found, titles, strict=True)
         ],
-        output / "map.png",
+        picture,
     )
-    write_json(output / "inspect.json", {"stores": [_plain(report) for report in reports]})
     return reports, output
 
 

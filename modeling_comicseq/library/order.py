@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
-from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import write_text
+from ..errors import ComicSeqDataError
+from ..files import check_output, has_words, write_text
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
 from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
@@ -28,6 +28,7 @@ from .reading import read_panels
 
 __all__ = ["OrderSummary", "PageOrder", "order_json", "order_pages", "order_store"]
 
+_is_own = has_words(*(f'"{field}": ' for field in ("order", "confidence", "given_confidence", "agreement")))
 _BATCH = 64  # pages that the model reads at a time
 _SORTED = 4 * _BATCH  # pages that are sorted by length
 _PART = 2048  # pages whose panels are in memory at a time
@@ -122,7 +123,9 @@ def share_kept(order: torch.Tensor, target: str) -> float:
     return float((order[earlier] < order[later]).float().mean())
 
 
-def order_store(model_name: str, embeddings: str, metadata: str, output: Path, progress: bool = True) -> OrderSummary:
+def order_store(
+    model_name: str, embeddings: str, metadata: str, output: Path, progress: bool = True, overwrite: bool = False
+) -> OrderSummary:
     """Orders the pages of a Stage 3 store and writes one JSON object a page, in the order of the metadata.
 
     Args:
@@ -131,10 +134,13 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
         metadata: Its metadata, path or URL.
         output: JSON file to write; it appears complete or not at all.
         progress: Whether to show a progress bar.
+        overwrite: Whether to replace a file that is there and holds no reading orders.
 
     Raises:
-        ComicSeqDataError: The model cannot order, the store or its metadata has a fault, or they do not fit.
+        ComicSeqDataError: The model cannot order, the store or its metadata has a fault, they do not fit, or `output`
+            cannot be written.
     """
+    check_output(output, [model_name, embeddings, metadata], overwrite, is_own=_is_own)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
     checkpoint = open_checkpoint(model_name, store, embeddings, provenance={"origin": store.attributes})
@@ -161,7 +167,9 @@ def order_store(model_name: str, embeddings: str, metadata: str, output: Path, p
     return _write(output, answers())
 
 
-def order_json(model_name: str, pages: Path, output: Path, progress: bool = True) -> OrderSummary:
+def order_json(
+    model_name: str, pages: Path, output: Path, progress: bool = True, overwrite: bool = False
+) -> OrderSummary:
     """Orders the pages of a JSON file: a list of objects with `panel_embeddings`, a list of vectors.
 
     The other fields of each object are carried along, but for further vectors.
@@ -171,10 +179,12 @@ def order_json(model_name: str, pages: Path, output: Path, progress: bool = True
         pages: The JSON file.
         output: JSON file to write; it appears complete or not at all.
         progress: Whether to show a progress bar.
+        overwrite: Whether to replace a file that is there and holds no reading orders.
 
     Raises:
-        ComicSeqDataError: The model cannot order, or the file is not such a list.
+        ComicSeqDataError: The model cannot order, the file is not such a list, or `output` cannot be written.
     """
+    check_output(output, [model_name, pages], overwrite, is_own=_is_own)
     model = _ready(open_checkpoint(model_name))
     width = model.config.panel_embedding_dim
 
@@ -199,8 +209,6 @@ def order_json(model_name: str, pages: Path, output: Path, progress: bool = True
 
 def _write(output: Path, answers: Iterable[tuple[dict[str, Any], str, PageOrder]]) -> OrderSummary:
     """Writes one line a page."""
-    if output.is_dir():
-        raise ComicSeqArgumentError(f"{output} is a folder: name a JSON file.")
     lines, known, names = [], [], []
     changed = too_long = 0
     for entry, name, result in answers:

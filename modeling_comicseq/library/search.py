@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -25,7 +27,7 @@ from datasets import Dataset
 from filelock import FileLock
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import write_json, written_folder
+from ..files import check_output, write_json, written_folder
 from ..progress import progress_bar
 from ..stores.names import normal_path
 from ..stores.pages import Pages, read_pages
@@ -298,14 +300,12 @@ def open_index(
     key = hashlib.sha256(f"{_FORMAT} {factory} {EXACT_BYTES} {state}".encode()).hexdigest()[:16]
     target = folder / f"{level}-{key}"
     if not target.is_dir():
+        check_output(target, [store.url, metadata], folder=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
                 if not target.is_dir():
-                    # What killed builds left, and indexes of another state of the store.
-                    manifests = folder.glob(f"{level}-*/manifest.json")
-                    old = [path.parent for path in manifests if state not in path.read_text()]
-                    for path in [*folder.glob(f".{level}-*"), *old]:
+                    for path in _outdated(folder, store, level, state):
                         shutil.rmtree(path, ignore_errors=True)
                     _build(store, metadata, level, factory, state, target, progress)
         except PermissionError:
@@ -319,6 +319,17 @@ def open_index(
     except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
         raise ComicSeqDataError(f"{target} is damaged ({error}): remove it, it will be built again") from None
     return SearchIndex(store, level, labels, description)
+
+
+def _outdated(folder: Path, store: VectorStore, level: Level, state: str) -> Iterator[Path]:
+    """What killed builds left, and indexes of another state of the store; nothing else that lies in the folder."""
+    hash_ = "[0-9a-f]" * 16
+    yield from folder.glob(f".{level}-{hash_}-*")
+    for path in folder.glob(f"{level}-{hash_}/manifest.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            if manifest["store"] == store.url and manifest["state"] != state:
+                yield path.parent
 
 
 def _build(

@@ -21,7 +21,7 @@ import zarr
 from scipy.linalg import block_diag
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import write_text, written_folder
+from ..files import check_output, write_text, written_folder
 from ..progress import progress_bar
 
 FORMAT = "comicseq-synthetic-1"
@@ -338,8 +338,7 @@ def synthesize(
     """
     output = Path(output)
     corpus = SyntheticCorpus(world, seed=seed, num_books=num_books)
-    if output.exists():
-        raise ComicSeqDataError(f"{output} exists: choose another --output or remove it first.")
+    check_output(output, overwrite=None, folder=True)
     longest = world.max_panels
     _require(slots >= longest, f"slots is {slots}, but pages have up to {longest} panels: use more slots.")
     pages = sum(len(corpus.page_sizes(book)) for book in range(num_books))

@@ -199,7 +199,7 @@ def test_what_is_no_question_set_or_was_changed(tmp_path):
     ):
         load_questions(tmp_path / "nowhere", table, "data", ALL)
     folder = frozen(tmp_path / "set", table, tasks=["panel_picking"])
-    with pytest.raises(ComicSeqDataError, match="set exists: choose another --output"):
+    with pytest.raises(ComicSeqDataError, match="set exists: name another folder, or remove it"):
         frozen(folder, table)
     about = json.loads((folder / "questions.json").read_text())
     about["sets"][1]["fingerprint"] = "xxh3:0"

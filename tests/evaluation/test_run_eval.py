@@ -190,7 +190,7 @@ def test_questions_that_do_not_fit(models, small_corpus, tmp_path):
     with pytest.raises(ComicSeqArgumentError, match="`model` names .*first twice"):
         evaluate(models, small_corpus, *frozen, names=("first", "first"))
     done = questions(small_corpus, tmp_path / "set")
-    assert done.exit_code == 1 and "exists: choose another --output" in done.output
+    assert done.exit_code == 1 and "exists: name another folder, or remove it" in done.output
     done = questions(small_corpus, tmp_path / "new", "--tasks", "panelpicking")
     assert done.exit_code == 1 and "`tasks` names 'panelpicking'" in done.output
 

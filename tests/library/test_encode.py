@@ -319,7 +319,7 @@ def test_what_else_stands_there_is_left_alone(checkpoint, source, tmp_path):
             run(checkpoint, source, tmp_path / output, overwrite=True)
     with pytest.raises(ComicSeqDataError, match="is of no Stage 5 store"):
         run(checkpoint, source, make_source(tmp_path / "other", names=PANELS).embeddings, overwrite=True)
-    with pytest.raises(ComicSeqArgumentError, match="which is the input"):
+    with pytest.raises(ComicSeqDataError, match="stage3_metadata.json is the input .*: name another output"):
         run(checkpoint, source, tmp_path / "in" / "stage3.zarr", overwrite=True)
     (tmp_path / "empty.zarr").mkdir()
     run(checkpoint, source, tmp_path / "empty.zarr")

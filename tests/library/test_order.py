@@ -1,6 +1,7 @@
 """Reading orders of stores and JSON files beside `predict_order`, long and empty pages, and faults."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,13 @@ def test_command(one_checkpoint, source, tmp_path):
     for figure in ("order changed", "confidence", "agreement", "least sure"):
         assert figure in result.output
     assert len(json.loads((tmp_path / "orders.json").read_text())) == 28
+    written = Path(output).read_text()
+    assert CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output]).exit_code == 0  # its own
+    Path(output).write_text("[1]")
+    result = CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output])
+    assert result.exit_code == 1 and "orders.json exists: name another file, or give --overwrite." in result.output
+    result = CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output, "--overwrite"])
+    assert result.exit_code == 0 and Path(output).read_text() == written
     result = CliRunner().invoke(app, ["order", "--model", model, "--output", output])
     assert result.exit_code == 1 and "Give either --embeddings and --metadata, or --pages." in result.output
     other = str(one_checkpoint / "panel_picking")

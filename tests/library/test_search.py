@@ -125,6 +125,18 @@ def test_the_index_is_built_once_and_again_when_the_store_changed(tmp_path, monk
     assert search(made.url, page=5, k=49)[1].find_row("other/book X/page.jpg") == 9
 
 
+def test_nothing_else_in_the_folder_of_indexes_is_removed(tmp_path):
+    """Neither folders of other origin, whatever their names, nor the index of another store."""
+    folder = tmp_path / "indexes"
+    for name in ("strip-images", f"strip-{'0' * 16}", ".strip-draft"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "manifest.json").write_text('{"license": "CC0"}')
+    for name in ("a", "b"):
+        made = random_store(tmp_path / name)
+        search(made.url, page=5, index=folder)
+    assert len(list(folder.glob("strip-*"))) == 4 and (folder / ".strip-draft" / "manifest.json").exists()
+
+
 def test_a_build_that_was_killed_leaves_nothing_behind(tmp_path, monkeypatch):
     made = random_store(tmp_path)
     replace = os.replace
@@ -317,6 +329,12 @@ def test_the_command_prints_a_table_and_writes_json(made, tmp_path):
     )
     assert result.exit_code == 0, result.output
     written = json.loads(output.read_text())
+    words = ["search", "--store", made.url, "--panel", "3:0", "-k", "4", "--output", str(output)]
+    assert CliRunner().invoke(app, words).exit_code == 0  # its own
+    output.write_text('{"store": 1}')
+    assert "hits.json exists: name another file, or give --overwrite" in CliRunner().invoke(app, words).output
+    assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0
+    assert json.loads(output.read_text()) == written
     hits, _ = search(made.url, panel=(3, 0), k=4)
     assert [(hit["row"], hit["slot"]) for hit in written["results"]] == found(hits)
     assert set(written["results"][0]) == {"rank", "page_id", "book_id", "row", "slot", "score"}

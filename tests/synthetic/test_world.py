@@ -129,7 +129,8 @@ def test_refuses_parameters_that_describe_no_world(change, message):
 
 
 def test_refuses_to_overwrite_and_to_cut_pages(tmp_path):
-    with pytest.raises(ComicSeqDataError, match="exists"):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ComicSeqDataError, match="exists: name another folder, or remove it"):
         synthesize(tmp_path, progress=False)
     with pytest.raises(ComicSeqArgumentError, match="use more slots"):
         synthesize(tmp_path / "out", slots=4, progress=False)
