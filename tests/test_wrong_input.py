@@ -141,6 +141,17 @@ def test_a_checkpoint_of_other_sizes(folders):
         ("config_overrides: 7\n", (), "`config_overrides` is '7' but must be like"),
         ("config_overrides: '{a: [}'\n", (), "`config_overrides` is .* but must be like"),
         ("eval_strategy: 'no'\n", (), "requires the save and eval strategy to match"),
+        ("seed: 1\nseed: 2\n", (), "run.yaml is not valid YAML: `seed` is given twice"),
+        ("config_overrides: {hidden_size: 8, hidden_size: 16}\n", (), "`hidden_size` is given twice"),
+        ("config_overrides: '{hidden_size: 8, hidden_size: 16}'\n", (), "is given twice"),
+        ("learning_rate: [1, 2]\n", (), "gives `learning_rate` a list, .1, 2., but it takes one value"),
+        ("seed: {a: 1}\n", (), "gives `seed` a mapping, .'a': 1., but it takes one value"),
+        ("protocol: {a: 1}\n", (), "gives `protocol` a mapping"),
+        ("learning_rate: .nan\n", (), "`learning_rate` is nan but must be at least 0 and finite"),
+        ("learning_rate: -1\n", (), "`learning_rate` is -1.0 but must be"),
+        ("masked_panel_wight: 1\n", (), "did you mean `masked_panel_weight`"),
+        ("seed: 1\n", ("--masked_panel_wight", "1"), "did you mean `masked_panel_weight`|--masked_panel_weight"),
+        ("seed: 1\n", ("--masked_panel_weight",), "--masked_panel_weight is given without a value"),
     ],
 )
 def test_a_wrong_argument_of_pretraining(tmp_path, text, arguments, message):

@@ -11,9 +11,11 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from ..checkpoints.opening import MODEL_FIELDS
 from ..data.distractors import check_protocols
-from ..errors import ComicSeqArgumentError, check_at_least, did_you_mean, parse_into
+from ..errors import ComicSeqArgumentError, did_you_mean, parse_into
 from ..resources import find_resource
+from .settings import check_after, check_before
 
 # A store and its metadata are given together.
 STORES = (("train_embeddings", "train_metadata"), ("val_embeddings", "val_metadata"))
@@ -67,6 +69,7 @@ class PretrainingArguments(TrainingArguments):
 
     # Defaults of this kind of run.
     per_device_train_batch_size: int = option(64, "Pages in a batch, per process.")
+    per_device_eval_batch_size: int = option(256, "Questions in a batch of validation, per process.")
     learning_rate: float = option(5e-4, "Peak learning rate.")
     weight_decay: float = option(0.05, "Weight decay.")
     lr_scheduler_type: str = option("cosine", "Schedule of the learning rate.")
@@ -97,35 +100,24 @@ class PretrainingArguments(TrainingArguments):
         if self.bf16 is None:
             on_gpu = torch.cuda.is_available() and not self.use_cpu and not self.fp16
             self.bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        if self.disable_tqdm is None and not sys.stderr.isatty() and "ipykernel" not in sys.modules:
+            self.disable_tqdm = True  # a bar in a pipe or a file is noise
+        check_before(self)
         super().__post_init__()
+        check_after(self)
+        self.dataloader_pin_memory &= torch.accelerator.is_available()  # or torch warns
         self.config_fields()
-        check_at_least("num_candidates", self.num_candidates, 2)
-        check_at_least("per_device_train_batch_size", self.per_device_train_batch_size, 1)
-        check_at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)
         check_protocols(self.protocol)
         self._check_data()
-        if self.early_stopping_patience is not None:
-            check_at_least("early_stopping_patience", self.early_stopping_patience, 1)
-            if self.eval_strategy == "no":
-                raise ComicSeqArgumentError(
-                    "`early_stopping_patience` counts evaluations but `eval_strategy` is 'no': set it to epoch or steps."
-                )
-        if self.dataloader_persistent_workers:
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise ComicSeqArgumentError(
-                "`dataloader_persistent_workers` is true but must be off: workers that outlive an epoch ask its questions"
-                " again."
-            )
-        if self.train_sampling_strategy != "random":
-            raise ComicSeqArgumentError(
-                f"`train_sampling_strategy` is {self.train_sampling_strategy!r} but must be random: pages are dealt out"
-                " in an order that is drawn anew for each epoch."
+                "`early_stopping_patience` counts evaluations but `eval_strategy` is 'no': set it to epoch or steps."
             )
         if Path(self.output_dir).is_file():
             raise ComicSeqArgumentError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
 
     def _check_data(self) -> None:
         """What is to be trained on is named once, and each store with its metadata."""
-        check_at_least("num_proc", self.num_proc, 1)
         if self.on_error not in ("stop", "skip"):
             raise ComicSeqArgumentError(f"`on_error` is {self.on_error!r} but must be stop or skip.")
         given = [name for names in STORES for name in names if getattr(self, name) is not None]
@@ -152,8 +144,10 @@ class PretrainingArguments(TrainingArguments):
         merged: dict[str, Any] = {}
         for text in [given] if isinstance(given, str) else given:
             try:
-                overrides = yaml.safe_load(text)
-            except yaml.YAMLError:
+                overrides = yaml.load(text, _OneOfEach)
+            except yaml.constructor.ConstructorError as error:
+                raise ComicSeqArgumentError(f"`config_overrides` is {text!r}: {error.problem}.") from None
+            except (yaml.YAMLError, RecursionError):
                 overrides = None
             if not isinstance(overrides, dict):
                 raise ComicSeqArgumentError(f"`config_overrides` is {text!r} but must be like '{{hidden_size: 256}}'.")
@@ -164,8 +158,21 @@ class PretrainingArguments(TrainingArguments):
         return merged
 
 
+class _OneOfEach(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML takes the last in silence."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for place, key in enumerate(keys) if key in keys[:place]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"`{twice[0]}` is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def parse_arguments(argv: Sequence[str] | None = None, program: str = "run_pretraining.py") -> PretrainingArguments:
     """Parses `CONFIG.yaml --field value …`; the command line overrides the file.
+
+    Fields of the model's configuration can be given like those of the run, in the file and on the command line.
 
     Args:
         argv: The words of the command line; by default those of the process.
@@ -180,31 +187,58 @@ def parse_arguments(argv: Sequence[str] | None = None, program: str = "run_pretr
         prog=program,
         usage="%(prog)s [CONFIG.yaml] [--field value ...]",
         description="Pretrains ComicSeq on all tasks. Fields come from CONFIG.yaml, a file or the name of a shipped one"
-        " (base, demo, synthetic, text_only), and from the command line, which wins.",
+        " (base, demo, synthetic, text_only), and from the command line, which wins. Fields of the model's configuration,"
+        f" which are {', '.join(MODEL_FIELDS)}, can be given likewise.",
         allow_abbrev=False,
     )
     if argv and not argv[0].startswith("-"):
         argv = [*_yaml_to_argv(find_resource("pretraining", argv[0])), *argv[1:]]
-    return parse_into(parser, argv)
+    return parse_into(parser, _as_overrides(argv))
+
+
+def _as_overrides(argv: list[str]) -> list[str]:
+    """`argv` with the fields of the model, as `--hidden_size 64`, given as `config_overrides`."""
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if not option.startswith("--") or name not in MODEL_FIELDS:
+            words.append(word)
+            continue
+        value = value if equals else next(rest, "--")
+        if value.startswith("--"):
+            raise ComicSeqArgumentError(f"{option} is given without a value: it is a field of the model, give it one.")
+        words.append(f"--config_overrides={{{name}: {value}}}")
+    return words
 
 
 def _yaml_to_argv(path: Path) -> list[str]:
     if not path.is_file():
         raise ComicSeqArgumentError(f"There is no configuration file {path}.")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(), _OneOfEach)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise ComicSeqArgumentError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ComicSeqArgumentError(f"{path} must hold `field: value` lines.")
-    known = {each.name for each in fields(PretrainingArguments) if each.init}
-    for name in values:
-        if name not in known:
+    known = {each.name: each for each in fields(PretrainingArguments) if each.init}
+    words = []
+    for name, value in values.items():
+        if name not in known and name not in MODEL_FIELDS:
             raise ComicSeqArgumentError(
-                f"{path} names `{name}`, which is no field of a run{did_you_mean(name, known)}. --help lists them."
+                f"{path} names `{name}`, which is no field of a run{did_you_mean(name, {*known, *MODEL_FIELDS})}. --help"
+                " lists them."
             )
-    # A field without a value keeps its default.
-    return [word for name, value in values.items() if value is not None for word in (f"--{name}", *_words(value))]
+        kind = str(known[name].type) if name in known else "dict"
+        for wrong in (list, dict):
+            if isinstance(value, wrong) and wrong.__name__ not in kind and name != "config_overrides":
+                raise ComicSeqArgumentError(
+                    f"{path} gives `{name}` a {'list' if wrong is list else 'mapping'}, {value!r}, but it takes one value."
+                )
+        if value is not None:  # a field without a value keeps its default
+            words += [f"--{name}", *_words(value)]
+    return words
 
 
 def _words(value) -> list[str]:

@@ -52,7 +52,8 @@ def change_learning_rate(optimizer, scheduler, learning_rate: float) -> None:
         scheduler: A `LambdaLR`, or another of torch's schedulers, that goes on from where it was.
         learning_rate: The peak learning rate.
     """
-    before = scheduler.base_lrs[0]  # one for all groups of parameters
+    # One for all groups of parameters. `reduce_lr_on_plateau` and `greedy` have none: the evaluations set theirs.
+    before = getattr(scheduler, "base_lrs", [0])[0]
     if before in (0, learning_rate):
         return
     scheduler.base_lrs = [learning_rate for _ in scheduler.base_lrs]

@@ -32,6 +32,7 @@ from .faults import saving
 from .loss_watch import LossWatch
 from .sampling import SharedBatches
 from .saving import CompleteCheckpoints
+from .settings import argument_at_fault
 from .statistics import TrainingStatistics, strip_space
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
@@ -76,7 +77,8 @@ class ComicSeqTrainer(Trainer):
         own.save_total_limit, own.hub_strategy = None, HubStrategy.END
         # The validation questions come from the table; an empty data set tells Trainer that there are some.
         eval_dataset: dict | None = {} if validation_table is not None else None
-        super().__init__(args=own, data_collator=first_item, eval_dataset=eval_dataset, **kwargs)
+        with argument_at_fault(args):
+            super().__init__(args=own, data_collator=first_item, eval_dataset=eval_dataset, **kwargs)
         model = self.accelerator.unwrap_model(self.model)
         if args.torch_compile:
             # Nearly all of a step is spent in the encoder's layers, which share one graph for all batches. The whole
@@ -116,6 +118,16 @@ class ComicSeqTrainer(Trainer):
         self.resumed_from = resume_from_checkpoint
         with saving(str(self.args.output_dir), lambda: self.being_saved):
             return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any):
+        """Trainer's own; what `optim` cannot be made from is one sentence."""
+        with argument_at_fault(self.args, "optim", "optim_args", "optim_target_modules"):
+            return super().create_optimizer(*args, **kwargs)
+
+    def create_scheduler(self, *args: Any, **kwargs: Any):
+        """Trainer's own; what `lr_scheduler_type` cannot be made from is one sentence."""
+        with argument_at_fault(self.args, "lr_scheduler_type", "lr_scheduler_kwargs"):
+            return super().create_scheduler(*args, **kwargs)
 
     def set_initial_training_values(self, args, dataloader):
         """Trainer's own, but a run that is over has no epochs left: Trainer would resume it with one more step."""
@@ -213,7 +225,7 @@ class ComicSeqTrainer(Trainer):
             seed=VALIDATION_SEED,
             repeats=validation_repeats(self.validation_table),
         )
-        batches = questions.batches(self.validation_table)
+        batches = questions.batches(self.validation_table, self.args.per_device_eval_batch_size)
         mine = list(islice(batches, self.args.process_index, None, self.args.world_size))
         right = score_model(model, task, mine) if mine else np.zeros(0)
         total = self.accelerator.reduce(torch.tensor([right.sum(), len(right)], dtype=torch.float32).to(model.device))

@@ -324,7 +324,9 @@ def test_settings_that_save_memory_train_the_same_model(tmp_path, fields):
 def test_bf16_is_the_default_where_the_gpu_computes_in_it(tmp_path, monkeypatch, fields, supported, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # which looks for the GPU
+    monkeypatch.setattr("modeling_comicseq.training.arguments.check_after", lambda arguments: None)
     assert PretrainingArguments(output_dir=str(tmp_path), **fields).bf16 is expected
 
 

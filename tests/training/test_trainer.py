@@ -195,3 +195,13 @@ def test_overrides_of_the_command_line_are_added_to_those_of_the_file(tmp_path):
     weights = {"text_cloze": 0, "caption_relevance": 0}
     assert arguments.config_fields() == {"hidden_size": 32, "task_weights": weights}
     assert parse_arguments(["--output_dir", str(tmp_path)]).config_fields() == {}
+
+
+def test_fields_of_the_model_are_given_like_those_of_the_run(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("hidden_size: 64\nmasked_panel_weight: 0.5\ntask_weights: {text_cloze: 0}\n")
+    words = ["--masked-panel-weight", "1.0", "--contrastive_objective=nt_xent", "--input_scale", "-1"]
+    arguments = parse_arguments([str(path), *words, "--output_dir", str(tmp_path)])
+    weights = {"text_cloze": 0}
+    given = {"hidden_size": 64, "masked_panel_weight": 1.0, "contrastive_objective": "nt_xent", "input_scale": -1}
+    assert arguments.config_fields() == given | {"task_weights": weights}
