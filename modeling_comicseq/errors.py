@@ -5,7 +5,7 @@ Each message is one sentence that names the place, the value and the remedy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,13 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise ComicSeqArgumentError(f"`{name}` is {value} but must be at least {least}.")
 
 
-def parse_into(parser: HfArgumentParser, argv: Sequence[str] | None = None) -> Any:
+def parse_into(parser: HfArgumentParser, argv: Sequence[str] | None = None, also: Iterable[str] = ()) -> Any:
     """Parses into the parser's one dataclass.
+
+    Args:
+        parser: The parser.
+        argv: The words of the command line; by default those of the process.
+        also: Fields that can be meant, beside those that the parser knows.
 
     Raises:
         ComicSeqArgumentError: An argument does not exist, or its value is refused.
@@ -51,6 +56,7 @@ def parse_into(parser: HfArgumentParser, argv: Sequence[str] | None = None) -> A
         raise ComicSeqArgumentError(" ".join(str(error).split())) from None
     if unknown:
         known = {option for action in parser._actions for option in action.option_strings}
+        known |= {f"--{name}" for name in also}
         raise ComicSeqArgumentError(
             f"There is no argument {unknown[0]}{did_you_mean(unknown[0], known)}. --help lists them."
         )

@@ -150,7 +150,7 @@ def test_a_checkpoint_of_other_sizes(folders):
         ("learning_rate: .nan\n", (), "`learning_rate` is nan but must be at least 0 and finite"),
         ("learning_rate: -1\n", (), "`learning_rate` is -1.0 but must be"),
         ("masked_panel_wight: 1\n", (), "did you mean `masked_panel_weight`"),
-        ("seed: 1\n", ("--masked_panel_wight", "1"), "did you mean `masked_panel_weight`|--masked_panel_weight"),
+        ("seed: 1\n", ("--masked_panel_wight", "1"), "did you mean `--masked_panel_weight`"),
         ("seed: 1\n", ("--masked_panel_weight",), "--masked_panel_weight is given without a value"),
     ],
 )

@@ -19,7 +19,8 @@ def pretrain(context: typer.Context) -> None:
     - `--num-proc`, `--on-error`: processes of that conversion; `stop` or `skip` at a page with a fault
     - `--model`: a shipped configuration (`comicseq-base`, `comicseq-small`, `comicseq-tiny`) or a JSON file to start from
       scratch; a checkpoint to go on from
-    - `--config-overrides`: fields of the model to change, as in `'{hidden_size: 256, task_weights: {text_cloze: 0}}'`
+    - `--hidden-size`, `--masked-panel-weight` and all other fields of the model's configuration
+    - `--config-overrides`: several of them at once, as in `'{hidden_size: 256, task_weights: {text_cloze: 0}}'`
     - `--num-candidates`: candidates of a question, the right one included
     - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
     - `--output-dir`: folder of the checkpoints and the final model

@@ -193,7 +193,7 @@ def parse_arguments(argv: Sequence[str] | None = None, program: str = "run_pretr
     )
     if argv and not argv[0].startswith("-"):
         argv = [*_yaml_to_argv(find_resource("pretraining", argv[0])), *argv[1:]]
-    return parse_into(parser, _as_overrides(argv))
+    return parse_into(parser, _as_overrides(argv), MODEL_FIELDS)
 
 
 def _as_overrides(argv: list[str]) -> list[str]:

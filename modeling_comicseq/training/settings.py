@@ -51,7 +51,7 @@ NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     ),
 )
 
-CHOICES = {
+CHOICES: dict[str, Any] = {
     "eval_strategy": IntervalStrategy,
     "logging_strategy": IntervalStrategy,
     "save_strategy": SaveStrategy,
@@ -146,7 +146,8 @@ def check_after(arguments: PretrainingArguments) -> None:
     _check_loggers(arguments.report_to)
     _check_optimizer(arguments)
     _check_compilation(arguments)
-    for key, value in (arguments.gradient_checkpointing_kwargs or {}).items():
+    checkpointing: Any = arguments.gradient_checkpointing_kwargs or {}
+    for key, value in checkpointing.items():
         if key not in CHECKPOINTING:
             raise ComicSeqArgumentError(
                 f"`gradient_checkpointing_kwargs` names `{key}`, which does not exist{did_you_mean(key, CHECKPOINTING)}."
@@ -211,7 +212,7 @@ def _check_mapping(name: str, value: Any) -> None:
         raise ComicSeqArgumentError(f"`{name}` is {value!r} but must be a JSON object, like '{{\"name\": 1}}'.")
 
 
-def _check_loggers(names: list[str]) -> None:
+def _check_loggers(names: Any) -> None:
     installed = [*get_available_reporting_integrations(), "flyte"]
     for name in names:
         if name not in INTEGRATION_TO_CALLBACK:
