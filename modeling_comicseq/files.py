@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .errors import ComicSeqDataError, ComicSeqError
+from .errors import ComicSeqDataError, ComicSeqError, did_you_mean
 
 NOTHING = "nothing of it was left behind, and what was there before is unchanged"
 # What can go wrong with a disk, in words, and what to do. Only these are sure to be about the disk, whatever library
@@ -308,6 +308,32 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` as indented JSON, complete or not at all; NaN and infinity, which JSON has not, are an error."""
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def check_not_mistyped(name: str, what: str) -> None:
+    """Refuses a local path at which nothing is, before the Hub is asked for it: without a network, that takes long.
+
+    A path is what no name on the Hub looks like, and what stands in a folder that is here. A model in the Hub's cache
+    keeps its name even where a folder here is called like its owner.
+
+    Args:
+        name: A local path, or the name of something on the Hub.
+        what: What to name instead, for the message.
+
+    Raises:
+        ComicSeqDataError: It is a path, and nothing is there.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    path = Path(name)
+    if path.exists():
+        return
+    is_path = name.count("/") > 1 or name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name
+    if "/" in name and not is_path and path.parent.is_dir():
+        is_path = not any(Path(HF_HUB_CACHE).glob(f"*--{name.replace('/', '--')}"))
+    if is_path:
+        beside = {each.name for each in path.parent.iterdir()} if path.parent.is_dir() else set()
+        raise ComicSeqDataError(f"There is no {name}: name {what}{did_you_mean(path.name, beside)}.")
 
 
 def find_file(name: str, file: str) -> Path | None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
-from transformers.utils import CONFIG_NAME, logging
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_NAME, logging
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, did_you_mean
+from ..files import check_not_mistyped
+from ..model.checks_comicseq import check_finite
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import TEXT_CLOZE
@@ -89,13 +91,13 @@ def read_config(name: str) -> ComicSeqConfig:
     """
     if Path(name).is_dir() and not (Path(name) / CONFIG_NAME).is_file():  # would be read as one that says nothing
         raise _no_checkpoint(name, FileNotFoundError(f"it holds no {CONFIG_NAME}"))
+    what = "a model configuration, a checkpoint folder or a model on the Hub"
+    check_not_mistyped(name, what)
+    if not Path(name).exists() and (name.endswith(".json") or "/" not in name):  # nor a name on the Hub
+        raise ComicSeqDataError(f"There is no {name}: name {what}.")
     try:
         values, _ = PreTrainedConfig.get_config_dict(name)
     except OSError as error:
-        if not Path(name).exists() and (name.endswith(".json") or name.count("/") != 1):
-            raise ComicSeqDataError(
-                f"There is no {name}: name a model configuration, a checkpoint folder or a model on the Hub."
-            ) from None
         raise _no_checkpoint(name, error) from None
     if not isinstance(values, dict):
         raise ComicSeqDataError(f"{name} must be a JSON object of the configuration's fields.")
@@ -157,7 +159,8 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
     """Loads a checkpoint of any ComicSeq class; returns the model and the tasks whose head the checkpoint lacks.
 
     Raises:
-        ComicSeqDataError: If the weights cannot be read, hold no encoder or have other sizes than `config`.
+        ComicSeqDataError: If the weights cannot be read, are not finite, hold no encoder or have other sizes than
+            `config`.
     """
     if Path(name).is_file():
         raise ComicSeqDataError(f"{name} is a file: name a checkpoint folder or a model on the Hub.")
@@ -165,10 +168,23 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
     logging.disable_progress_bar()  # loading takes a second; a bar would stand above that of the work
     try:
         loaded: Any = ComicSeqForPreTraining.from_pretrained(
-            name, config=config, output_loading_info=True, ignore_mismatched_sizes=True
+            name, config=config, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
         )
     except (OSError, SafetensorError) as error:
+        pickled = Path(name, WEIGHTS_NAME)
+        if pickled.is_file() and not isinstance(error, SafetensorError):
+            raise ComicSeqDataError(
+                f"{pickled} is a pickle, which can hold code and is not loaded: write the model again as"
+                f" {SAFE_WEIGHTS_NAME} with `save_pretrained`, or import an original Stage 4 checkpoint with"
+                " `comicseq import-checkpoint`."
+            ) from None
         raise _no_checkpoint(name, error) from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        index = Path(name, SAFE_WEIGHTS_INDEX_NAME)
+        if not index.is_file():
+            raise
+        fault = f"{index} is no list of weights ({first_line(error)}): restore it, or save the model again."
+        raise ComicSeqDataError(fault) from None
     finally:
         if shows_progress:
             logging.enable_progress_bar()
@@ -185,6 +201,10 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
             f"{name} does not hold the whole encoder: `{missing[0]}` is missing. Name another checkpoint, and override"
             " none of its sizes."
         )
+    try:
+        check_finite(model, name)
+    except ValueError as error:
+        raise ComicSeqDataError(str(error)) from None
     return model, {key.split("_head.")[0] for key in info["missing_keys"] if "_head." in key}
 
 

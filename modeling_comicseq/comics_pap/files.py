@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..checkpoints.opening import first_line
 from ..errors import ComicSeqDataError, did_you_mean
+from ..files import check_not_mistyped
 from ..model import tasks_comicseq as tasks
 
 HUB_NAME = "VLR-CVC/ComicsPAP"
@@ -166,10 +167,10 @@ def find_skills(source: str, split: str = "val", skills: Sequence[str] | None = 
 
 def _locate(source: str) -> tuple[Any, str]:
     if "://" not in source and not Path(source).exists():
-        if source.count("/") != 1 or source.startswith(".") or source.endswith(".parquet"):
-            raise ComicSeqDataError(
-                f"There is no {source}: name a folder, a parquet file, or a data set on the Hub such as {HUB_NAME}."
-            )
+        what = f"a folder, a parquet file, or a data set on the Hub such as {HUB_NAME}"
+        check_not_mistyped(source, what)
+        if "/" not in source or source.endswith(".parquet"):
+            raise ComicSeqDataError(f"There is no {source}: name {what}.")
         source = f"hf://datasets/{source}"
     try:
         filesystem, root = fsspec.core.url_to_fs(source)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from ..errors import ComicSeqDataError, ComicSeqError
+from ..files import check_not_mistyped
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:
@@ -28,6 +29,7 @@ def explained(name: str, offline: str, kind: str, model: str) -> Iterator[None]:
     Raises:
         ComicSeqDataError: In place of an error of what is loaded.
     """
+    check_not_mistyped(name, f"{offline}, or the folder or Hub name of a {model} model of transformers")
     try:
         yield
     except ComicSeqError:

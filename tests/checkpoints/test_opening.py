@@ -1,0 +1,146 @@
+"""What is refused where a checkpoint is opened: weights that mean nothing, and names at which nothing is."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from transformers import BertConfig, BertModel
+from transformers.utils import hub
+
+from modeling_comicseq.checkpoints.export import export_checkpoint
+from modeling_comicseq.checkpoints.opening import load_checkpoint, open_checkpoint, read_config
+from modeling_comicseq.comics_pap.files import find_skills
+from modeling_comicseq.encoders.image import load_image_encoder
+from modeling_comicseq.encoders.text import load_text_encoder
+from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.model.handler import EndpointHandler
+from modeling_comicseq.model.pipeline_comicseq import ComicStripEmbeddingPipeline
+from tests.model_inputs import build
+
+
+def refused(message: str):
+    return pytest.raises(ComicSeqDataError, match=message)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    build("pretraining").save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture(params=["nan", "inf"])
+def spoilt(tmp_path, request) -> Path:
+    model = build("pretraining")
+    model.reading_order_head.scorer.weight.data.view(-1)[3] = float(request.param)
+    model.save_pretrained(tmp_path / "spoilt")
+    return tmp_path / "spoilt"
+
+
+def test_weights_that_are_not_finite(spoilt, tmp_path):
+    fault = "`reading_order_head.scorer.weight` of .*spoilt holds NaN or infinity, .*: take a checkpoint from before"
+    with refused(fault):
+        open_checkpoint(str(spoilt))
+    with refused(fault):
+        export_checkpoint(str(spoilt), tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+    with pytest.raises(ValueError, match=fault):
+        EndpointHandler(str(spoilt))
+    model = build("pretraining").from_pretrained(spoilt)
+    with pytest.raises(ValueError, match=fault):
+        ComicStripEmbeddingPipeline(model=model, task="comic-strip-embedding")
+
+
+def test_pickled_weights(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save(build("pretraining").state_dict(), folder / "pytorch_model.bin")
+    with refused(r"model/pytorch_model.bin is a pickle, .* is not loaded: write the model again as model.safetensors"):
+        open_checkpoint(str(folder))
+
+
+def test_cut_off_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with refused("model is no ComicSeq checkpoint: .*MetadataIncompleteBuffer|model is no ComicSeq checkpoint"):
+        open_checkpoint(str(folder))
+    weights.write_bytes(b"")
+    with refused("model is no ComicSeq checkpoint"):
+        open_checkpoint(str(folder))
+
+
+def test_an_index_without_its_parts(folder):
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"comicseq.layernorm.weight": "model-00001-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with refused("model is no ComicSeq checkpoint: .*model-00001-of-00002.safetensors"):
+        open_checkpoint(str(folder))
+    for text in ("{", "[]", '{"weight_map": {}}', '{"weight_map": 3}'):
+        (folder / "model.safetensors.index.json").write_text(text)
+        with refused("model"):
+            open_checkpoint(str(folder))
+
+
+def test_weights_of_another_model(folder):
+    BertModel(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)).save_pretrained(folder / "bert")
+    (folder / "bert" / "model.safetensors").replace(folder / "model.safetensors")
+    with refused("model does not hold the whole encoder: `comicseq.embeddings.* is missing. Name another checkpoint"):
+        load_checkpoint(str(folder), read_config(str(folder)))
+    save_file({"unknown": torch.zeros(3)}, folder / "model.safetensors")
+    with refused("model does not hold the whole encoder"):
+        load_checkpoint(str(folder), read_config(str(folder)))
+
+
+@pytest.fixture
+def network(monkeypatch) -> list[str]:
+    """A session that is allowed to ask the Hub; every attempt is listed, and fails."""
+    asked: list[str] = []
+
+    def ask(*arguments, **_):
+        asked.append(str(arguments))
+        raise OSError("There is no network.")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket.socket, "connect", ask)
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    monkeypatch.setattr(hub, "hf_hub_download", ask)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "name", ["outputs/modle", "./modle", "outputs/old/modle", "../modle", "modle/", "~/modle", "modle", "modle.json"]
+)
+def test_a_mistyped_path_asks_no_network(name, folder, monkeypatch, network):
+    folder.rename(folder.parent / "outputs")  # beside it, so that both parents of the names are here
+    (folder.parent / "outputs" / "model").mkdir()
+    monkeypatch.chdir(folder.parent)
+    with refused(f"There is no {name}.*: name a model configuration, a checkpoint folder or a model on the Hub"):
+        open_checkpoint(name)
+    if "/" in name:
+        for load in (load_image_encoder, load_text_encoder):
+            with refused(f"There is no {name}.*: name .*, or the folder or Hub name of a .* model of transformers"):
+                load(name)
+    with refused(f"There is no {name}.*: name a folder, a parquet file, or a data set on the Hub"):
+        find_skills(name)
+    assert not network
+
+
+def test_a_mistyped_path_is_compared_with_what_is_there(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent.parent)
+    with refused(f"There is no {folder.parent.name}/modle: name .*: did you mean `model`"):
+        read_config(f"{folder.parent.name}/modle")
+
+
+def test_a_name_on_the_hub_is_asked_for(folder, monkeypatch, network):
+    monkeypatch.chdir(folder.parent)
+    with refused("user/comicseq is no ComicSeq checkpoint"):
+        read_config("user/comicseq")
+    assert network
+    # In the Hub's cache, and a folder here has the name of its owner.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder.parent / "cache"))
+    Path(folder.parent, "cache", "models--user--comicseq").mkdir(parents=True)
+    Path("user").mkdir()
+    with refused("user/comicseq is no ComicSeq checkpoint"):
+        read_config("user/comicseq")
