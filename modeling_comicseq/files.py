@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
+import fsspec
 from filelock import FileLock, Timeout
 
 from .errors import ComicSeqDataError, ComicSeqError, did_you_mean
@@ -343,3 +345,25 @@ def find_file(name: str, file: str) -> Path | None:
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     path = cached_file(name, file, **quiet)
     return None if path is None else Path(path)
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is an fsspec URL and no local path."""
+    return "://" in path or "::" in path
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a local path or URL, and the path in it.
+
+    Raises:
+        ComicSeqDataError: There is no such kind of URL, what reads it is not installed, or it cannot be reached.
+    """
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        found, remedy = f"what reads it is not installed: {error}", "install that with pip, or name a local path"
+    except ValueError as error:
+        found, remedy = str(error), "name a local path, or a URL such as s3://bucket/name or https://host/name"
+    except Exception as error:  # fsspec's back ends each have exceptions of their own
+        found, remedy = str(error) or type(error).__name__, "check the URL and the network"
+    raise ComicSeqDataError(f"{url} cannot be opened ({shorten(found, 200)}); {remedy}")

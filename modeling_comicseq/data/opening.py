@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from textwrap import shorten
@@ -10,8 +11,11 @@ from textwrap import shorten
 from datasets import Dataset, load_from_disk
 
 from ..errors import ComicSeqDataError, ComicSeqError
+from ..stores.names import respelled
 from ..stores.provenance import PROVENANCE_FILE, read_provenance
 from .panels import PanelTable
+
+logger = logging.getLogger(__name__)
 
 NEEDED_COLUMNS = ("panel_embeddings", "num_panels", "book_id", "page_index", "window_start")
 
@@ -69,7 +73,7 @@ def open_split(folder: str, split: str) -> PanelTable:
             f"The split {split!r} of {folder} has no column `{missing[0]}`: convert the store with `comicseq convert`."
         )
     try:
-        return PanelTable(dataset)
+        table = PanelTable(dataset)
     except ComicSeqError as error:
         raise ComicSeqDataError(f"The split {split!r} of {folder}: {error}") from None
     except Exception as error:  # columns of other types, or with nulls
@@ -77,3 +81,9 @@ def open_split(folder: str, split: str) -> PanelTable:
             f"The split {split!r} of {folder} is no data set of panels ({shorten(str(error), 200)}): convert the store"
             " with `comicseq convert`."
         ) from None
+    for name, earlier in list(respelled(table.book_ids.tolist()).items())[:1]:
+        logger.warning(
+            f"The split {split!r} of {folder} takes {earlier!a} and {name!a} for two books, but they are spellings of one:"
+            " convert the store again with this version."
+        )
+    return table

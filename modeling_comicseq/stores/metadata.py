@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TextIO
 
 import fsspec
 import orjson
 
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqDataError, ComicSeqError
+from ..files import file_system
 
 __all__ = ["PageEntry", "PageProblem", "describe_file", "dump", "iter_entries", "parse_entry"]
 
 _BLOCK = 1 << 20  # characters a read
 _LONGEST_ENTRY = 1 << 26  # an entry that is not closed after so many characters is an error, not a long page
 _SPACE = re.compile(r"[ \t\r\n]*")
+_TOO_LARGE = 2**31  # for a row or a number of panels
+_short = reprlib.repr  # a value for a message
 _IDENTITY = ("sequence_index", "num_panels", "book_id", "page_name", "canonical_id")
 
 
@@ -57,10 +61,10 @@ def describe_file(path: str) -> dict[str, str]:
     Raises:
         ComicSeqDataError: The file cannot be read.
     """
+    system, inside = file_system(path)
     try:
-        system, inside = fsspec.core.url_to_fs(path)
         info = system.info(inside)
-    except (OSError, ImportError, ValueError) as error:
+    except Exception as error:  # fsspec's back ends each have exceptions of their own
         raise ComicSeqDataError(
             f"{path} cannot be read ({type(error).__name__}: {error}); check the path of the metadata"
         ) from error
@@ -77,21 +81,24 @@ def iter_entries(path: str) -> Iterator[dict[str, Any]]:
     Raises:
         ComicSeqDataError: The file is absent, empty, truncated, not JSON, or not a list of objects.
     """
+    file_system(path)
     try:
         with fsspec.open(path, "rt", encoding="utf-8-sig", compression="infer") as stream:
             yield from _decode_list(stream, path)
+    except ComicSeqError:
+        raise
     except UnicodeDecodeError as error:
         raise ComicSeqDataError(
             f"{path} is not JSON in UTF-8 ({error}); give the metadata file of the store"
         ) from error
-    except (OSError, ImportError) as error:
+    except Exception as error:  # decompressors and fsspec's back ends each have exceptions of their own
         raise ComicSeqDataError(
             f"{path} cannot be read ({type(error).__name__}: {error}); check the path of the metadata"
         ) from error
 
 
 def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
-    decode, buffer, position, count = json.JSONDecoder().raw_decode, "", 0, 0
+    decode, buffer, position, count = json.JSONDecoder(object_pairs_hook=_object).raw_decode, "", 0, 0
 
     def peek() -> str:
         """The next character that is no space, which stands at `position`; nothing at the end."""
@@ -137,6 +144,11 @@ def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
                     found = f"truncated inside entry {count}" if cut else f"not JSON at entry {count} ({error.msg})"
                     raise ComicSeqDataError(f"{path} is {found}; write the file again") from None
                 buffer, position = buffer[position:] + more, 0
+            except (ValueError, RecursionError) as error:
+                found = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+                if "digits" in found:  # which Python words for programmers
+                    found = "it holds a number of thousands of digits"
+                raise ComicSeqDataError(f"{path}: entry {count}: {found}; write the file again") from None
         yield entry
         count += 1
     rest = (buffer[position + 1 :] + stream.read(_BLOCK)).strip()
@@ -144,6 +156,15 @@ def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:
         raise ComicSeqDataError(f"{path} is not JSON: {rest[:20]!r} follows the end of the list; write the file again")
     if not count:
         raise ComicSeqDataError(f"{path} is an empty list; give a JSON list with one object a page")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values; a key that stands twice would lose a value without a word."""
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in an object")
+    return entry
 
 
 def parse_entry(entry: dict[str, Any]) -> PageEntry:
@@ -171,32 +192,40 @@ def parse_entry(entry: dict[str, Any]) -> PageEntry:
 
 
 def dump(value: dict[str, Any]) -> bytes:
-    """A dict as JSON in UTF-8; NaN and infinities, which JSON does not have, become null."""
+    """A dict as JSON in UTF-8; NaN and infinities, which JSON does not have, become null.
+
+    Raises:
+        PageProblem: It is nested more than 254 deep, beyond which readers of JSON differ.
+    """
     try:
         return orjson.dumps(value)
-    except TypeError:  # numbers beyond 64 bits, and half a surrogate pair, as text recognition sometimes leaves
+    except TypeError as error:
+        if "Recursion" in str(error):
+            raise PageProblem("the entry is nested too deep", "leave out what no page needs") from None
+        # Numbers beyond 64 bits, and half a surrogate pair, as text recognition sometimes leaves.
         return json.dumps(value).encode()
 
 
 def _whole_number(entry: dict[str, Any], field: str) -> int:
     value = entry.get(field)
-    if type(value) is int and value >= 0:  # of a million pages, nearly all
+    if type(value) is int and 0 <= value < _TOO_LARGE:  # of a million pages, nearly all
         return value
     if value is None:
         raise PageProblem(f"field {field!r} is missing", "add it to the entry")
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0 or value % 1:
-        raise PageProblem(f"{field} is {value!r}", "give a whole number from 0 on")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < _TOO_LARGE or value % 1:
+        raise PageProblem(f"{field} is {_short(value)}", f"give a whole number from 0 on, below {_TOO_LARGE}")
     return int(value)
 
 
 def _check_characters(characters: Any, num_panels: int) -> None:
     remedy = "give one list of strings or whole numbers a panel"
     if not isinstance(characters, list) or len(characters) != num_panels:
-        found = f"{len(characters)} lists" if isinstance(characters, list) else repr(characters)
+        found = f"{len(characters)} lists" if isinstance(characters, list) else _short(characters)
         raise PageProblem(f"character_ids is {found} for {num_panels} panels", remedy)
     for panel, ids in enumerate(characters):
         if not isinstance(ids, list) or not all(type(each) in (str, int) for each in ids):
-            raise PageProblem(f"character_ids of panel {panel} is {ids!r}", remedy)
+            raise PageProblem(f"character_ids of panel {panel} is {_short(ids)}", remedy)
 
 
 def _text(entry: dict[str, Any], field: str) -> str:
@@ -206,7 +235,7 @@ def _text(entry: dict[str, Any], field: str) -> str:
     if type(value) is str and value.isascii():
         return value
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise PageProblem(f"{field} is {value!r}", "give a string")
+        raise PageProblem(f"{field} is {_short(value)}", "give a string")
     text = str(value)
     try:
         text.encode()

@@ -15,10 +15,9 @@ import fsspec
 import zarr
 
 from ..errors import ComicSeqDataError
-from ..files import locked, put_in_place, written_file
+from ..files import file_system, is_url, locked, put_in_place, written_file
 from .pages import Pages
 from .stage5 import Layout, create_arrays, finish_store, metadata_beside, open_for_writing, part_files
-from .vectors import is_url
 
 __all__ = ["Output", "read_attributes"]
 
@@ -62,7 +61,7 @@ class Output:
             path = Path(os.path.realpath(self.target))  # a link may lead to another disk
             self.folder = str(path.with_name(f".{path.name}.partial"))
             self.root = str(Path(self.folder, path.name))
-        self._system, self._folder = fsspec.core.url_to_fs(self.folder)
+        self._system, self._folder = file_system(self.folder)
 
     def is_done(self, overwrite: bool) -> bool:
         """Whether the target is complete and made from the same input.
@@ -71,7 +70,7 @@ class Output:
             ComicSeqDataError: Something else is in its place, and `overwrite` does not say to replace it.
         """
         attributes = read_attributes(self.target)
-        system, target = fsspec.core.url_to_fs(self.target)
+        system, target = file_system(self.target)
         has_metadata = system.exists(metadata_beside(target))
         if attributes is None:
             # What a killed run has left: a store under a URL is made in place, metadata are put in place first.
@@ -115,7 +114,7 @@ class Output:
         self._remove(f"{self._folder}/done")
         self._system.makedirs(f"{self._folder}/done", exist_ok=True)
         self._system.pipe_file(f"{self._folder}/fingerprint", self.fingerprint.encode())
-        system, root = fsspec.core.url_to_fs(self.root)
+        system, root = file_system(self.root)
         if system.exists(root):
             system.rm(root, recursive=True)
         create_arrays(self.root, layout)
@@ -125,7 +124,7 @@ class Output:
         arrays = open_for_writing(self.root)
         finished = self.finished_parts()
         files = {key for n, lo, hi in layout.parts() if n in finished for key in part_files(arrays, lo, hi)}
-        system, root = fsspec.core.url_to_fs(self.root)
+        system, root = file_system(self.root)
         for path in system.find(root):
             name = path[len(root.rstrip("/")) + 1 :]
             if name not in files and name.rpartition("/")[2] not in _ZARR_METADATA:

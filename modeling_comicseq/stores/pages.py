@@ -126,9 +126,16 @@ def read_pages(
         for number, entry in enumerate(iter_entries(metadata)):
             try:
                 page = parse_entry(entry)
+                kept = page.rest
+                if text == "entry":
+                    kept = {key: value for key, value in entry.items() if key != "sequence_index"}
+                written = dump(kept).decode() if text else None
             except PageProblem as problem:
                 name, row = entry.get("canonical_id") or entry.get("page_name"), entry.get("sequence_index")
-                known = name if isinstance(name, str) else None, row if type(row) is int else None
+                known = (
+                    name if isinstance(name, str) else None,
+                    row if type(row) is int and abs(row) < store_pages else None,
+                )
                 faults.add(metadata, *known, number, problem.found, problem.remedy)
                 continue
             if page.row >= store_pages:
@@ -143,11 +150,8 @@ def read_pages(
                 continue
             seen[page.row] = True
             has_characters |= entry.get("character_ids") is not None
-            kept = page.rest
-            if text == "entry":
-                kept = {key: value for key, value in entry.items() if key != "sequence_index"}
             book = spelling.setdefault(normal_form(page.book_id), page.book_id)
-            yield page.row, page.num_panels, book, *page[3:5], dump(kept).decode() if text else None
+            yield page.row, page.num_panels, book, *page[3:5], written
 
     sink = pa.BufferOutputStream() if file is None else pa.OSFile(str(file), "wb")
     with sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:

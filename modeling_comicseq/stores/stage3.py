@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import lzma
 import os
+import struct
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, NamedTuple, TypeVar
 
-import fsspec
 import numpy as np
 import zarr
 from zarr.abc.store import RangeByteRequest
@@ -21,6 +24,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from ..errors import ComicSeqDataError
+from ..files import file_system, is_url
 
 __all__ = [
     "PAGE_ARRAYS",
@@ -46,6 +50,8 @@ NEVER_ZERO = ("panel_embeddings", "visual_embeddings")
 # Columns of the data set that tell for each panel whether it has a vector of this array.
 PRESENT = {"has_text": "text_embeddings", "has_caption": "caption_embeddings"}
 _BLOSC_HEADER = 16  # bytes
+# What else comes from a storage: an answer that is no answer of a server, in an exception of its driver.
+_FROM_DECODERS = (ValueError, TypeError, RuntimeError, EOFError, zlib.error, lzma.LZMAError, struct.error)
 _Item = TypeVar("_Item")
 
 
@@ -124,9 +130,10 @@ class Stage3Store:
 
     def _check_shapes(self) -> None:
         shape = self.arrays["panel_embeddings"].shape
-        if len(shape) != 3 or 0 in shape:
+        if len(shape) != 3 or 0 in shape or max(shape) >= 2**31:
             raise ComicSeqDataError(
-                f"{self.url}: panel_embeddings has shape {shape}; it must be (pages, slots, width), none 0"
+                f"{self.url}: panel_embeddings has shape {shape}; it must be (pages, slots, width), each at least 1 and"
+                f" below {2**31}"
             )
         for name, array in self.arrays.items():
             leading = shape[:1] if name in PAGE_ARRAYS else shape[:2]
@@ -272,8 +279,8 @@ async def _find_damage(array: zarr.Array, files: list[tuple[str, int, int]]) -> 
     return list(await asyncio.gather(*(damage(key) for key, *_ in files)))
 
 
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+def _describe(error: BaseException) -> str:
+    return shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300)
 
 
 def open_group(url: str, remedy: str) -> zarr.Group:
@@ -282,6 +289,9 @@ def open_group(url: str, remedy: str) -> zarr.Group:
     Raises:
         ComicSeqDataError: There is none; `remedy` says what to do.
     """
+    file_system(url)
+    if os.path.isfile(url):
+        raise ComicSeqDataError(f"{url} is a file and no Zarr group, which is a folder; {remedy}")
     try:
         # What was consolidated does not know an array that was added later.
         return zarr.open_group(url, mode="r", use_consolidated=False)
@@ -293,26 +303,34 @@ def get_array(group: zarr.Group, name: str, url: str) -> zarr.Array | None:
     """An array of a group; None where there is none. It is asked by name: stores behind plain HTTP cannot be listed.
 
     Raises:
-        ComicSeqDataError: The array's metadata are damaged.
+        ComicSeqDataError: The array's metadata are damaged, or it is a group.
     """
     try:
         found = group[name]
-    except KeyError:
-        return None
     except Exception as error:
+        # Zarr raises a KeyError also where the metadata are there, but lack a key.
+        is_absent = isinstance(error, KeyError) and isinstance(error.__cause__, FileNotFoundError)
+        if is_absent and not os.path.isdir(os.path.join(url, name)):
+            return None
         raise ComicSeqDataError(
-            f"{url}: array {name!r} cannot be opened ({_describe(error)}); write it again"
+            f"{url}: array {name!r} cannot be opened ({_describe(error.__cause__ or error)}); write it again"
         ) from error
-    return found if isinstance(found, zarr.Array) else None
+    if isinstance(found, zarr.Array):
+        return found
+    raise ComicSeqDataError(f"{url}: {name!r} is a group and no array; write it again")
 
 
 def _raise_if_not_data(error: Exception) -> None:
     """Raises what no damaged chunk causes: skipping pages for a lost connection would lose data silently."""
-    storage = isinstance(error, OSError) and (
-        error.errno is not None or isinstance(error, (ConnectionError, TimeoutError))
-    )
-    if storage or isinstance(error, MemoryError):
-        raise error
+    if isinstance(error, OSError):
+        if error.errno is not None or isinstance(error, (ConnectionError, TimeoutError)):
+            raise error
+    elif not isinstance(error, _FROM_DECODERS):
+        if isinstance(error, MemoryError):
+            raise ComicSeqDataError(
+                f"a row of chunks does not fit into memory ({error}); write smaller chunks"
+            ) from error
+        raise OSError(_describe(error)) from error
 
 
 def _chunk_files(array: zarr.Array, lo: int, hi: int) -> Iterator[tuple[str, int, int]]:
@@ -327,7 +345,7 @@ def _chunk_files(array: zarr.Array, lo: int, hi: int) -> Iterator[tuple[str, int
 
 def _list_files(url: str) -> Iterator[str]:
     """One line a file: path, size and whatever tells a rewritten file from the old one."""
-    if "://" not in url and "::" not in url:
+    if not is_url(url):
         for folder, folders, files in os.walk(url):
             folders.sort()
             inside = os.path.relpath(folder, url)
@@ -335,11 +353,11 @@ def _list_files(url: str) -> Iterator[str]:
                 status = os.stat(os.path.join(folder, name))
                 yield f"{inside}/{name} {status.st_size} {status.st_mtime_ns}\n"
         return
-    system, root = fsspec.core.url_to_fs(url)
+    system, root = file_system(url)
     try:
         found = system.find(root, detail=True)
-    except (NotImplementedError, OSError):
-        return  # plain HTTP servers cannot be listed
+    except Exception:  # plain HTTP servers cannot be listed, and say so in many ways
+        return
     for path in sorted(found):
         info = found[path]
         version = next(

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import zarr
 
 from ..errors import ComicSeqDataError
+from ..files import file_system, is_url
 from .metadata import describe_file
 from .stage3 import MASK_ARRAYS, PANEL_ARRAYS, Stage3Store, files_fingerprint, get_array, open_group, read_rows
 from .stage5 import ARRAYS, metadata_beside
@@ -21,7 +21,6 @@ __all__ = [
     "VectorStore",
     "find_metadata",
     "folder_beside",
-    "is_url",
     "mean_panels",
     "metadata_version",
 ]
@@ -157,11 +156,6 @@ def mean_panels(panels: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.where(counts, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
 
 
-def is_url(path: str) -> bool:
-    """Whether `path` is an fsspec URL and no local path."""
-    return "://" in path or "::" in path
-
-
 def find_metadata(store: VectorStore, metadata: str | None) -> str:
     """The metadata of a store: as given, or the file beside it that `metadata_beside` names.
 
@@ -171,7 +165,7 @@ def find_metadata(store: VectorStore, metadata: str | None) -> str:
     if metadata is not None:
         return metadata
     path = metadata_beside(store.url)
-    system, inside = fsspec.core.url_to_fs(path)
+    system, inside = file_system(path)
     if not system.exists(inside):
         raise ComicSeqDataError(f"{store.url} has no {path} beside it: name its metadata with --metadata")
     return path

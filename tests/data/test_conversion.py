@@ -471,7 +471,7 @@ def test_url(tmp_path, protocol, zarr_format):
     assert rows_of(convert(there, tmp_path / "there")) == rows_of(convert(source, tmp_path / "here"))
     system, path = fsspec.core.url_to_fs(there.embeddings)
     system.rm(next(name for name in system.find(path + "/panel_embeddings") if name.endswith(("2.0.0", "2/0/0"))))
-    with pytest.raises(ComicSeqDataError, match="sequence_index 8.*is missing"):
+    with pytest.raises(ComicSeqDataError, match="sequence_index 8.*panel 0, is all zero"):
         convert(there, tmp_path / "missing")
 
 

@@ -361,8 +361,11 @@ def test_an_output_that_is_a_link_to_an_empty_folder_elsewhere(checkpoint, sourc
     names = sorted(path.name for path in (*tmp_path.iterdir(), *scratch.parent.iterdir()))
     assert names == ["empty", "in", "out.zarr", "out_metadata.json", "scratch"]
 
-    # Interrupts
 
+# Interrupts
+
+
+def test_rerun_encodes_only_what_is_missing(checkpoint, source, tmp_path, small_parts, monkeypatch):
     run(checkpoint, source, tmp_path / "reference" / "out.zarr")
     began = []
 

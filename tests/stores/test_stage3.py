@@ -116,6 +116,45 @@ def test_wrong_dtype(source):
     refused(source, "text_embeddings has dtype float64", "float16 or float32")
 
 
+@ON_ERROR
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("content", [None, "", "[]", "3", '{"zarr_format": 3, "node_type": "array"}', "[" * 100_000])
+def test_optional_array_whose_metadata_are_damaged(tmp_path, content, zarr_format, on_error):
+    """It is not left out without a word."""
+    source = make_source(tmp_path / "in", zarr_format=zarr_format)
+    path = Path(source.embeddings, "text_embeddings", "zarr.json" if zarr_format == 3 else ".zarray")
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    refused(source, source.embeddings, "'text_embeddings' cannot be opened", "write it again", on_error=on_error)
+
+
+def test_group_in_the_place_of_an_array(source):
+    remove_array(source, "text_embeddings")
+    zarr.create_group(f"{source.embeddings}/text_embeddings")
+    refused(source, source.embeddings, "'text_embeddings' is a group and no array")
+
+
+def test_array_in_the_place_of_the_store(source):
+    shutil.rmtree(source.embeddings)
+    zarr.create_array(source.embeddings, data=np.ones((24, 6, 8), "f2"))
+    refused(source, source.embeddings, "cannot be opened as a Zarr group", "array")
+
+
+@pytest.mark.parametrize("shape", [(0, 6, 8), (24, 0, 8), (24, 6, 0), (10**12, 6, 8), (24, 10**12, 8)])
+def test_store_without_pages_or_of_too_many(source, shape):
+    remove_array(source, "panel_embeddings")
+    zarr.create_array(f"{source.embeddings}/panel_embeddings", shape=shape, dtype="f2", chunks=(1, 1, 1))
+    refused(source, source.embeddings, str(shape), "each at least 1 and below 2147483648")
+
+
+@pytest.mark.parametrize("dtype", ["c8", "S1", "U1", "M8[s]"])
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+def test_mask_of_another_dtype(source, dtype):
+    replace_array(source, "panel_masks", source.mask.astype(dtype))
+    refused(source, source.embeddings, "panel_masks has dtype", "store it as bool")
+
+
 # The metadata as a whole
 
 PAGES = [f'{{"sequence_index": {n}, "num_panels": 1, "canonical_id": "a/{n}"}}' for n in range(3)]
@@ -266,10 +305,11 @@ def test_mask_with_other_values(tmp_path):
     replace_array(source, "panel_masks", mask)
     assert sum(split.num_rows for split in convert(source).values()) == 24
     shutil.rmtree(tmp_path / "out")
-    mask[9, 0] = 0.5
-    replace_array(source, "panel_masks", mask)
-    refused(source, "sequence_index 9", "0.5", "write 1")
-    skipped(source, [9], "0.5")
+    for value in (0.5, 2, -1, np.nan, np.inf):
+        mask[9, 0] = value
+        replace_array(source, "panel_masks", mask)
+        refused(source, "sequence_index 9", f"the mask holds {mask[9, 0]}", "write 1")
+    skipped(source, [9], "inf")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -np.nan])
@@ -522,4 +562,18 @@ def test_storage_failure_is_not_skipped(source, monkeypatch):
 
     monkeypatch.setattr("zarr.Array.__getitem__", fail)
     with pytest.raises(ConnectionResetError):
+        convert(source, on_error="skip")
+
+
+def test_answer_of_a_server_is_not_skipped(source, monkeypatch):
+    """Drivers have exceptions of their own, which are no OSError."""
+
+    class ServerDisconnected(Exception):
+        pass
+
+    def fail(*args):
+        raise ServerDisconnected("503")
+
+    monkeypatch.setattr("zarr.Array.__getitem__", fail)
+    with pytest.raises(OSError, match="503"):
         convert(source, on_error="skip")

@@ -1,11 +1,14 @@
 """Opening and reading the vectors of Stage 5 and Stage 3 stores."""
 
+import shutil
+
 import numpy as np
 import pytest
 import zarr
 
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.stores.output import read_attributes
+from modeling_comicseq.stores.stage3 import Stage3Store
 from modeling_comicseq.stores.stage5 import Layout, Part, create_arrays, finish_store, open_for_writing, write_part
 from modeling_comicseq.stores.vectors import VectorStore
 
@@ -65,3 +68,29 @@ def test_mask_of_other_values(tmp_path, stage, value):
     assert np.array_equal(store.read_mask(0, 7), made.mask[:7])
     with pytest.raises(ComicSeqDataError, match=f"row 7: the mask holds {value}; write 1"):
         store.read_strips(0, 10)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://bucket/x.zarr", r"not installed: Install s3fs to access S3\); install that with pip"),
+        ("gs://bucket/x.zarr", "gcsfs"),
+        ("zip://x::s3://bucket/x.zip", "s3fs"),
+        ("foo://x.zarr", "Protocol not known: foo.*name a local path"),
+        ("http://127.0.0.1:9/x.zarr", "cannot be opened"),
+        ("memory://nowhere/x.zarr", "cannot be opened"),
+    ],
+)
+@pytest.mark.parametrize("store", [VectorStore, Stage3Store])
+def test_urls_that_cannot_be_opened(url, message, store):
+    with pytest.raises(ComicSeqDataError, match=message) as error:
+        store.open(url)
+    assert str(error.value).startswith(url) and "\n" not in str(error.value)
+
+
+def test_store_in_an_archive(tmp_path):
+    made = random_store(tmp_path)
+    shutil.make_archive(made.url, "zip", made.url)
+    with pytest.raises(ComicSeqDataError, match=r"zarr.zip is a file and no Zarr group, which is a folder"):
+        VectorStore.open(f"{made.url}.zip")
+    assert np.array_equal(VectorStore.open(f"zip://::{made.url}.zip").read_strips(0, 50), made.strips)
