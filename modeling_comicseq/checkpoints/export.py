@@ -17,7 +17,9 @@ from ..model.modeling_comicseq import (
     ComicSeqForReadingOrder,
     ComicSeqModel,
     ComicSeqPreTrainedModel,
+    ComicSeqTaskModel,
 )
+from ..model.tasks_comicseq import STRIP_EMBEDDING
 from .opening import load_checkpoint, read_config
 from .provenance import TRAINING_PROVENANCE
 
@@ -81,6 +83,7 @@ def export_checkpoint(
 
     whole, untrained = load_checkpoint(name, config)
     asked = [each for each in TASK_CLASSES if task == "all" or TASK_CLASSES[each] is model_class]
+    asked += [] if issubclass(model_class, ComicSeqTaskModel) else [STRIP_EMBEDDING.name]
     if missing := [each for each in asked if each in untrained]:
         raise ComicSeqDataError(
             f"{name} is a checkpoint of {architecture} and has no head for {', '.join(missing)}: export another --task."

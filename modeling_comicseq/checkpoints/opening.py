@@ -17,7 +17,7 @@ from ..files import check_not_mistyped
 from ..model.checks_comicseq import check_finite
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
-from ..model.tasks_comicseq import TEXT_CLOZE
+from ..model.tasks_comicseq import STRIP_EMBEDDING, TEXT_CLOZE
 from .provenance import other_origin
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Checkpoint(NamedTuple):
     Attributes:
         name: Its folder, or its name on the Hub.
         model: The model, with all heads.
-        untrained: Tasks whose head the checkpoint lacks.
+        untrained: Tasks whose head the checkpoint lacks; strip embedding, where it has no strip query.
         other_origin: A warning where the model was trained on vectors of another origin than those it is to read.
     """
 
@@ -156,7 +156,7 @@ def _build(values: Mapping[str, Any], source: str) -> ComicSeqConfig:
 
 
 def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTraining, set[str]]:
-    """Loads a checkpoint of any ComicSeq class; returns the model and the tasks whose head the checkpoint lacks.
+    """Loads a checkpoint of any ComicSeq class; returns the model and the tasks that the checkpoint has no weights for.
 
     Raises:
         ComicSeqDataError: If the weights cannot be read, are not finite, hold no encoder or have other sizes than
@@ -195,7 +195,8 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
             f"The weights of {name} do not fit the configuration: `{key}` is {tuple(saved)} in the checkpoint but"
             f" {tuple(wanted)} in the model. A checkpoint's sizes cannot be overridden."
         )
-    missing = sorted(key for key in info["missing_keys"] if key.startswith("comicseq."))
+    pooler = {key for key in info["missing_keys"] if key.startswith("comicseq.pooler.")}  # a task class has none
+    missing = sorted(key for key in info["missing_keys"] - pooler if key.startswith("comicseq."))
     if missing:
         raise ComicSeqDataError(
             f"{name} does not hold the whole encoder: `{missing[0]}` is missing. Name another checkpoint, and override"
@@ -205,7 +206,8 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
         check_finite(model, name)
     except ValueError as error:
         raise ComicSeqDataError(str(error)) from None
-    return model, {key.split("_head.")[0] for key in info["missing_keys"] if "_head." in key}
+    untrained = {key.split("_head.")[0] for key in info["missing_keys"] if "_head." in key}
+    return model, untrained | ({STRIP_EMBEDDING.name} if pooler else set())
 
 
 def check_fits(config: ComicSeqConfig, name: str, table: PanelTable | Stage3Store, dataset: str) -> None:

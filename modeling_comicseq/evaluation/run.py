@@ -18,6 +18,7 @@ from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import check_report, write_text
+from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld
 from .arguments import FROZEN, EvaluationArguments
@@ -87,7 +88,10 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         results += found[0]
         differences += found[1]
     if everything:
-        found = retrieve({name: model.model for name, model in models.items()}, table, batch_size=arguments.batch_size)
+        embedding = {name: each.model for name, each in models.items() if STRIP_EMBEDDING.name not in each.untrained}
+        for name in models.keys() - embedding:
+            note(f"Left out {STRIP_EMBEDDING.title}: {models[name].name} has no strip vectors.")
+        found = retrieve(embedding, table, batch_size=arguments.batch_size) if embedding else ([], [])
         results += found[0]
         differences += found[1]
     print_results(results, differences, console)

@@ -25,6 +25,7 @@ from rich.console import Console
 from ..checkpoints.opening import open_checkpoint
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import check_output
+from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
@@ -102,6 +103,11 @@ def encode_store(
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
     checkpoint = open_checkpoint(model, store, store.url, provenance={"origin": store.attributes})
+    if STRIP_EMBEDDING.name in checkpoint.untrained:
+        raise ComicSeqDataError(
+            f"{model} is a checkpoint of one task, which has no strip vectors: name a pretrained checkpoint or a"
+            " ComicSeqModel."
+        )
     encoder = encoder_of(checkpoint.model)
     weights = model_fingerprint(encoder)
     made_of = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]

@@ -14,7 +14,8 @@
 """Checks of the encoder's inputs: shapes always, values outside of compiled code."""
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,6 +33,23 @@ def check_shape(name: str, tensor: torch.Tensor, *shape: int | None) -> None:
     ):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"`{name}` has the shape {tuple(tensor.shape)} but ({wanted}) is expected.")
+
+
+def check_tensors(inputs: Mapping[str, Any]) -> None:
+    """Raises a `ValueError` that names the first of `inputs` that is neither a tensor nor left out (`None`)."""
+    for name, value in inputs.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f"`{name}` is of type {type(value).__name__} but must be a tensor: `torch.as_tensor` makes one of arrays"
+                " and lists."
+            )
+
+
+def as_index(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as `torch.long`; raises a `ValueError` that names the argument unless it holds whole numbers."""
+    if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:
+        raise ValueError(f"`{name}` is of {tensor.dtype} but must hold whole numbers, as torch.long does.")
+    return tensor.long()
 
 
 def check_values(valid: torch.Tensor, message: str, values: torch.Tensor) -> None:
@@ -65,17 +83,29 @@ def check_finite(model: nn.Module, name: str) -> None:
                 )
 
 
+def check_inputs(where: str, given: Mapping[str, Any], allowed: Collection[str], required: Iterable[str]) -> None:
+    """Raises a `ValueError` unless `given` is a mapping of `allowed` names that leaves out none of the `required`."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{where} is of type {type(given).__name__} but must be a dictionary of its inputs.")
+    check_names(where, given, allowed)
+    missing = [f"`{name}`" for name in required if given.get(name) is None]
+    if missing:
+        raise ValueError(f"{where} lacks {' and '.join(missing)}.")
+
+
 def check_mask(name: str, what: str, mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
     """The mask (B, N) of `vectors` (B, N, P) as booleans, all true where none is given; no row may be empty."""
+    if mask is not None:
+        check_shape(name, mask, *vectors.shape[:2])
+        check_values((mask == 0) | (mask == 1), f"`{name}` must be 0 or 1", mask)
     mask = as_mask(mask, vectors)
-    check_shape(name, mask, *vectors.shape[:2])
     check_values(mask.any(1), f"`{name}` must mark at least one real {what} in every row", mask.int())
     return mask
 
 
 def check_modality(name: str, modality: str) -> None:
     """Raises a `ValueError` unless `modality` is one that vectors can be of."""
-    if modality not in MODALITIES:
+    if not isinstance(modality, str) or modality not in MODALITIES:
         raise ValueError(f"`{name}` is {modality!r} but must be one of {', '.join(MODALITIES)}.")
 
 
@@ -93,6 +123,7 @@ def check_positions(
             )
         position_ids = torch.arange(num_panels, device=attention_mask.device).expand(batch_size, -1)
     check_shape("position_ids", position_ids, batch_size, num_panels)
+    position_ids = as_index("position_ids", position_ids)
     check_values(
         ((position_ids >= -1) & (position_ids < limit)) | ~attention_mask,
         f"`position_ids` must be -1 (no position) or from 0 to below `max_position_embeddings`, which is {limit}",
@@ -105,6 +136,7 @@ def check_mask_position(mask_position: torch.Tensor, attention_mask: torch.Tenso
     """The slot (B,) that was taken out, as a mask (B, N)."""
     batch_size, num_panels = attention_mask.shape
     check_shape("mask_position", mask_position, batch_size)
+    mask_position = as_index("mask_position", mask_position)
     masked_panels = torch.arange(num_panels, device=mask_position.device) == mask_position[:, None]
     check_values(
         (attention_mask & masked_panels).any(1),
@@ -114,13 +146,17 @@ def check_mask_position(mask_position: torch.Tensor, attention_mask: torch.Tenso
     return masked_panels
 
 
-def check_candidate_position(config: ComicSeqConfig, candidate_position: torch.Tensor, batch_size: int) -> None:
-    """The position (B,) that candidates are asked for must exist, or be -1 for none."""
+def check_candidate_position(
+    config: ComicSeqConfig, candidate_position: torch.Tensor, batch_size: int
+) -> torch.Tensor:
+    """The position (B,) that candidates are asked for: it must exist, or be -1 for none."""
     limit = config.max_position_embeddings
     check_shape("candidate_position", candidate_position, batch_size)
+    candidate_position = as_index("candidate_position", candidate_position)
     check_values(
         (candidate_position >= -1) & (candidate_position < limit),
         f"`candidate_position` (by default the one after the last panel: a full page leaves none of the {limit} positions)"
         f" must be -1 (no position) or from 0 to below `max_position_embeddings`, which is {limit}",
         candidate_position,
     )
+    return candidate_position

@@ -24,7 +24,6 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 MAX_INPUTS = 64
 MAX_CANDIDATES = 128
 MAX_NUMBER = float(np.finfo(np.float32).max)
-DEFAULT_TASK = "comic-strip-embedding"
 PARAMETERS = {"task": str, "modality": str, "return_panels": bool}
 
 logger = logging.getLogger(__name__)
@@ -36,10 +35,11 @@ class EndpointHandler:
 
     A request is `{"inputs": ..., "parameters": {"task": ...}}`. `inputs` is one input of the task's pipeline, or a list of
     up to 64: a page as a list of vectors, or a dictionary of what the pipeline takes, as lists of vectors and whole numbers.
-    `parameters` may be left out, and so may the task, which then is `"comic-strip-embedding"`; `modality` (closure) and
-    `return_panels` (strip embedding) are those of the pipelines. The answer is a dictionary, or a list of them for a list
-    of inputs: `strip_embedding` (and `contextualized_panels`); `index`, `score` and `scores`; `order` and `score`. A
-    request that cannot be answered gets `{"error": message, "status": 400}`, or 500 where the request is not to blame.
+    `parameters` may be left out, and so may the task, which then is `"comic-strip-embedding"`, or the only one of a
+    checkpoint of one task; `modality` (closure) and `return_panels` (strip embedding) are those of the pipelines. The
+    answer is a dictionary, or a list of them for a list of inputs: `strip_embedding` (and `contextualized_panels`);
+    `index`, `score` and `scores`; `order` and `score`. A request that cannot be answered gets `{"error": message,
+    "status": 400}`, or 500 where the request is not to blame.
 
     The file stands alone: the endpoint imports it from the checkpoint's folder, and the folder's code is loaded as
     `trust_remote_code=True` does.
@@ -77,7 +77,7 @@ class EndpointHandler:
         if not isinstance(data, dict) or "inputs" not in data:
             raise ValueError('A request must be an object with the field "inputs".')
         parameters = self.check_parameters(data.get("parameters"))
-        task = parameters.pop("task", DEFAULT_TASK)
+        task = parameters.pop("task", next(iter(self.pipelines)))
         if task not in self.pipelines:
             raise ValueError(f"`task` is {shown(task)} but must be one of {', '.join(self.pipelines)}.")
         inputs = data["inputs"]

@@ -24,6 +24,11 @@ def as_mask(mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
     return vectors.new_ones(vectors.shape[:2], dtype=torch.bool) if mask is None else mask.bool()
 
 
+def single_or_double(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in single precision, or in double where it is: what half precision is too coarse for."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def masked_mean(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean `(B, D)` of the rows of `hidden_states` (B, N, D) where `mask` (B, N) is true; zeros where it never is."""
     total = torch.where(mask[..., None], hidden_states, torch.zeros_like(hidden_states)).sum(1)

@@ -17,13 +17,14 @@ import torch
 import torch.distributed
 from torch import nn
 
-from .checks_comicseq import check_shape, check_values
-from .heads_comicseq import take_slot
+from .checks_comicseq import as_index, check_shape, check_values
+from .heads_comicseq import single_or_double, take_slot
 
 
 def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of each question `(B,)`: one of the candidates (B, K) is right; label -100 is ignored."""
     check_shape("labels", labels, logits.shape[0])
+    labels = as_index("labels", labels)
     num_candidates = logits.shape[1]
     in_range = ((labels >= 0) & (labels < num_candidates)) | (labels == -100)
     check_values(
@@ -32,7 +33,7 @@ def choice_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     # Unequal, not greater: a NaN is no padded candidate.
     is_real = take_slot(logits, labels.clamp(0, num_candidates - 1)) != torch.finfo(logits.dtype).min
     check_values(is_real | (labels == -100), "`labels` must not be a padded candidate", labels)
-    return nn.functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-100)
+    return nn.functional.cross_entropy(single_or_double(logits), labels, reduction="none", ignore_index=-100)
 
 
 def binary_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -42,8 +43,8 @@ def binary_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     is_real = logits != torch.finfo(logits.dtype).min
     check_values(is_real | (labels == -100), "`labels` must be -100 at padded candidates", labels)
     counted = (labels != -100).flatten(1)
-    targets = torch.where(counted, labels.flatten(1), 0).float()
-    scores = torch.where(counted, logits.float().flatten(1), 0.0)
+    scores = torch.where(counted, single_or_double(logits).flatten(1), 0.0)
+    targets = torch.where(counted, labels.flatten(1), 0).to(scores.dtype)
     losses = nn.functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
     return torch.where(counted, losses, 0.0).sum(1) / counted.sum(1).clamp(min=1)
 
@@ -84,7 +85,7 @@ def cosines(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     with torch.autocast(left.device.type, enabled=False):
         # Dropout can take everything from a strip of one panel. With no direction to learn, it must not get a gradient
         # of the reciprocal of a tiny eps, which clipping would then take away from all others.
-        left, right = (nn.functional.normalize(each.float(), dim=-1, eps=1e-2) for each in (left, right))
+        left, right = (nn.functional.normalize(single_or_double(each), dim=-1, eps=1e-2) for each in (left, right))
         return left @ right.T
 
 

@@ -17,6 +17,7 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,13 +34,16 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .checks_comicseq import (
+    as_index,
     check_candidate_position,
+    check_inputs,
     check_mask,
     check_mask_position,
     check_modality,
     check_names,
     check_positions,
     check_shape,
+    check_tensors,
 )
 from .configuration_comicseq import DEFAULT_TASK_WEIGHTS, ComicSeqConfig
 from .heads_comicseq import (
@@ -56,6 +60,7 @@ from .heads_comicseq import (
     as_mask,
     last_slot,
     masked_mean,
+    single_or_double,
     take_slot,
 )
 from .losses_comicseq import (
@@ -82,7 +87,16 @@ from .tasks_comicseq import (
 )
 
 # What transformers and its decorators hand to the `forward` of any model.
-LIBRARY_ARGUMENTS = {*TransformersKwargs.__annotations__, "output_cross_attentions", "use_cache"}
+LIBRARY_ARGUMENTS = {*TransformersKwargs.__annotations__, "output_cross_attentions", "use_cache"} - {"position_ids"}
+# Axes of the inputs that are not listed with a task.
+NUM_AXES = {"attention_mask": 2, "candidate_mask": 2, "position_ids": 2, "mask_position": 1}
+
+
+def split_arguments(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parts what transformers may hand to any model from what else was given."""
+    settings = {name: value for name, value in arguments.items() if name in LIBRARY_ARGUMENTS}
+    others = {name: value for name, value in arguments.items() if name not in settings and value is not None}
+    return settings, others
 
 
 def with_library_docstring(model_class):
@@ -130,15 +144,12 @@ class ComicSeqTaskOutput(ModelOutput):
         Mean loss of the examples, where labels were given.
     logits (`torch.FloatTensor` of shape `(batch_size, num_candidates)` or `(batch_size, num_panels, num_panels)`):
         Scores before softmax or sigmoid. Padded candidates have the lowest finite score.
-    cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
-        The strip query's weights over the panels.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass
@@ -200,7 +211,8 @@ class ComicSeqInputProjection(nn.Module):
         self.type_embedding = None if is_fused_panel else nn.Parameter(torch.zeros(config.hidden_size))
 
     def forward(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        vectors = vectors.float()  # squares of half-precision vectors of norm 1 are near the smallest normal number
+        # Squares of half-precision vectors of norm 1 are near the smallest normal number.
+        vectors = vectors.to(torch.promote_types(dtype, torch.float32))
         scale = self.input_scale
         if scale is None:
             # Clamped, not added to: ONNX exporters take so small an addend for zero, and padded slots are divided by it.
@@ -280,7 +292,7 @@ def eager_attention_forward(
     if attention_mask is not None:
         attn_weights = attn_weights + attention_mask
 
-    attn_weights = nn.functional.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = nn.functional.softmax(single_or_double(attn_weights), dim=-1).to(query.dtype)
     attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
 
     attn_output = torch.matmul(attn_weights, value)
@@ -390,7 +402,8 @@ class ComicSeqStripPooler(nn.Module):
         batch_size, _, hidden_size = hidden_states.shape
         query = split_heads(self.q_proj(self.strip_query)).expand(batch_size, -1, -1, -1)
         key, value = split_heads(self.k_proj(hidden_states)), split_heads(self.v_proj(hidden_states))
-        bias = torch.where(mask, 0.0, torch.finfo(hidden_states.dtype).min).to(hidden_states.dtype)[:, None, None]
+        lowest = torch.finfo(hidden_states.dtype).min
+        bias = hidden_states.new_zeros(mask.shape).masked_fill(~mask, lowest)[:, None, None]
         dropout = self.dropout if self.training else 0.0
         output, weights = eager_attention_forward(self, query, key, value, bias, dropout=dropout)
         return self.o_proj(output.reshape(batch_size, hidden_size)), weights
@@ -471,12 +484,16 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
     and one vector for the whole strip.
     """
 
-    def __init__(self, config: ComicSeqConfig):
+    def __init__(self, config: ComicSeqConfig, add_pooling_layer: bool = True):
+        r"""
+        add_pooling_layer (`bool`, *optional*, defaults to `True`):
+            Whether to add the strip query, without which there is no `pooler_output`.
+        """
         super().__init__(config)
         self.embeddings = ComicSeqEmbeddings(config)
         self.layers = nn.ModuleList([ComicSeqLayer(config) for _ in range(config.num_hidden_layers)])
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.pooler = ComicSeqStripPooler(config)
+        self.pooler = ComicSeqStripPooler(config) if add_pooling_layer else None
         self.post_init()
 
     def embed(
@@ -498,6 +515,12 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         Checks the inputs and embeds panels and candidates. Arguments are those of `forward`; `masked_panels` (B, N) marks
         panels to take out as `mask_position` does, but any number of them.
         """
+        if panel_embeddings is None:
+            raise ValueError("The encoder lacks `panel_embeddings`.")
+        panels = {"panel_embeddings": panel_embeddings, "attention_mask": attention_mask, "position_ids": position_ids}
+        asked = {"mask_position": mask_position, "visual_embedding": visual_embedding, "masked_panels": masked_panels}
+        candidates = {"candidate_embeddings": candidate_embeddings, "candidate_mask": candidate_mask}
+        check_tensors(panels | asked | candidates | {"candidate_position": candidate_position})
         config, batch_size = self.config, panel_embeddings.shape[0]
         check_modality("modality", modality)
         check_modality("candidate_modality", candidate_modality)
@@ -527,7 +550,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
 
         if candidate_position is None:
             candidate_position = torch.full((batch_size,), -1, device=tokens.device)
-        check_candidate_position(config, candidate_position, batch_size)
+        candidate_position = check_candidate_position(config, candidate_position, batch_size)
         candidates = self.embeddings.add_positions(candidates, candidate_position[:, None].expand_as(candidate_mask))
         visible = attention_mask if candidates_read_context else torch.zeros_like(attention_mask)
         visible = torch.cat((visible, torch.zeros_like(candidate_mask)), dim=1)
@@ -589,7 +612,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        panel_embeddings: torch.FloatTensor,
+        panel_embeddings: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         mask_position: torch.LongTensor | None = None,
@@ -637,18 +660,21 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         >>> outputs.contextualized_panels.shape, outputs.strip_embedding.shape
         (torch.Size([1, 6, 512]), torch.Size([1, 512]))
         ```"""
+        settings, others = split_arguments(kwargs)
+        if others:
+            check_names(type(self).__name__, others, inspect.signature(self.forward).parameters.keys() - {"kwargs"})
         panels = (panel_embeddings, attention_mask, position_ids, mask_position, visual_embedding)
         candidates = (candidate_embeddings, candidate_mask, candidate_position)
         view = self.embed(*panels, *candidates, modality, candidate_modality, candidates_read_context)
-        (hidden_states,) = self.encode([view], **kwargs)
+        (hidden_states,) = self.encode([view], **settings)
         panels, candidates = view.split(hidden_states)
-        strip_embedding, _ = self.pooler(panels, view.panel_mask)
-        return ComicSeqModelOutput(
-            last_hidden_state=panels, pooler_output=strip_embedding, candidate_hidden_state=candidates
-        )
+        strips = None if self.pooler is None else self.pooler(panels, view.panel_mask)[0]
+        return ComicSeqModelOutput(last_hidden_state=panels, pooler_output=strips, candidate_hidden_state=candidates)
 
     def encode_strip(self, panel_embeddings: torch.FloatTensor, panel_mask: torch.Tensor) -> torch.FloatTensor:
         """Returns one vector per strip, `(batch_size, hidden_size)`. `panel_mask` is 1 for a real panel."""
+        if self.pooler is None:
+            raise ValueError("A task class has no strip vectors: take ComicSeqModel or ComicSeqForPreTraining.")
         return self(panel_embeddings, attention_mask=panel_mask).pooler_output
 
 
@@ -680,6 +706,15 @@ def offsets_from(position: torch.Tensor, panels: torch.Tensor, position_ids: tor
     return torch.where((position_ids >= 0) & (position >= 0), position_ids - position, 0)
 
 
+def refuse_gradient_of_padding(mask: torch.Tensor, gradient: torch.Tensor | None) -> None:
+    """Raises a `ValueError` if the `gradient` (B, K) of a loss shows that it read candidates where `mask` is false."""
+    if gradient is not None and (gradient.masked_fill(mask, 0.0).abs() > 0).any():  # a NaN is another fault
+        raise ValueError(
+            "The loss reads padded candidates, which have the lowest finite score. Label smoothing"
+            " (`label_smoothing_factor`) does: set it to 0, or give every row the same number of candidates."
+        )
+
+
 class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     """
     What the task classes share. A question (a dictionary of the arguments of `forward` but the labels, with their defaults)
@@ -690,10 +725,14 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     task: ComicSeqTask
     head_class: type[nn.Module]
     _auto_class = "AutoModelForMultipleChoice"
+    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"\bpooler\."]
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__(config)
-        self.comicseq = ComicSeqModel(config)
+        if self.task.answer != "choice" or "losses" in type(self).__dict__:
+            # Trainer's label smoothing is made for one right class: of such a model it keeps off, with a warning.
+            config.problem_type = "multi_label_classification"
+        self.comicseq = ComicSeqModel(config, add_pooling_layer=False)  # no task reads the strip vector
         self.add_module(self.task.head, self.head_class(config))
         self.post_init()
 
@@ -705,13 +744,25 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
 
     @classmethod
     def complete(cls, inputs: dict[str, Any]) -> dict[str, Any]:
-        """A question with the defaults of what is left out; refuses, by name, what `forward` does not take."""
+        """
+        A question with the defaults of what is left out; refuses, by name, what `forward` does not take, what is missing
+        and what is no tensor or has too few or too many axes.
+        """
+        asked = {each.name for each in cls.task.inputs if not each.is_optional}
+        asked |= {name for name, default in cls._arguments.items() if default is inspect.Parameter.empty}
+        required = [name for name in cls._arguments if name in asked]
         # Whatever the task, a panel of its context may be masked, to see what an answer rests on.
-        check_names(f"`{cls.task.name}`", inputs, {*cls._arguments, "mask_position", "labels"})
-        for name, default in cls._arguments.items():
-            if default is inspect.Parameter.empty and inputs.get(name) is None:
-                raise ValueError(f"`{cls.task.name}` lacks `{name}`.")
-        return cls._arguments | {name: value for name, value in inputs.items() if name != "labels"}
+        check_inputs(f"`{cls.task.name}`", inputs, {*cls._arguments, "mask_position", "labels"}, required)
+        question = cls._arguments | {name: value for name, value in inputs.items() if name != "labels"}
+        tensors = {name: value for name, value in question.items() if not isinstance(cls._arguments.get(name), str)}
+        check_tensors(tensors)
+        for name, axes in (NUM_AXES | {each.name: each.num_axes for each in cls.task.inputs}).items():
+            if tensors.get(name) is not None:
+                check_shape(name, tensors[name], *[None] * axes)
+        for name in ("mask_position", "candidate_position", "position_ids"):
+            if tensors.get(name) is not None:
+                question[name] = as_index(name, tensors[name])
+        return question
 
     @staticmethod
     def encoder_inputs(config: ComicSeqConfig, question: dict[str, Any]) -> dict[str, Any]:
@@ -734,16 +785,23 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     def logits(cls, embeddings, head, panels, candidates, question: dict[str, Any]) -> torch.Tensor:
         """As `score`, with the lowest finite score for padded candidates."""
         logits, mask = cls.score(embeddings, head, panels, candidates, question), question.get("candidate_mask")
-        return logits if mask is None else logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
+        if mask is None:
+            return logits
+        logits = logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
+        if logits.requires_grad and not torch.compiler.is_compiling():
+            logits.register_hook(partial(refuse_gradient_of_padding, mask.bool()))
+        return logits
 
     def answer(self, inputs: tuple, labels: torch.Tensor | None, **kwargs) -> ComicSeqTaskOutput:
         """
         Answers the questions; the loss is the mean over those that have a label. The inputs are all arguments of `forward`
-        but the labels, in its order.
+        but the labels, in its order; `kwargs` are for the encoder, or of a name that is refused.
         """
-        question = self.complete(dict(zip(self._arguments, inputs, strict=True)))
+        settings, others = split_arguments(kwargs)
+        check_tensors({"labels": labels})
+        question = self.complete(dict(zip(self._arguments, inputs, strict=True)) | others)
         asked = self.encoder_inputs(self.config, question)
-        outputs = self.comicseq(**asked, **kwargs)
+        outputs = self.comicseq(**asked, **settings)
         head = getattr(self, self.task.head)
         panels, candidates = outputs.last_hidden_state, outputs.candidate_hidden_state
         logits = self.logits(self.comicseq.embeddings, head, panels, candidates, question | asked)
@@ -751,12 +809,15 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         if labels is not None:
             losses = self.losses(head, panels, candidates, logits, labels)
             loss = losses.sum() / (labels != -100).reshape(len(labels), -1).any(1).sum().clamp(min=1)
+            if self.training:
+                # What these questions do not read (a modality, the mask) gets a gradient of zero: training in several
+                # processes waits for one of every parameter.
+                loss = loss + sum(parameter[:0].sum() for parameter in self.comicseq.embeddings.parameters())
         return ComicSeqTaskOutput(
             loss=loss,
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            cross_attentions=outputs.cross_attentions,
         )
 
 
@@ -782,9 +843,9 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
     @auto_docstring
     def forward(
         self,
-        panel_embeddings: torch.FloatTensor,
-        mask_position: torch.LongTensor,
-        candidate_embeddings: torch.FloatTensor,
+        panel_embeddings: torch.FloatTensor | None = None,
+        mask_position: torch.LongTensor | None = None,
+        candidate_embeddings: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         candidate_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
@@ -831,8 +892,8 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
     @auto_docstring
     def forward(
         self,
-        panel_embeddings: torch.FloatTensor,
-        candidate_embeddings: torch.FloatTensor,
+        panel_embeddings: torch.FloatTensor | None = None,
+        candidate_embeddings: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         candidate_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
@@ -876,8 +937,8 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
     @auto_docstring
     def forward(
         self,
-        panel_embeddings: torch.FloatTensor,
-        candidate_embeddings: torch.FloatTensor,
+        panel_embeddings: torch.FloatTensor | None = None,
+        candidate_embeddings: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         candidate_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
@@ -950,7 +1011,7 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
         own = torch.where(labels == -100, -100, torch.arange(len(labels), device=labels.device))
 
         def by_panel(captions):
-            scores = head.score_pairs(right[None], captions[None])[0].float()
+            scores = single_or_double(head.score_pairs(right[None], captions[None])[0])
             return nn.functional.cross_entropy(scores, own, reduction="none", ignore_index=-100)
 
         # The other processes' panels read this one's captions, too: those have that gradient here. Its value, and the
@@ -964,8 +1025,8 @@ class ComicSeqForCaptionRelevance(ComicSeqTaskModel):
     @auto_docstring
     def forward(
         self,
-        caption_embeddings: torch.FloatTensor,
-        candidate_embeddings: torch.FloatTensor,
+        caption_embeddings: torch.FloatTensor | None = None,
+        candidate_embeddings: torch.FloatTensor | None = None,
         candidate_mask: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -1012,10 +1073,10 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
     @auto_docstring
     def forward(
         self,
-        panel_embeddings: torch.FloatTensor,
-        mask_position: torch.LongTensor,
-        text_embeddings: torch.FloatTensor,
-        candidate_text_embeddings: torch.FloatTensor,
+        panel_embeddings: torch.FloatTensor | None = None,
+        mask_position: torch.LongTensor | None = None,
+        text_embeddings: torch.FloatTensor | None = None,
+        candidate_text_embeddings: torch.FloatTensor | None = None,
         visual_embedding: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         candidate_mask: torch.Tensor | None = None,
@@ -1064,7 +1125,7 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
     @auto_docstring
     def forward(
         self,
-        panel_embeddings: torch.FloatTensor,
+        panel_embeddings: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
@@ -1185,6 +1246,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         tasks = {task: kwargs[task] for task in self.tasks if kwargs.get(task) is not None}
         settings = {name: value for name, value in kwargs.items() if name not in self.tasks}
         self.refuse_unknown(settings)
+        check_tensors({"labels": labels, "book_ids": book_ids})
         questions, views = {}, {}
         for task, inputs in tasks.items():
             question = TASK_CLASSES[task].complete(inputs)
@@ -1194,6 +1256,8 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             views["strips"] = self.comicseq.embed(panel_embeddings, attention_mask, position_ids)
         if masked_panels is not None:
             targets = ("target_embeddings", "labels")
+            required = ("panel_embeddings", "masked_panels", *targets)
+            check_inputs("`masked_panels`", masked_panels, (*required, "attention_mask", "position_ids"), required)
             pages = {name: value for name, value in masked_panels.items() if name not in targets}
             views["masked_panels"] = self.comicseq.embed(**pages)
         if not views:

@@ -60,7 +60,8 @@ class ComicSeqPipeline(Pipeline):
         self.asked = served[task]
         wanted = self.asked.model_class
         saved = (model.config.architectures or [type(model).__name__])[0]
-        if self.asked != STRIP_EMBEDDING and saved not in (wanted, "ComicSeqForPreTraining"):
+        has_weights = self.asked != STRIP_EMBEDDING or model.base_model.pooler is not None
+        if saved not in (wanted, "ComicSeqForPreTraining") or not has_weights:
             raise ValueError(
                 f"The checkpoint is one of {saved}, which has no trained head for {task}: take one of {wanted} or"
                 " ComicSeqForPreTraining (a model that you trained yourself has to be saved first)."
@@ -409,7 +410,7 @@ def custom_pipelines(saved: str) -> dict[str, dict[str, Any]]:
     """What a checkpoint of the class `saved` says in its configuration about the tasks that it can serve."""
     tasks = {}
     for name, task in served_tasks().items():
-        if task == STRIP_EMBEDDING:
+        if task == STRIP_EMBEDDING and saved in (task.model_class, "ComicSeqForPreTraining"):
             auto = "AutoModel"
         elif saved == "ComicSeqForPreTraining" or (saved == task.model_class and task.answer == "order"):
             auto = "AutoModelForPreTraining"  # no Auto class of its own fits the scores of reading order

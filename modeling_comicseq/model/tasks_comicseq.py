@@ -35,6 +35,11 @@ class ComicSeqInput:
     modality: str = "panel"
     is_optional: bool = False
 
+    @property
+    def num_axes(self) -> int:
+        """Number of axes in a batch."""
+        return {"panels": 3, "candidates": 3, "vector": 2, "slot": 1, "position": 1}[self.kind]
+
 
 PANELS = ComicSeqInput("panel_embeddings", "panels")
 CANDIDATES = ComicSeqInput("candidate_embeddings", "candidates")

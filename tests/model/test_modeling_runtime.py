@@ -158,6 +158,50 @@ def in_dtype(value, dtype):
     return value.to(dtype) if value.is_floating_point() else value
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_double_precision(name, tmp_path):
+    """Double-precision weights give what single precision gives, in their own dtype, however they are made."""
+    single = build(name)
+    single.save_pretrained(tmp_path)
+    loaded = CLASSES[name].from_pretrained(tmp_path, dtype=torch.float64).eval()
+    inputs = example(name)
+    with torch.no_grad():
+        expected, converted = numbers(single(**inputs)), numbers(single.double()(**in_dtype(inputs, torch.float64)))
+        actual = numbers(loaded(**inputs))  # vectors of any precision are read in the model's own
+    for one, other, another in zip(actual, expected, converted, strict=True):
+        assert one.dtype == another.dtype == torch.float64
+        counted = other > torch.finfo(other.dtype).min
+        assert_close(one[counted].float(), other[counted])
+        assert_close(one[counted], another[counted])
+
+
+@pytest.mark.parametrize("name", ["encoder", *TASKS, pytest.param("pretraining", marks=pytest.mark.slow)])
+def test_gradients_of_every_loss_are_right(name):
+    """Against differences in double precision, with respect to every weight and every vector."""
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
+    model = build(name, tiny_config(**sizes, masked_panel_weight=0.5)).double().train()
+    inputs, vectors = in_dtype(example(name, model.config), torch.float64), []
+
+    def take_vectors(values):
+        for key, value in values.items():
+            if isinstance(value, dict):
+                take_vectors(value)
+            elif value.is_floating_point():
+                values[key] = value.requires_grad_()
+                vectors.append(values[key])
+
+    def loss(*_):
+        outputs = model(**inputs)
+        return outputs.pooler_output.square().sum() if name == "encoder" else outputs.loss
+
+    take_vectors(inputs)
+    weights = [weight for weight in model.parameters() if weight.numel()]
+    reached = torch.autograd.grad(loss(), [*vectors, *weights], allow_unused=True)
+    checked = [each for each, gradient in zip([*vectors, *weights], reached, strict=True) if gradient is not None]
+    assert len(checked) >= len(vectors) + len(weights) // 2
+    assert torch.autograd.gradcheck(loss, checked, fast_mode=True)
+
+
 @pytest.mark.parametrize("name", ["panel_picking", "pretraining"])
 def test_autocast(name):
     """Mixed precision: gradients are finite and near those of single precision."""

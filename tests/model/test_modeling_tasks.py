@@ -210,6 +210,16 @@ def test_each_loss_alone_trains_every_layer(task):
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 
+@pytest.mark.parametrize("candidate_encoding", ["joint", "independent"])
+@pytest.mark.parametrize("task", TASKS)
+def test_each_loss_reaches_every_parameter(task, candidate_encoding):
+    """Training in several processes waits for a gradient of each: what a question does not read gets one of zero."""
+    model = build(task, tiny_config(candidate_encoding=candidate_encoding)).train()
+    model(**example(task)).loss.backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+    assert not any("pooler" in name for name, _ in model.named_parameters())
+
+
 @pytest.mark.parametrize("task", ["panel_picking", "text_cloze"])
 def test_the_mask_embedding_is_trained(task):
     model = build(task)

@@ -217,6 +217,22 @@ def test_pretraining_checkpoint_loads_silently_into_every_class(name, tmp_path):
         assert torch.equal(tensor, weights[prefix + key]), key
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_checkpoint_with_a_strip_query_loads_silently(task, tmp_path):
+    """Those of earlier versions hold one, which no task reads; the encoder still takes it from them."""
+    model, encoder = build(task), build("encoder")
+    model.save_pretrained(tmp_path)
+    pooler = {f"comicseq.{key}": value for key, value in encoder.state_dict().items() if key.startswith("pooler.")}
+    save_file(model.state_dict() | pooler, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    transformers.logging.set_verbosity_warning()
+    with CaptureLogger(transformers.logging.get_logger("transformers")) as captured:
+        loaded, report = CLASSES[task].from_pretrained(tmp_path, output_loading_info=True)
+        whole = AutoModel.from_pretrained(tmp_path)
+    assert not any(report.values()) and captured.out == ""
+    assert_equal_numbers(numbers(task, loaded), numbers(task, model))
+    assert torch.equal(whole.pooler.strip_query, encoder.pooler.strip_query)
+
+
 def test_a_head_from_an_encoder_checkpoint_says_what_is_new(tmp_path):
     build("encoder").save_pretrained(tmp_path)
     model, report = CLASSES["panel_picking"].from_pretrained(tmp_path, output_loading_info=True)
