@@ -100,7 +100,10 @@ def order_pages(model: ComicSeqForPreTraining, pages: Sequence[torch.Tensor]) ->
         places = chosen[start : start + _BATCH]
         panels, mask = pad([pages[place].to(model.device) for place in places])
         logits = ask(model, READING_ORDER, {"panel_embeddings": panels, "attention_mask": mask}).float().cpu()
-        orders = best_orders(logits, mask.cpu(), target)
+        try:
+            orders = best_orders(logits, mask.cpu(), target)
+        except ValueError as error:
+            raise ComicSeqDataError(str(error)) from None
         for place, scores, order in zip(places, logits, orders, strict=True):
             count = len(pages[place])
             scores, order = scores[:count, :count], order[:count]

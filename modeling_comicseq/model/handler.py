@@ -23,6 +23,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 MAX_INPUTS = 64
 MAX_CANDIDATES = 128
+DEFAULT_TASK = "comic-strip-embedding"
 MAX_NUMBER = float(np.finfo(np.float32).max)
 PARAMETERS = {"task": str, "modality": str, "return_panels": bool}
 
@@ -77,7 +78,8 @@ class EndpointHandler:
         if not isinstance(data, dict) or "inputs" not in data:
             raise ValueError('A request must be an object with the field "inputs".')
         parameters = self.check_parameters(data.get("parameters"))
-        task = parameters.pop("task", next(iter(self.pipelines)))
+        default = DEFAULT_TASK if DEFAULT_TASK in self.pipelines else next(iter(self.pipelines))
+        task = parameters.pop("task", default)
         if task not in self.pipelines:
             raise ValueError(f"`task` is {shown(task)} but must be one of {', '.join(self.pipelines)}.")
         inputs = data["inputs"]

@@ -493,7 +493,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         self.embeddings = ComicSeqEmbeddings(config)
         self.layers = nn.ModuleList([ComicSeqLayer(config) for _ in range(config.num_hidden_layers)])
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.pooler = ComicSeqStripPooler(config) if add_pooling_layer else None
+        self.pooler: Any = ComicSeqStripPooler(config) if add_pooling_layer else None
         self.post_init()
 
     def embed(

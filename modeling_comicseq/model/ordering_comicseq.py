@@ -24,6 +24,9 @@ def best_orders(scores: torch.Tensor, attention_mask: torch.Tensor, target: str)
         scores: Entry (i, j) of (B, N, N) says how well j follows i: directly (`"adjacency"`) or anywhere (`"precedence"`).
         attention_mask: 1 for a real panel `(B, N)`.
         target: `"adjacency"` or `"precedence"`.
+
+    Raises:
+        ValueError: A score of a real panel is NaN or infinite.
     """
     mask = attention_mask.bool()
     orders = torch.full_like(mask, -1, dtype=torch.long)
@@ -31,6 +34,12 @@ def best_orders(scores: torch.Tensor, attention_mask: torch.Tensor, target: str)
         rows = (mask.sum(1) == count).nonzero()[:, 0]
         slots = mask[rows].nonzero()[:, 1].view(-1, count)
         pages = scores[rows[:, None, None], slots[:, :, None], slots[:, None]].float()
+        if not pages.isfinite().all():
+            raise ValueError(
+                f"The reading-order scores of row {int(rows[(~pages.isfinite()).flatten(1).any(1)][0])} hold NaN or"
+                " infinity, so that it has no order: look for such numbers in the panel vectors and in the weights, or"
+                " take float32 where half precision is too small."
+            )
         if count <= 12:
             best = exact_orders(pages, target)
         else:

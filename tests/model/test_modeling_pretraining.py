@@ -304,6 +304,24 @@ def test_a_long_page_is_ordered_within_the_beam(target):
     assert best_orders(scores[None], torch.ones(1, 32), target)[0].tolist() == truth
 
 
+@pytest.mark.parametrize("num_panels", [1, 4, 14])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_scores_that_are_not_finite_have_no_order(num_panels, value):
+    scores, mask = torch.randn(3, 15, 15), torch.arange(15) < torch.tensor([[15], [num_panels], [2]])
+    scores[:, num_panels:, num_panels:] = value  # padding is not read
+    assert sorted(best_orders(scores, mask & mask[1], "adjacency")[1].tolist()) == [
+        *[-1] * (15 - num_panels),
+        *range(num_panels),
+    ]
+    scores[1, 0, num_panels - 1] = value
+    with pytest.raises(ValueError, match="scores of row 1 hold NaN or infinity, so that it has no order"):
+        best_orders(scores, mask & mask[1], "adjacency")
+    model, inputs = build("reading_order"), example("reading_order")
+    torch.nn.init.constant_(model.reading_order_head.scorer.bias, value)
+    with pytest.raises(ValueError, match="scores of row 2 hold NaN or infinity"):
+        model.predict_order(inputs["panel_embeddings"], inputs["attention_mask"])
+
+
 @pytest.mark.parametrize("target", ["adjacency", "precedence"])
 def test_predict_order_orders_the_real_panels(target):
     model = build("reading_order", tiny_config(reading_order_target=target))

@@ -502,8 +502,12 @@ def test_a_head_that_the_checkpoint_lacks_is_refused(folder):
     for name, task in (("panel_picking", "comic-text-closure"), ("encoder", "comic-reading-order")):
         with pytest.raises(ValueError, match=f"{CLASSES[name].__name__}, which has no trained head for {task}"):
             pipeline(task, model=str(folder / name))
-    for name in ("panel_picking", "encoder"):
-        assert pipeline("comic-strip-embedding", model=str(folder / name))(np.ones((2, 24))).shape == (32,)
+    for model in (str(folder / "panel_picking"), build("panel_picking")):
+        with pytest.raises(
+            ValueError, match="no trained head for comic-strip-embedding: take one of ComicSeqModel or"
+        ):
+            pipeline("comic-strip-embedding", model=model)
+    assert pipeline("comic-strip-embedding", model=str(folder / "encoder"))(np.ones((2, 24))).shape == (32,)
 
 
 def test_a_saved_head_answers_as_the_model_in_memory(folder, tmp_path):

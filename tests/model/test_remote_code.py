@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import HfApi
+from safetensors.torch import save_file
 from torch.testing import assert_close
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoModelForPreTraining
 from transformers.testing_utils import CaptureLogger
