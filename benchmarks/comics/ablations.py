@@ -94,7 +94,7 @@ def ask(dataset: str, repeats: int, folders: dict[str, list[Path]]) -> dict:
         for run, paths in folders.items():
             models = (ComicSeqForPreTraining.from_pretrained(path).eval() for path in paths)
             right[run] = np.mean([score_model(model, task, questions) for model in models], axis=0)
-        answers[name, protocol] = right, test_table.books[asked.rows]
+        answers[name, protocol] = right, test_table.book_ids[test_table.books[asked.rows]]
     return answers
 
 
