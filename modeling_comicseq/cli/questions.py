@@ -41,7 +41,7 @@ def questions(
     """
 
     from ..data.distractors import check_protocols
-    from ..data.opening import open_split
+    from ..data.opening import open_split, tell_twins
     from ..evaluation.question_sets import freeze
     from ..evaluation.results import LEAKY
     from ..files import check_output
@@ -50,8 +50,12 @@ def questions(
     check_output(output, [dataset], overwrite=None, folder=True)
     names, protocols = ([name for item in items for name in item.split(",")] for items in (tasks, protocol))
     check_protocols(protocols)
+    opened = open_split(str(dataset), split)
+    twins = tell_twins(opened, f"the split {split!r}")
+    if twins is not None:
+        typer.echo(f"Warning: {twins}", err=True)
     about = freeze(
-        open_split(str(dataset), split),
+        opened,
         output,
         split=split,
         tasks=get_tasks(names),

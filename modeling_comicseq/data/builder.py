@@ -30,6 +30,7 @@ from ..stores.stage3 import (
     find_bad_vectors,
     work_ahead,
 )
+from ..stores.twins import hash_spans
 from ..stores.windows import expand_windows, window_counts
 
 __all__ = ["ConversionPlan", "StoreBuilder"]
@@ -140,6 +141,7 @@ class BlockConverter:
         self.faults = replace(plan.faults, skipped=[])
         self.report: dict[str, Any] = {"split": split, "empty_vectors": self.empty_vectors}
         self.report |= dict.fromkeys(("pages", "panels", "rows", "digest"), 0) | {"skipped": self.faults.skipped}
+        self.report["hashes"] = []  # the row of each page, and the hash of its panel vectors
 
     def convert(self, block: Block) -> pa.Table:
         """The rows of the block's pages. Where some turn out faulty, they are listed and all must be converted again.
@@ -169,6 +171,9 @@ class BlockConverter:
             for window, found, remedy in problems:
                 fault(pages[window], found, remedy)
             self.empty_vectors[name] += int(zero[name].sum())
+        bounds = np.concatenate(([0], np.cumsum(count)))[np.searchsorted(owner, np.arange(len(chosen) + 1))]
+        hashes = hash_spans(vectors["panel_embeddings"], bounds).tolist()
+        self.report["hashes"] += zip(self.rows[first + chosen].tolist(), hashes, strict=True)
         self.report["pages"] += len(chosen)
         self.report["panels"] += int(num_panels[chosen].sum())
         self.report["rows"] += len(count)

@@ -31,6 +31,7 @@ from ..stores.placement import Placement, place_pages
 from ..stores.provenance import PROVENANCE_FILE, build_provenance, read_provenance
 from ..stores.splits import SPLITS, SplitRule, load_split_books
 from ..stores.stage3 import PRESENT, Stage3Store
+from ..stores.twins import HOW, has_twin, same_pages
 from ..stores.windows import check_window
 from .builder import FAULT, ConversionPlan, StoreBuilder
 from .dataset_card import dataset_card
@@ -141,6 +142,7 @@ def convert_store(
                 pages = replace(pages, table=pages.table.filter(pa.array(~np.isin(pages.rows, gone))))
                 placement = place_pages(pages, rule, window, stride, faults, metadata)
                 _check_usable(pages, placement, faults, store.url)
+        _tell_twins(pages, placement, dict(pair for report in reports for pair in report["hashes"]))
         provenance = build_provenance(
             store, metadata, options, fingerprint, pages, placement, reports, len(faults.skipped)
         )
@@ -243,6 +245,28 @@ def _check_usable(pages: Pages, placement: Placement, faults: Faults, source: st
     if faults.skipped:
         left_out += f", the first for: {faults.skipped[0]['reason']}"
     raise ComicSeqDataError(f"{source} leaves no usable page ({left_out}); check the store and its metadata")
+
+
+def _tell_twins(pages: Pages, placement: Placement, hashes: Mapping[int, int]) -> None:
+    """Warns of pages that stand twice, and of those that do so on two sides of the split."""
+    placed = placement.pages[pages.counts[placement.pages.entry] > 0]
+    found = pages.table.take(pa.array(placed.entry))
+    rows, books, paths = (found[name].to_pylist() for name in ("row", "book_id", "canonical_id"))
+    first = same_pages(np.asarray([hashes[row] for row in rows], np.uint64), books, paths)
+    twice = np.flatnonzero(has_twin(first))
+    if not len(twice):
+        return
+    copy = np.flatnonzero(first != np.arange(len(first)))[0]
+    apart = len({each for each in first[twice][placed.split[twice] != placed.split[first[twice]]].tolist()})
+    logger.warning(
+        f"{len(twice):,} pages stand twice ({HOW}), as {paths[first[copy]]!r} (sequence_index {rows[first[copy]]}) and"
+        f" {paths[copy]!r} (sequence_index {rows[copy]}): none is a wrong candidate for a question about the other"
+        + (
+            f"; copies in another split (of {apart:,} pages) tell the model: give both books one book_id"
+            if apart
+            else ""
+        )
+    )
 
 
 def _build(plan: ConversionPlan, num_proc: int) -> list[dict[str, Any]]:

@@ -8,11 +8,13 @@ import os
 from pathlib import Path
 from textwrap import shorten
 
+import numpy as np
 from datasets import Dataset, load_from_disk
 
 from ..errors import ComicSeqDataError, ComicSeqError
 from ..stores.names import respelled
 from ..stores.provenance import PROVENANCE_FILE, read_provenance
+from ..stores.twins import HOW, has_twin
 from .panels import PanelTable
 
 logger = logging.getLogger(__name__)
@@ -87,3 +89,16 @@ def open_split(folder: str, split: str) -> PanelTable:
             " convert the store again with this version."
         )
     return table
+
+
+def tell_twins(table: PanelTable, where: str) -> str | None:
+    """A sentence about the pages of a table that stand twice; None where there are none."""
+    twice = has_twin(table.twins)
+    if not twice.any():
+        return None
+    copy = int(np.flatnonzero(table.twins != np.arange(len(twice)))[0])
+    names = table.page_names
+    return (
+        f"{twice.sum():,} pages of {where} stand twice ({HOW}), as {names[table.twins[copy]]!r} and {names[copy]!r}: none is a"
+        " wrong candidate for a question about the other, and in retrieval they are one."
+    )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
 from ..errors import ComicSeqDataError
+from ..stores.twins import hash_spans, same_pages
 from .characters import CharacterLabels
 
 VECTOR_COLUMNS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
@@ -53,12 +55,46 @@ class PanelTable:
         self.with_text, self.with_caption = (
             self._subset(table[name]) if name in table.column_names else None for name in ("has_text", "has_caption")
         )
+        self._hashes: dict[str, np.ndarray] = {}
+        self._names = table["canonical_id"] if "canonical_id" in table.column_names else None
         self.characters = None
         if "character_ids" in table.column_names:
             self.characters = CharacterLabels(table["character_ids"], self.num_panels, self.pages)
 
-    def __reduce__(self):  # a worker process maps the files anew
-        return PanelTable, (self.dataset,)
+    def __reduce__(self):  # a worker process maps the files anew; what was read of all vectors goes with it
+        read = {name: self.__dict__[name] for name in ("_hashes", "twins") if name in self.__dict__}
+        return PanelTable, (self.dataset,), read
+
+    def hashes(self, column: str) -> np.ndarray:
+        """Hash of the vector of each panel `(panels,)`: equal vectors have equal ones. Reads the column, once."""
+        if column not in self._hashes:
+            each = [hash_spans(piece, range(len(piece) + 1)) for piece in self.columns[column]]
+            self._hashes[column] = np.concatenate(each)
+        return self._hashes[column]
+
+    @cached_property
+    def page_hashes(self) -> np.ndarray:
+        """Hash of all panel vectors of each page `(pages,)`."""
+        return hash_spans(self.hashes("panel_embeddings")[self.pool.panels], self.pool.page_starts)
+
+    @cached_property
+    def twins(self) -> np.ndarray:
+        """The first page that each page is the same as, mostly itself `(pages,)`, see `same_pages`."""
+        _, rows = np.unique(self.pages, return_index=True)
+        return same_pages(self.page_hashes, self.books[rows].tolist(), self.page_names)
+
+    @property
+    def page_names(self) -> list[str]:
+        """`canonical_id` of each page; its number where the data set has none."""
+        if self._names is None:
+            return list(map(str, range(len(self.pool.page_sizes))))
+        _, rows = np.unique(self.pages, return_index=True)
+        return self._names.take(pa.array(rows)).to_pylist()
+
+    @cached_property
+    def page_of(self) -> np.ndarray:
+        """Page of each panel `(panels,)`."""
+        return np.repeat(self.pages, self.num_panels)
 
     def _number_pages(self, page_index: np.ndarray, window_start: np.ndarray) -> None:
         order = np.lexsort((window_start, page_index, self.books))

@@ -85,7 +85,7 @@ class Task(ABC):
     def check_servable(self, table: PanelTable, protocol: str | Sequence[str]) -> None:
         """Raises a `ComicSeqDataError` that says what is missing if no page can ask a question under `protocol`.
 
-        Of several protocols, each must find a wrong candidate. Reads no vectors.
+        Of several protocols, each must find a wrong candidate.
         """
         if not self.servable(table, np.arange(len(table))).any():
             raise ComicSeqDataError(

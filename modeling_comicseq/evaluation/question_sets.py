@@ -25,7 +25,7 @@ from .results import LEAKY, heading
 logger = logging.getLogger(__name__)
 
 FORMAT = "comicseq-questions-2"
-OLDER_FORMAT = "comicseq-questions-1"  # told books apart by their spelling
+OLDER_FORMAT = "comicseq-questions-1"  # told books apart by spelling, and took a page that stands twice for two
 ABOUT = "questions.json"
 ASKED = ("slot", "candidates", "answer", "shuffle")  # the columns of `Drawn`
 FEATURES = Features(
@@ -206,8 +206,8 @@ def load_questions(
     data = split_fingerprint(table)
     if about["format"] == OLDER_FORMAT:
         note(
-            f"{folder} was drawn by an earlier version, which took two spellings of a name for two books: draw it anew with"
-            " `comicseq questions`, unless it is to be compared with answers from then."
+            f"{folder} was drawn by an earlier version, which took two spellings of a name for two books"
+            " and could offer the right panel a second time, as a wrong one: draw it anew with `comicseq questions`, unless it is to be compared with answers from then."
         )
     if about["data_fingerprint"] != data:
         raise ComicSeqDataError(

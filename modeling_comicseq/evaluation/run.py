@@ -13,7 +13,7 @@ from rich.progress import track
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..data.distractors import PROTOCOLS
-from ..data.opening import open_split
+from ..data.opening import open_split, tell_twins
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
@@ -60,6 +60,9 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
             notes.append(sentence)
             console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
+    twins = tell_twins(table, f"the split {settings['split']!r}")
+    if twins is not None:
+        note(f"Warning: {twins}")
     for model in models.values():
         if model.other_origin is not None:
             note(f"Warning: {model.other_origin}")

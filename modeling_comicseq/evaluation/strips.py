@@ -142,8 +142,9 @@ def retrieve(
 
 
 def _first_rows(table: PanelTable, seed: int) -> np.ndarray:
-    """The first row of each page, of whole books."""
+    """The first row of each page, of whole books. A page that stands twice is one: it would find itself."""
     _, rows = np.unique(table.pages, return_index=True)
+    rows = rows[table.twins == np.arange(len(rows))]
     if len(rows) > MOST_PAGES:
         books = np.random.default_rng(seed).permutation(len(table.book_ids))
         sizes = np.bincount(table.books[rows], minlength=len(books))[books]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -19,6 +20,7 @@ from ..evaluation.retrieval import same_book_retrieval
 from ..files import check_report, write_json
 from ..progress import progress_bar
 from ..stores.pages import read_pages
+from ..stores.twins import hash_spans, same_pages
 from ..stores.vectors import VectorStore, find_metadata, folder_beside, mean_panels
 from ..vectors import unit
 from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
@@ -148,10 +150,12 @@ def inspect_store(
     names, books = np.unique(np.asarray(named.strings("book_id"))[has_panels], return_inverse=True)
     chosen = _sample(books, pages, seed)
     rows, row_books = every[chosen], books[chosen]
-    panels, strips, vectors = _gather(store, rows, row_books, progress)
+    panels, strips, vectors, hashes = _gather(store, rows, row_books, progress)
+    paths = named.table["canonical_id"].filter(pa.array(has_panels)).take(pa.array(chosen)).to_pylist()
+    is_first = same_pages(hashes, row_books.tolist(), paths) == np.arange(len(rows))  # a copy would be the nearest
     usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
     units, unit_books = unit(vectors[usable]), row_books[usable]
-    neighbours = _neighbours(units, unit_books)
+    neighbours = _neighbours(units[is_first[usable]], unit_books[is_first[usable]])
     diagnosis = diagnose(panels, strips, neighbours)
     report = Report(
         store=store.url,
@@ -191,10 +195,11 @@ def _sample(books: np.ndarray, pages: int, seed: int) -> np.ndarray:
 
 def _gather(
     store: VectorStore, rows: np.ndarray, books: np.ndarray, progress: bool
-) -> tuple[Space, Space, np.ndarray]:
-    """Measures of panels and strips of these rows, read in their order, and the strip vectors `(rows, D)`."""
+) -> tuple[Space, Space, np.ndarray, np.ndarray]:
+    """Measures of panels and strips of these rows, read in their order, the strip vectors `(rows, D)`, and a hash of the
+    panels of each `(rows,)`."""
     panels, strips = SpaceGatherer(store.width), SpaceGatherer(store.width)
-    vectors = np.empty((len(rows), store.width), np.float32)
+    vectors, hashes = np.empty((len(rows), store.width), np.float32), np.empty(len(rows), np.uint64)
     with progress_bar(f"Reading pages of {Path(store.url).name}", len(rows), progress) as advance:
         for lo, hi in store.blocks("panel"):
             first, last = np.searchsorted(rows, (lo, hi))
@@ -207,9 +212,11 @@ def _gather(
             vectors[first:last] = means[inside]
             strips.add(vectors[first:last], rows[first:last], books[first:last])
             page, slot = np.nonzero(real[inside])
-            panels.add(block[inside[page], slot], rows[first:last][page], books[first:last][page])
+            real_panels = block[inside[page], slot]
+            hashes[first:last] = hash_spans(real_panels, np.searchsorted(page, np.arange(last - first + 1)))
+            panels.add(real_panels, rows[first:last][page], books[first:last][page])
             advance(int(last - first))
-    return panels.finish(), strips.finish(), vectors
+    return panels.finish(), strips.finish(), vectors, hashes
 
 
 def _neighbours(units: np.ndarray, books: np.ndarray) -> Neighbours | None:

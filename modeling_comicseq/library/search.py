@@ -27,6 +27,7 @@ from datasets import Dataset
 from filelock import FileLock
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..evaluation.retrieval import SAME
 from ..files import check_output, write_json, written_folder
 from ..progress import progress_bar
 from ..stores.names import normal_path
@@ -152,7 +153,8 @@ def search(
 
     Panels and strip vectors of a Stage 5 store lie in different spaces and are never compared with each other: panels
     near a *page* are those near one of its panels, and pages near a *panel* are ranked by their nearest panel. What is
-    asked for is not among the results: the page itself with all its panels, or the one panel.
+    asked for is not among the results: the page itself with all its panels, or the one panel, also where the page stands
+    twice in the store.
 
     Args:
         store: Stage 5 store, or a Stage 3 store, whose strip vectors are the means of its panels.
@@ -208,7 +210,8 @@ def search(
         else:
             slots = found_in.labels.data.table["slot"].to_numpy()[excluded]
             queries = unit(opened.read_panels(row, row + 1)[0][0, slots])
-    return _nearest(found_in, queries, excluded, k, by_page), found_in
+    itself = None if vector is not None else (row, slot if panel is not None and not by_page else None)
+    return _nearest(found_in, queries, excluded, k, by_page, itself), found_in
 
 
 def check_vector(vector: np.ndarray, store: VectorStore) -> np.ndarray:
@@ -233,7 +236,15 @@ def check_vector(vector: np.ndarray, store: VectorStore) -> np.ndarray:
     return unit(vector.reshape(1, -1))[0]
 
 
-def _nearest(index: SearchIndex, queries: np.ndarray, excluded: np.ndarray, k: int, by_page: bool) -> list[Hit]:
+def _nearest(
+    index: SearchIndex,
+    queries: np.ndarray,
+    excluded: np.ndarray,
+    k: int,
+    by_page: bool,
+    itself: tuple[int, int | None] | None,
+) -> list[Hit]:
+    """The k nearest that are not `itself`, a row and, where one panel is meant, a slot, under another row either."""
     table = index.labels.data.table
     others = len(index) - len(excluded)
     if by_page:
@@ -242,23 +253,67 @@ def _nearest(index: SearchIndex, queries: np.ndarray, excluded: np.ndarray, k: i
         what = "pages" if by_page or index.level == "strip" else "panels"
         raise ComicSeqDataError(f"k is {k} but {index.store.url} has {others} other {what}: ask for at most {others}")
     # Enough that k remain without the query's own vectors, and k pages where each of them fills all its slots.
-    depth = min(len(index), (k + 1) * index.store.slots if by_page else k + len(excluded))
-    scores, places = map(np.ravel, index.labels.search_batch(_NAME, queries, depth))
-    left_out = {-1, *excluded.tolist()}  # an approximate index fills up with -1
-    hits: list[Hit] = []
-    seen: set[int] = set()
-    for each in np.lexsort((places, -scores)).tolist():
-        place = int(places[each])
-        if place in left_out:
-            continue
-        label = {name: table[name][place].as_py() for name in _SCHEMA.names}
-        found = label["row"] if by_page else place
-        if found not in seen:
+    depth = (k + 1) * index.store.slots if by_page else k + len(excluded)
+    own = set(excluded.tolist())
+    twins = _Twins(index, itself)
+    while True:
+        scores, places = map(np.ravel, index.labels.search_batch(_NAME, queries, min(depth, len(index))))
+        # A copy of the query is as near as the query itself, of whose panels each may be asked.
+        same = min((float(s) for s, place in zip(scores, places, strict=True) if place in own), default=1.0) - SAME
+        hits: list[Hit] = []
+        seen: set[int] = set()
+        for each in np.lexsort((places, -scores)).tolist():
+            place, score = int(places[each]), float(scores[each])
+            if place == -1 or place in own:  # an approximate index fills up with -1
+                continue
+            label = {name: table[name][place].as_py() for name in _SCHEMA.names}
+            found = label["row"] if by_page else place
+            if found in seen or twins.is_itself(label, score >= same):
+                continue
             seen.add(found)
-            hits.append(Hit(rank=len(hits) + 1, score=float(scores[each]), **label))
-        if len(hits) == k:
-            break
-    return hits
+            hits.append(Hit(rank=len(hits) + 1, score=score, **label))
+            if len(hits) == k:
+                return hits
+        if not twins.found or depth >= len(index):
+            return hits
+        depth *= 2  # copies have taken the places of others
+
+
+class _Twins:
+    """Which hits are the query itself under another row: by their page's `canonical_id`, or by all its vectors.
+
+    Args:
+        index: The index.
+        itself: Row of the query and its slot, which is None for the whole page; None for a vector of one's own.
+    """
+
+    def __init__(self, index: SearchIndex, itself: tuple[int, int | None] | None):
+        self.store, self.itself, self.found = index.store, itself, False
+        self.known: dict[tuple[int, bool], bool] = {}
+        if itself is not None:
+            labels = index.labels.data.table
+            place = pc.index(labels["row"], itself[0]).as_py()
+            self.name = self._name({name: labels[name][place].as_py() for name in ("book_id", "page_id")})
+            self.vectors = self._vectors(itself[0])
+
+    def is_itself(self, label: dict[str, Any], is_as_near: bool) -> bool:
+        """Whether the hit with this label is; of one that is not as near as the query itself, no vectors are read."""
+        if self.itself is None or self.itself[1] not in (None, label["slot"]):
+            return False
+        key = label["row"], is_as_near
+        if key not in self.known:
+            same = self._name(label) == self.name
+            self.known[key] = same or (is_as_near and np.array_equal(self._vectors(label["row"]), self.vectors))
+        self.found |= self.known[key]
+        return self.known[key]
+
+    @staticmethod
+    def _name(label: dict[str, Any]) -> tuple[str, str]:
+        return label["book_id"], normal_path(label["page_id"])
+
+    def _vectors(self, row: int) -> np.ndarray:
+        panels, real = self.store.read_panels(row, row + 1)
+        return panels[real]
 
 
 def choose_factory(vectors: int, width: int) -> str:

@@ -26,6 +26,9 @@ class CaptionRelevance(MultipleChoiceTask):
     def askable(self, table: PanelTable) -> PanelSubset | None:
         return table.with_caption
 
+    def distinct_in(self, table: PanelTable) -> tuple[str, ...]:
+        return "panel_embeddings", "caption_embeddings"  # a caption that two panels have belongs to both
+
     def inputs(self, table: PanelTable, rows: np.ndarray, slots: np.ndarray, candidates: np.ndarray) -> Batch:
         return {
             "caption_embeddings": Vectors("caption_embeddings", table.panel(rows, slots)),

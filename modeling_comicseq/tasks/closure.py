@@ -25,9 +25,16 @@ class VisualClosure(MultipleChoiceTask):
     shown = "before"
     modality = "visual"
 
+    def distinct_in(self, table: PanelTable) -> tuple[str, ...]:
+        return (f"{self.shown_by(table)}_embeddings",)
+
+    def shown_by(self, table: PanelTable) -> str:
+        """The modality of panels and candidates."""
+        return self.modality if f"{self.modality}_embeddings" in table else "panel"
+
     def inputs(self, table: PanelTable, rows: np.ndarray, slots: np.ndarray, candidates: np.ndarray) -> Batch:
         panels, mask = page_panels(table, rows, end=slots)
-        modality = self.modality if f"{self.modality}_embeddings" in table else "panel"
+        modality = self.shown_by(table)
         return {
             "panel_embeddings": Vectors(f"{modality}_embeddings", panels),
             "attention_mask": mask.astype(np.int64),

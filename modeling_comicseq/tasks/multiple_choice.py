@@ -59,6 +59,14 @@ class MultipleChoiceTask(Task):
         """What `draw_distractors` is told about wrong candidates."""
         return {}
 
+    def distinct_in(self, table: PanelTable) -> tuple[str, ...]:
+        """Columns in which a wrong candidate's vector must not equal the right one's: what candidates are shown by."""
+        return ("panel_embeddings",)
+
+    def _draw_distractors(self, table: PanelTable, protocol: str | Sequence[str], *drawn: Any) -> np.ndarray:
+        limits = {"distinct_in": self.distinct_in(table)} | self.distractor_limits(table)
+        return draw_distractors(table, protocol, *drawn, **limits)
+
     def draw_slots(self, table: PanelTable, rows: np.ndarray, draws: Draws) -> np.ndarray:
         """The slot that each question asks for `(B,)`."""
         uniform = draws.uniform("gap" if self.first_slot else "asked")
@@ -104,8 +112,7 @@ class MultipleChoiceTask(Task):
             self.check_protocol(table, each)
             for chunk in np.array_split(rows, -(-len(rows) // 4096)):
                 slots = np.minimum(1, table.num_panels[chunk] - 1)  # behind the earliest gap, the most panels are left
-                limits = self.distractor_limits(table)
-                if (draw_distractors(table, each, chunk, slots, 1, Draws(0, 0, chunk), **limits) >= 0).any():
+                if (self._draw_distractors(table, each, chunk, slots, 1, Draws(0, 0, chunk)) >= 0).any():
                     break
             else:
                 raise ComicSeqDataError(
@@ -117,8 +124,7 @@ class MultipleChoiceTask(Task):
         for each in _several(protocol):
             self.check_protocol(table, each)
         slots = self.draw_slots(table, rows, draws)
-        limits = self.distractor_limits(table)
-        distractors = draw_distractors(table, protocol, rows, slots, num_candidates - 1, draws, **limits)
+        distractors = self._draw_distractors(table, protocol, rows, slots, num_candidates - 1, draws)
         candidates = np.concatenate((table.panel(rows, slots)[:, None], distractors), axis=1)
         # The answer goes to a random place among its distractors, padding behind.
         keys = np.where(candidates >= 0, draws.uniform("place", num_candidates), 2.0)

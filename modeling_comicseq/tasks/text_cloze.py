@@ -25,6 +25,9 @@ class TextCloze(MultipleChoiceTask):
     def distractor_limits(self, table: PanelTable) -> dict[str, Any]:
         return {"among": table.with_text}  # an empty text among the candidates would give itself away
 
+    def distinct_in(self, table: PanelTable) -> tuple[str, ...]:
+        return ("text_embeddings",)
+
     def inputs(self, table: PanelTable, rows: np.ndarray, slots: np.ndarray, candidates: np.ndarray) -> Batch:
         panels, mask = page_panels(table, rows, without=slots)
         batch: Batch = {

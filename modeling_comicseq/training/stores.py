@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
 from ..checkpoints.provenance import compare_origins
 from ..data.conversion import convert_store
-from ..data.opening import open_split
+from ..data.opening import open_split, tell_twins
 from ..data.panels import PanelTable
 from ..errors import ComicSeqDataError, ComicSeqError
 from ..stores.names import normal_form
@@ -18,6 +19,13 @@ logger = logging.get_logger(__name__)
 
 
 def open_data(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
+    """The panels to train on and those to validate on, see `_open_tables`; warns of pages that stand twice."""
+    train, validation = _open_tables(arguments)
+    _warn_of_twins(train, validation)
+    return train, validation
+
+
+def _open_tables(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
     """The panels to train on and those to validate on.
 
     Stage 3 stores are converted into `data_folder` first, by one process while the others wait; a rerun finds them
@@ -56,6 +64,19 @@ def open_data(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
             " width is not equal meaning, and validation says little."
         )
     return train, validation
+
+
+def _warn_of_twins(train: PanelTable, validation: PanelTable) -> None:
+    """Warns of pages that stand twice in the training pages, and of those that stand in the validation pages, too."""
+    twins = tell_twins(train, "the training pages")
+    if twins is not None:
+        logger.warning_once(twins)
+    seen = np.flatnonzero(np.isin(validation.page_hashes, train.page_hashes))
+    if len(seen):
+        logger.warning_once(
+            f"{len(seen):,} validation pages, the first {validation.page_names[seen[0]]!r}, stand among the training pages"
+            " (equal vectors in all panels): validation says too much. Give their books one book_id."
+        )
 
 
 def _in_both(train: PanelTable, validation: PanelTable) -> list[str]:

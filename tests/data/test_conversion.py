@@ -586,10 +586,12 @@ def test_command(source, tmp_path):
 
 @pytest.mark.skipif(not SHARED_DATA, reason="COMICSEQ_DATA names no folder with the stores of real comics")
 @pytest.mark.parametrize("name", ["upstream_stage4", "stage3/comics_text", "stage3/peppercarrot"])
-def test_stores_of_real_comics(tmp_path, name):
+def test_stores_of_real_comics(tmp_path, name, caplog):
     folder = Path(SHARED_DATA) / name
     store = str(folder / "stage3_embeddings.zarr")
     convert_store(store, folder / "stage3_metadata.json", tmp_path / "out", dtype="float32", progress=False)
+    twice = [message.split(" (")[0] for message in caplog.messages if "twice" in message]
+    assert twice == (["10 pages stand twice"] if name == "stage3/comics_text" else [])
     data = load_from_disk(str(tmp_path / "out"))
     group = zarr.open_group(store, mode="r")
     mask, panels = group["panel_masks"][:].astype(bool), group["panel_embeddings"][:]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from datasets import concatenate_datasets
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.evaluation.strips import retrieve, strip_vectors
 from modeling_comicseq.library.encoder import PageEncoder
 
 from ..closeness import assert_close
-from ..data.made_dataset import made_table
+from ..data.made_dataset import made_dataset, made_table
 
 
 def tiny_model(max_position_embeddings: int = 32) -> ComicSeqForPreTraining:
@@ -29,6 +31,17 @@ def test_windows_are_put_together_to_their_page():
     assert [result.num_questions for result in cut[0]] == [9] * 6
     for first, second in zip(whole[0], cut[0], strict=True):
         assert (first.task, first.answerer) == (second.task, second.answerer)
+        assert first.metrics == second.metrics
+
+
+def test_a_page_that_stands_twice_is_one():
+    """Copies, in the same book and in others, change nothing: they would find each other."""
+    pages = made_dataset([[3, 4, 2, 5], [3, 3], [2, 4, 6]])
+    copies = pages.select([0, 1, 4]).map(lambda row, n: {"book_id": f"book-00{n}", "page_index": 9}, with_indices=True)
+    models = {"model": tiny_model()}
+    plain, doubled = (retrieve(models, PanelTable(each)) for each in (pages, concatenate_datasets([pages, copies])))
+    assert [result.num_questions for result in doubled[0]] == [9] * 6
+    for first, second in zip(plain[0], doubled[0], strict=True):
         assert first.metrics == second.metrics
 
 

@@ -133,6 +133,14 @@ def test_a_pure_fingerprint_says_nothing_of_the_book(tmp_path):
     assert report.diagnosis.reading[2].endswith("the mark is arbitrary, it says nothing about the book.")
 
 
+def test_a_page_that_stands_twice_is_not_its_own_neighbour(tmp_path):
+    made = random_store(tmp_path / "one")  # vectors of noise: neighbours are of other books, but for copies
+    panels, mask = (np.concatenate((each, each)) for each in (made.panels, made.mask))
+    twice = write_store(tmp_path / "two", panels, mask, np.tile(np.arange(50) // 5, 2))
+    once = write_store(tmp_path / "three", made.panels, made.mask, np.arange(50) // 5)
+    assert read(twice).neighbours == read(once).neighbours
+
+
 def test_noise_is_not_healthy(tmp_path):
     verdicts = [
         read(made_space(tmp_path / str(seed), book=0, page=0, panel=1, seed=seed)).diagnosis.verdict

@@ -284,6 +284,33 @@ def test_a_page_is_found_in_any_spelling(tmp_path):
         search(made.url, page="library/od\u00e9/Zo\u00e9.jpg")
 
 
+@pytest.mark.parametrize("factory", ["Flat", "IVF2,SQ8"])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_page_that_stands_twice_does_not_find_itself(tmp_path, by_name, factory):
+    """Rows 7 and 30 to 37 are row 3 once more: by their vectors, or by their names with other vectors."""
+    made, copies = random_store(tmp_path), [7, *range(30, 38)]
+    entries = json.loads(Path(made.metadata).read_text())
+    group = zarr.open_group(made.url, mode="r+")
+    for row in copies:
+        if by_name:
+            entries[row]["canonical_id"] = entries[3]["canonical_id"].replace("/", "\\") + " "
+        else:
+            for name in ("contextualized_panels", "strip_embeddings", "panel_masks"):
+                group[name][row] = group[name][3]
+            entries[row]["num_panels"] = entries[3]["num_panels"]
+    Path(made.metadata).write_text(json.dumps(entries))
+    others = set(range(50)) - {3, *copies}
+    for query in ({"page": 3}, {"page": 3, "level": "panel"}, {"panel": (3, 0), "level": "strip"}):
+        for k in (1, 5, 30):
+            hits, _ = search(made.url, k=k, factory=factory, **query)
+            assert len(hits) == k or factory != "Flat"
+            assert {hit.row for hit in hits} <= others, query
+    hits, _ = search(made.url, panel=(3, 0), k=60, factory=factory)
+    assert not {(row, 0) for row in copies} & {(hit.row, hit.slot) for hit in hits}
+    hits, _ = search(made.url, vector=made.strips[3], k=3, factory="Flat")
+    assert hits[0].row == 3  # a vector is no page
+
+
 def test_an_empty_slot_is_no_panel(made):
     row = int(np.flatnonzero(~made.mask[:, 4])[0])
     with pytest.raises(ComicSeqDataError, match=f"row {row} has no panel with a usable vector in slot 4"):

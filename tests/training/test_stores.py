@@ -41,6 +41,8 @@ def other_books(source: Source) -> Source:
     for entry in source.entries:
         entry["canonical_id"] = entry["canonical_id"].replace("Book", "Volume")
     source.write_metadata(source.entries)
+    panels = source.array("panel_embeddings")
+    panels[:] = 2 * panels[:]  # other vectors, too
     return source
 
 
@@ -153,6 +155,17 @@ def test_a_data_set_of_an_earlier_version_with_a_book_on_both_sides(tmp_path, mo
     assert (
         "'Ode\u0301 0' stands in the splits train and validation" in warning and "Convert the store again" in warning
     )
+
+
+def test_validation_pages_that_are_trained_on_are_told(tmp_path, monkeypatch):
+    train, validation = (make_source(tmp_path / name, pages=4 * BOOKS) for name in ("train", "val"))
+    panels = other_books(validation).array("panel_embeddings")
+    panels[:3] = panels[:3] / 2
+    warnings: list[str] = []
+    monkeypatch.setattr(stores.logger, "warning_once", warnings.append)
+    open_data(arguments(tmp_path / "out", train, validation))
+    (warning,) = warnings
+    assert warning.startswith("3 validation pages, the first 'library/Volume 00/page 8.jpg', stand among the training")
 
 
 def test_a_store_that_has_changed_is_converted_again(tmp_path):
