@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 from filelock import FileLock, Timeout
 
-from .errors import ComicSeqDataError, ComicSeqError, did_you_mean
+from .errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError, did_you_mean
 
 NOTHING = "nothing of it was left behind, and what was there before is unchanged"
 # What can go wrong with a disk, in words, and what to do. Only these are sure to be about the disk, whatever library
@@ -95,6 +95,7 @@ def check_output(
     overwrite: bool | None = False,
     *,
     folder: bool = False,
+    remote: bool = False,
     is_own: Callable[[Path], bool] | None = None,
 ) -> None:
     """Checks, before any work, that `output` can be written and that nothing of value is lost by it.
@@ -104,10 +105,12 @@ def check_output(
         inputs: What is read: files, folders, names on the Hub, URLs, None.
         overwrite: Whether something that is there already may be replaced; None where nobody can say so.
         folder: Whether a folder is to be made.
+        remote: Whether it may be a URL.
         is_own: Tells of an existing output whether this command made it, so that it can be made again without
             `overwrite`.
 
     Raises:
+        ComicSeqArgumentError: `output` is a URL and must not be.
         ComicSeqDataError: `output` is, holds or lies in one of the inputs; is something that is not to be overwritten; or
             cannot be written.
     """
@@ -121,6 +124,10 @@ def check_output(
             how = _relation(path, place)
             if how is not None:
                 raise ComicSeqDataError(f"The output {output} {how} the input {given}: name another output.")
+    if remote:
+        file_system(os.fspath(output))
+    else:
+        refuse_url(output)
     if path is None:
         return
     with disk_faults(output, "nothing was begun"):
@@ -350,6 +357,14 @@ def find_file(name: str, file: str) -> Path | None:
 def is_url(path: str) -> bool:
     """Whether `path` is an fsspec URL and no local path."""
     return "://" in path or "::" in path
+
+
+def refuse_url(output: str | os.PathLike[str]) -> None:
+    """Raises a `ComicSeqArgumentError` where an output that must be local is a URL, of which `Path` takes a slash."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*::", os.fspath(output)):
+        raise ComicSeqArgumentError(
+            f"The output {output} is a URL: name a local path, and upload what was written there."
+        )
 
 
 def file_system(url: str) -> tuple[Any, str]:

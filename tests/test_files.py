@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from modeling_comicseq import files
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.files import check_output, disk_faults, locked, write_json, written_file, written_folder
 
 
@@ -52,8 +52,24 @@ def test_no_output_is_an_input(tmp_path, monkeypatch, output, given, how, overwr
 def test_outputs_beside_inputs_are_fine(tmp_path):
     make(tmp_path, "store/zarr.json", "store-2/a")
     check_output(tmp_path / "stor", [tmp_path / "store", "s3://bucket/store", "user/model"], folder=True)
-    check_output("s3://bucket/out.zarr", [tmp_path / "store", "s3://bucket/store"])
+    check_output("memory://bucket/out.zarr", [tmp_path / "store", "s3://bucket/store"], remote=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "store-2"]
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/out", "file:///tmp/out", "foo://out", "simplecache::s3://bucket/out"])
+def test_a_url_is_no_local_output(url):
+    for output in (url, Path(url)):  # which takes a slash
+        with pytest.raises(ComicSeqArgumentError, match="The output .* is a URL: name a local path"):
+            check_output(output)
+    check_output(Path("C:/out"), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"), [("s3://bucket/out", "Install s3fs"), ("foo://out", "Protocol not known")]
+)
+def test_output_at_a_url_without_its_driver(url, message):
+    with pytest.raises(ComicSeqDataError, match=f"{url} cannot be opened .*{message}"):
+        check_output(url, remote=True)
 
 
 def test_what_is_there_is_overwritten_only_if_that_is_said_or_it_is_the_command_s_own(tmp_path):

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from ..checkpoints.opening import first_line
 from ..errors import ComicSeqDataError, did_you_mean
-from ..files import check_not_mistyped
+from ..files import check_not_mistyped, file_system
 from ..model import tasks_comicseq as tasks
 
 HUB_NAME = "VLR-CVC/ComicsPAP"
@@ -172,8 +171,8 @@ def _locate(source: str) -> tuple[Any, str]:
         if "/" not in source or source.endswith(".parquet"):
             raise ComicSeqDataError(f"There is no {source}: name {what}.")
         source = f"hf://datasets/{source}"
+    filesystem, root = file_system(source)
     try:
-        filesystem, root = fsspec.core.url_to_fs(source)
         if filesystem.exists(root):
             return filesystem, root
         reason = "it is not there"

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_output, write_json, write_text
+from ..files import check_output, refuse_url, write_json, write_text
 from ..stores.metadata import describe_file
 from ..stores.pages import Faults, Pages, read_pages
 from ..stores.placement import Placement, place_pages
@@ -89,8 +89,7 @@ def convert_store(
         raise ComicSeqArgumentError(f"on_error {on_error!r} is not possible; give stop or skip")
     if num_proc < 1:
         raise ComicSeqArgumentError(f"num_proc {num_proc} starts no process; give 1 or more")
-    if "://" in os.fspath(output):
-        raise ComicSeqArgumentError(f"output {output} is a URL; convert to a local folder and upload that")
+    refuse_url(output)
     window, stride = check_window(window, stride)
     books = None if split_books is None else load_split_books(split_books)  # type: ignore[arg-type]
     rule = SplitRule(fractions, books, "split_books" if isinstance(split_books, Mapping) else str(split_books))

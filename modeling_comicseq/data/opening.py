@@ -12,6 +12,7 @@ import numpy as np
 from datasets import Dataset, load_from_disk
 
 from ..errors import ComicSeqDataError, ComicSeqError
+from ..files import is_url
 from ..stores.names import respelled
 from ..stores.provenance import PROVENANCE_FILE, read_provenance
 from ..stores.twins import HOW, has_twin
@@ -49,6 +50,8 @@ def open_split(folder: str, split: str) -> PanelTable:
         splits = list(json.loads((Path(folder) / "dataset_dict.json").read_text())["splits"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         remedy = "name the folder that `comicseq convert --output` wrote"
+        if is_url(folder):
+            remedy = "it is a URL, download it and name the local folder"
         if (Path(folder) / "state.json").is_file():
             remedy = f"it is a single split, name the folder above it, {Path(folder).absolute().parent}"
         raise ComicSeqDataError(f"{folder} is no data set: {remedy}.") from None

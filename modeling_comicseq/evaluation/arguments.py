@@ -11,6 +11,7 @@ from transformers import HfArgumentParser
 
 from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, check_at_least, parse_into
+from ..files import refuse_url
 from ..model.tasks_comicseq import TASKS
 
 # What frozen questions have fixed, with the defaults for questions that are drawn.
@@ -68,6 +69,8 @@ class EvaluationArguments:
                 raise ComicSeqArgumentError(
                     f"`{name}` is fixed by the frozen questions in {self.questions}: leave it out."
                 )
+        if self.output_dir is not None:
+            refuse_url(self.output_dir)
         if self.output_dir is not None and Path(self.output_dir).is_file():
             raise ComicSeqArgumentError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
 

@@ -94,7 +94,7 @@ def encode_store(
     metadata, target = os.fspath(metadata), os.fspath(output)
     _check_options(dtype, zarr_format, batch_size)
     for each, is_folder in ((target, True), (metadata_beside(target), False)):
-        check_output(each, [model, embeddings, metadata], overwrite=True, folder=is_folder)
+        check_output(each, [model, embeddings, metadata], overwrite=True, folder=is_folder, remote=True)
     use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
     batch_size = batch_size or (256 if state.device.type == "cpu" else 2048)

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import fsspec
@@ -105,15 +106,23 @@ class Output:
                 raise
 
     def prepare(self, layout: Layout) -> None:
-        """Makes the output ready for the parts that are not finished."""
+        """Makes the output ready for the parts that are not finished.
+
+        Raises:
+            ComicSeqDataError: It is a URL that cannot be written to.
+        """
         if self._state() == self.fingerprint and self.finished_parts():
             with suppress(Exception):  # a damaged beginning is made again
                 self._remove_strays(layout)
                 return
         # In this order a kill leaves either no state or one without finished parts.
         self._remove(f"{self._folder}/done")
-        self._system.makedirs(f"{self._folder}/done", exist_ok=True)
-        self._system.pipe_file(f"{self._folder}/fingerprint", self.fingerprint.encode())
+        try:
+            self._system.makedirs(f"{self._folder}/done", exist_ok=True)
+            self._system.pipe_file(f"{self._folder}/fingerprint", self.fingerprint.encode())
+        except Exception as error:
+            self._raise_in_words(error)
+            raise
         system, root = file_system(self.root)
         if system.exists(root):
             system.rm(root, recursive=True)
@@ -172,6 +181,17 @@ class Output:
             return self._system.cat_file(f"{self._folder}/fingerprint").decode("utf-8", "replace")
         except FileNotFoundError:
             return None
+        except Exception as error:
+            self._raise_in_words(error)
+            raise
+
+    def _raise_in_words(self, error: Exception) -> None:
+        """Says what is wrong with a URL: fsspec's back ends each have exceptions of their own."""
+        if self.is_url:
+            raise ComicSeqDataError(
+                f"{self.target} cannot be written to ({type(error).__name__}: {shorten(str(error), 200)}); check the URL"
+                " and your rights, or name a local path"
+            ) from error
 
     def _remove(self, path: str) -> None:
         if self._system.exists(path):

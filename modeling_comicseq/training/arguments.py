@@ -14,6 +14,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from ..checkpoints.opening import MODEL_FIELDS
 from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, did_you_mean, parse_into
+from ..files import refuse_url
 from ..resources import find_resource
 from .settings import check_after, check_before
 
@@ -113,6 +114,7 @@ class PretrainingArguments(TrainingArguments):
             raise ComicSeqArgumentError(
                 "`early_stopping_patience` counts evaluations but `eval_strategy` is 'no': set it to epoch or steps."
             )
+        refuse_url(self.output_dir)
         if Path(self.output_dir).is_file():
             raise ComicSeqArgumentError(f"`output_dir` is {self.output_dir!r}, which is a file: name a folder.")
 

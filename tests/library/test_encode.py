@@ -640,3 +640,9 @@ def test_stores_of_real_comics(tmp_path, name):
     found = {name: values[rows] for name, values in read(tmp_path / "out.zarr").items()}
     check_close(found, reference(str(tmp_path / "model"), source, rows))
     assert metadata_of(tmp_path / "out.zarr") == entries
+
+
+def test_output_at_a_url_that_cannot_be_written_to(checkpoint, source, tmp_path):
+    for url in ("http://127.0.0.1:9/x.zarr", "zip://x.zarr::memory://nothing.zip"):
+        with pytest.raises(ComicSeqDataError, match=f"{url} cannot be (written to|opened) .*; check the URL"):
+            run(checkpoint, source, url)
