@@ -16,11 +16,13 @@ def pretrain(context: typer.Context) -> None:
     - `--dataset`: folder of the Arrow data set that `comicseq convert` wrote
     - `--train-embeddings`, `--train-metadata`: a Stage 3 store instead, which is converted first
     - `--val-embeddings`, `--val-metadata`: the store to validate on; without, the training store is split by book
+    - `--fractions`, `--split-books`: how it is split by book, as in `comicseq convert`
     - `--num-proc`, `--on-error`: processes of that conversion; `stop` or `skip` at a page with a fault
     - `--model`: a shipped configuration (`comicseq-base`, `comicseq-small`, `comicseq-tiny`) or a JSON file to start from
       scratch; a checkpoint to go on from
     - `--hidden-size`, `--masked-panel-weight` and all other fields of the model's configuration
     - `--config-overrides`: several of them at once, as in `'{hidden_size: 256, task_weights: {text_cloze: 0}}'`
+    - `--tasks`: `all` that the model wants, those `available` with the vectors of the data, or names of tasks
     - `--num-candidates`: candidates of a question, the right one included
     - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
     - `--output-dir`: folder of the checkpoints and the final model

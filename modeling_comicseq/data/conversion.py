@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +59,7 @@ def convert_store(
     on_error: str = "stop",
     overwrite: bool = False,
     progress: bool = True,
+    check: Callable[[Mapping[str, int]], None] | None = None,
 ) -> None:
     """Converts a Stage 3 store to an Arrow data set, which `datasets.load_from_disk` opens.
 
@@ -79,6 +80,7 @@ def convert_store(
         on_error: "stop" at the first fault, or "skip" faulty pages and list them in `skipped.json`.
         overwrite: Replace an output that was made from other input or with other options.
         progress: Show a progress bar on the terminal.
+        check: Is told how many books each split gets, before any vector is read, and raises what is wrong with that.
 
     Raises:
         ComicSeqError: The input has a fault, an option is out of range, or `output` holds something else.
@@ -119,6 +121,8 @@ def convert_store(
             rule.check(pc.unique(pages.table["book_id"]).to_pylist(), metadata)
             placement = place_pages(pages, rule, window, stride, faults, metadata)
         _check_usable(pages, placement, faults, metadata)
+        if check is not None:
+            check(placement.books)
         for split, share in zip(SPLITS, rule.fractions, strict=True):
             if not placement.books[split] and (books is not None or share):
                 total = sum(placement.books.values())

@@ -60,12 +60,14 @@ class Task(ABC):
     Attributes:
         spec: What a checkpoint knows of it.
         protocols: Where its wrong candidates can come from; empty for a task without candidates.
+        columns: Vector columns without which it cannot be asked.
         metrics: What its answers are judged by; the first one counts.
         training_metric: What `is_right` is called in the logs of a training run.
     """
 
     spec: ClassVar[ComicSeqTask]
     protocols: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     metrics: tuple[str, ...]
     training_metric = "accuracy"
 

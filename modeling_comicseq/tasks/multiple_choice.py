@@ -34,7 +34,6 @@ class MultipleChoiceTask(Task):
     """A panel of a page is asked for; it stands among wrong candidates, which `protocol` says where to take from.
 
     Attributes:
-        columns: Vector columns without which it cannot be asked.
         least_panels: Panels of a page that can ask.
         first_slot: The first slot that can be asked for: 1 where the context is what stands before it.
         shown: Which panels of its page a question shows, as far as the exact optimum knows such questions; else None.
@@ -43,7 +42,6 @@ class MultipleChoiceTask(Task):
 
     protocols: tuple[str, ...] = ("same_book", "cross_book", "in_page")
     metrics = ("top-1 accuracy", "mean reciprocal rank")
-    columns: tuple[str, ...] = ()
     least_panels = 2
     first_slot = 0
     shown: Shown | None = None

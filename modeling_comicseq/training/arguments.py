@@ -47,6 +47,21 @@ class PretrainingArguments(TrainingArguments):
     on_error: str = option(
         "stop", "What a faulty page of a store does: `stop` the run, or `skip`: be left out and listed."
     )
+    fractions: list[float] = field(
+        default_factory=lambda: [0.8, 0.1, 0.1],
+        metadata={"help": "Shares of train, validation and test of the books of `train_embeddings`, by a hash."},
+    )
+    split_books: str | None = option(
+        None,
+        'Instead: a JSON file with lists of book ids, as in \'{"validation": ["Book 1"]}\'; the rest is trained on.',
+    )
+    tasks: list[str] = field(
+        default_factory=lambda: ["all"],
+        metadata={
+            "help": "Tasks to train on: `all` to which the model gives a weight, those `available` with the vectors of the"
+            " data, or names of tasks."
+        },
+    )
     model: str = option(
         "comicseq-base",
         "What to start from: a new model of a shipped configuration (comicseq-base, comicseq-small, comicseq-tiny) or of"
@@ -131,6 +146,14 @@ class PretrainingArguments(TrainingArguments):
                     raise ComicSeqArgumentError(
                         f"`{name}` is set without `{needed}`: a store needs its metadata, give both."
                     )
+        split_by = "split_books" if self.split_books is not None else "fractions"
+        if (self.split_books is not None or self.fractions != [0.8, 0.1, 0.1]) and (
+            "train_embeddings" not in given or "val_embeddings" in given
+        ):
+            raise ComicSeqArgumentError(
+                f"`{split_by}` splits the store of `train_embeddings` and goes with no `dataset` and no `val_embeddings`:"
+                f" leave `{split_by}` out, or the other."
+            )
         if "val_embeddings" in given and "train_embeddings" not in given:
             raise ComicSeqArgumentError(
                 "`val_embeddings` is set without `train_embeddings`: give the store to train on, or a `dataset`."

@@ -10,9 +10,11 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from transformers import TrainingArguments
 
+from ..errors import ComicSeqDataError, ComicSeqError
 from .arguments import PretrainingArguments
 from .checkpointing import PARTIAL, discard, last_checkpoint
 
@@ -47,6 +49,26 @@ def diverged(arguments: TrainingArguments, what: str) -> TrainingStopped:
     """What stops a run of which `what` is true, in every process."""
     remedy = f"lower `learning_rate`, now {arguments.learning_rate:g}, and {what_remains(str(arguments.output_dir))}"
     return TrainingStopped(f"The run has diverged: {what}; {remedy}.", everywhere=True)
+
+
+def once(arguments: TrainingArguments, work: Callable[[], object]) -> None:
+    """Does `work` in the main process while the others wait; all stop with the same sentence if it fails.
+
+    Raises:
+        ComicSeqDataError: What is at fault, in every process.
+    """
+    fault: list[str | None] = [None]
+    if arguments.process_index == 0:
+        try:
+            work()
+        except ComicSeqError as error:
+            fault = [str(error)]
+        except OSError as error:
+            fault = [f"{error}: mend that, or name another `output_dir`, and run again."]
+    if arguments.world_size > 1:
+        fault = broadcast_object_list(fault)
+    if fault[0] is not None:
+        raise ComicSeqDataError(fault[0])
 
 
 @contextmanager

@@ -3,24 +3,33 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
-from transformers.trainer_utils import set_seed
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
 from transformers.utils import logging
 
-from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, read_config
+from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, override_config, read_config
 from ..data.panels import PanelTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
+from ..files import check_output, locked
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..resources import find_resource
-from .arguments import PretrainingArguments, parse_arguments
+from .arguments import STORES, PretrainingArguments, parse_arguments
 from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .dataset import PretrainingDataset
-from .faults import TrainingStopped, saving, stopped_in_one_sentence
+from .faults import TrainingStopped, once, saving, stopped_in_one_sentence
+from .saving import check_hub, hub_faults
 from .stores import open_data
 from .trainer import ComicSeqTrainer
+from .wanted import WantedTasks
+
+logger = logging.get_logger(__name__)
+
+FEW_BOOKS = 10
 
 
 def pretrain(arguments: PretrainingArguments) -> None:
@@ -36,9 +45,42 @@ def pretrain(arguments: PretrainingArguments) -> None:
             " `train_metadata`."
         )
     logging.disable_progress_bar()  # of transformers: files are written in no time
-    train_table, validation_table = open_data(arguments)
+    with stopped_in_one_sentence(arguments), ExitStack() as held:
+        once(arguments, lambda: take_output(arguments, held))
+        _train(arguments)
+
+
+def take_output(arguments: PretrainingArguments, held: ExitStack) -> None:
+    """Makes sure of `output_dir`, and keeps other runs away from it while `held` is open.
+
+    Raises:
+        ComicSeqDataError: It is an input, holds another's files, cannot be written, or is another run's at this moment;
+            or the Hub cannot be reached and the run is to upload.
+    """
+    folder = Path(arguments.output_dir)
+    inputs = [getattr(arguments, name) for name in ("dataset", *chain(*STORES), "split_books", "model")]
+    check_output(folder / f"{PREFIX_CHECKPOINT_DIR}-1", inputs, overwrite=True, folder=True)
+    foreign = [name for name in ("config.json", "model.safetensors", "README.md") if (folder / name).is_file()]
+    if foreign and not any(folder.glob("training_args.*")) and not any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
+        raise ComicSeqDataError(
+            f"`output_dir` is {arguments.output_dir}, whose {foreign[0]} no run wrote and a run would replace: name"
+            " another folder."
+        )
+    held.enter_context(locked(folder))
+    if arguments.push_to_hub:
+        check_hub(arguments)
+
+
+def _train(arguments: PretrainingArguments) -> None:
+    wanted = WantedTasks(arguments, configuration(arguments))
+    train_table, validation_table = open_data(arguments, wanted)
+    if len(validation_table.book_ids) < FEW_BOOKS and arguments.process_index == 0:
+        logger.warning(
+            f"Validation asks about {len(validation_table.book_ids)} books: below {FEW_BOOKS}, its scores, and which"
+            " checkpoint is the best by them, mean little."
+        )
     set_seed(arguments.seed)  # before the weights are drawn
-    model = build_model(arguments, train_table)
+    model = build_model(arguments, train_table, wanted)
     validated = arguments.dataset or arguments.val_embeddings or arguments.train_embeddings
     check_fits(model.config, arguments.model, validation_table, str(validated))
     dataset = PretrainingDataset(
@@ -52,28 +94,43 @@ def pretrain(arguments: PretrainingArguments) -> None:
     if checkpoint is not None:
         console.print(f"Resuming from {checkpoint} (train anew with --restart).")
     folder = Path(arguments.output_dir)
-    with stopped_in_one_sentence(arguments):
-        trainer.train(resume_from_checkpoint=checkpoint)
-        with saving(folder, lambda: folder):
-            trainer.save_state()
-            trainer.save_model()
-            trainer.create_model_card()
-        if arguments.push_to_hub:
+    trainer.train(resume_from_checkpoint=checkpoint)
+    with saving(folder, lambda: folder):
+        trainer.save_state()
+        trainer.save_model()
+        trainer.create_model_card()
+    if arguments.push_to_hub:
+        with hub_faults(
+            f"The model is saved in {folder}, but", f"Upload it with `hf upload {trainer.hub_model_id} {folder}`"
+        ):
             trainer.push_to_hub()
     console.print(f"Saved to {folder}: load it with AutoModel.from_pretrained({arguments.output_dir!r}).")
 
 
-def build_model(arguments: PretrainingArguments, table: PanelTable) -> ComicSeqForPreTraining:
+def configuration(arguments: PretrainingArguments) -> ComicSeqConfig:
+    """The model's configuration, as far as it does not follow from the widths of the data.
+
+    Raises:
+        ComicSeqError: If there is none, or an override is wrong.
+    """
+    config = read_config(str(find_resource("model", arguments.model)))
+    return override_config(config, arguments.config_fields(), "`config_overrides`")
+
+
+def build_model(
+    arguments: PretrainingArguments, table: PanelTable, wanted: WantedTasks | None = None
+) -> ComicSeqForPreTraining:
     """A new model as wide as the data set's vectors, or the checkpoint that `--model` names, with the overrides.
 
     Raises:
         ComicSeqError: If the configuration, the checkpoint or an override is wrong or does not fit the data.
     """
+    weights = {} if wanted is None else {"task_weights": wanted.weights}
     return open_checkpoint(
         str(find_resource("model", arguments.model)),
         table,
         str(arguments.dataset or arguments.train_embeddings),
-        overrides=arguments.config_fields(),
+        overrides=arguments.config_fields() | weights,
         may_be_new=True,
     ).model
 

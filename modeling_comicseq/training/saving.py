@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 from transformers.utils.hub import PushInProgress
 
+from ..errors import ComicSeqDataError, ComicSeqError
 from .arguments import PretrainingArguments
 from .checkpointing import STATE_FILES, mark_complete, rotate
 
@@ -88,6 +91,29 @@ class CompleteCheckpoints(TrainerCallback):
             job.add_done_callback(report_failure)
         jobs[-1].add_done_callback(lambda _: shutil.rmtree(linked, ignore_errors=True))  # uploads take their turns
         self.trainer.push_in_progress = PushInProgress([*(running.jobs if busy else []), *jobs])  # type: ignore[assignment, arg-type]
+
+
+@contextmanager
+def hub_faults(what: str, remedy: str = "") -> Iterator[None]:
+    """Turns whatever goes wrong between here and the Hub into one sentence about `what`."""
+    try:
+        yield
+    except ComicSeqError:
+        raise
+    except Exception as error:  # of the network, of the Hub, of the login
+        text = " ".join(str(error).split()).rstrip(".")
+        remedy = remedy or "Log in by `hf auth login`, mend the network, or leave `push_to_hub` out"
+        raise ComicSeqDataError(f"{what} cannot be reached on the Hub: {text}. {remedy}.") from error
+
+
+def check_hub(arguments: PretrainingArguments) -> None:
+    """Asks the Hub who uploads, before anything is trained.
+
+    Raises:
+        ComicSeqDataError: It cannot be reached, or knows nobody of that token.
+    """
+    with hub_faults("Your account, which `push_to_hub` needs,"):
+        HfApi().whoami(token=arguments.hub_token)
 
 
 def report_failure(job: Future) -> None:

@@ -1,42 +1,49 @@
 """What a run trains and validates on: splits of a data set, or of Stage 3 stores that are converted first."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from accelerate.utils import broadcast_object_list
 from transformers.utils import logging
 
 from ..checkpoints.provenance import compare_origins
 from ..data.conversion import convert_store
 from ..data.opening import open_split, tell_twins
 from ..data.panels import PanelTable
-from ..errors import ComicSeqDataError, ComicSeqError
+from ..errors import ComicSeqDataError
 from ..stores.names import normal_form
 from ..stores.provenance import read_provenance
+from ..stores.stage3 import Stage3Store
 from .arguments import PretrainingArguments
+from .faults import once
+from .wanted import WantedTasks
 
 logger = logging.get_logger(__name__)
 
 
-def open_data(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
+def open_data(arguments: PretrainingArguments, wanted: WantedTasks) -> tuple[PanelTable, PanelTable]:
     """The panels to train on and those to validate on, see `_open_tables`; warns of pages that stand twice."""
-    train, validation = _open_tables(arguments)
+    train, validation = _open_tables(arguments, wanted)
     _warn_of_twins(train, validation)
     return train, validation
 
 
-def _open_tables(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTable]:
+def _open_tables(arguments: PretrainingArguments, wanted: WantedTasks) -> tuple[PanelTable, PanelTable]:
     """The panels to train on and those to validate on.
 
     Stage 3 stores are converted into `data_folder` first, by one process while the others wait; a rerun finds them
     there. A training store without one for validation is split by the hash of the book, as `comicseq convert` does; of
     two, each is taken as a whole.
 
+    Args:
+        arguments: Those of the run.
+        wanted: The tasks; those that neither can ask are named, or left out where the run says so.
+
     Raises:
         ComicSeqDataError: If the data cannot be used, or a book stands in both stores.
     """
     if arguments.dataset is not None:
-        train, validation = open_split(arguments.dataset, "train"), open_split(arguments.dataset, "validation")
+        train, validation = _open_splits(arguments.dataset, arguments.dataset, wanted)
         both = _in_both(train, validation)
         if both:
             logger.warning_once(
@@ -45,11 +52,11 @@ def _open_tables(arguments: PretrainingArguments) -> tuple[PanelTable, PanelTabl
             )
         return train, validation
     folder = data_folder(str(arguments.output_dir))
-    _convert_once(arguments, folder)
-    train = open_split(str(folder / "train"), "train")
+    once(arguments, lambda: _convert(arguments, folder, wanted))
+    val_folder = folder / ("train" if arguments.val_embeddings is None else "validation")
+    train, validation = _open_splits(str(folder / "train"), str(val_folder), wanted)
     if arguments.val_embeddings is None:
-        return train, open_split(str(folder / "train"), "validation")
-    validation = open_split(str(folder / "validation"), "validation")
+        return train, validation
     both = _in_both(train, validation)
     if both:
         raise ComicSeqDataError(
@@ -79,6 +86,20 @@ def _warn_of_twins(train: PanelTable, validation: PanelTable) -> None:
         )
 
 
+def _open_splits(train: str, validation: str, wanted: WantedTasks) -> tuple[PanelTable, PanelTable]:
+    """Both splits; whatever is wrong with them is said at once."""
+    faults, tables = [], {}
+    for folder, split in ((train, "train"), (validation, "validation")):
+        try:
+            tables[split] = open_split(folder, split)
+        except ComicSeqDataError as error:
+            faults.append(str(error).rstrip("."))
+    faults += wanted.unservable(tables)
+    if faults:
+        raise ComicSeqDataError("; ".join(dict.fromkeys(faults)) + ".")
+    return tables["train"], tables["validation"]
+
+
 def _in_both(train: PanelTable, validation: PanelTable) -> list[str]:
     """The books that both hold, in whatever spelling."""
     there = set(map(normal_form, validation.book_ids.tolist()))
@@ -91,30 +112,41 @@ def data_folder(output_dir: str) -> Path:
     return folder.with_name(f"{folder.name}_data")
 
 
-def _convert_once(arguments: PretrainingArguments, folder: Path) -> None:
-    """Converts what is not converted yet, in one process; the others wait, and stop with the same sentence."""
+def _convert(arguments: PretrainingArguments, folder: Path, wanted: WantedTasks) -> None:
+    """Converts what is not converted yet, once it is clear that the run can use it."""
+    faults = wanted.without_columns({*Stage3Store.open(str(arguments.train_embeddings)).widths})
     whole = arguments.val_embeddings is not None
-    stores = [(arguments.train_embeddings, arguments.train_metadata, "train", (1, 0, 0) if whole else (0.8, 0.1, 0.1))]
+    stores = [(arguments.train_embeddings, arguments.train_metadata, "train", (1, 0, 0) if whole else None)]
     if whole:
         stores.append((arguments.val_embeddings, arguments.val_metadata, "validation", (0, 1, 0)))
-    fault: list[str | None] = [None]
-    try:
-        for embeddings, metadata, name, fractions in stores if arguments.process_index == 0 else []:
+
+    def check(books: Mapping[str, int]) -> None:
+        found = list(faults)
+        for split in ("train", "validation") if not whole else ():
+            if not books[split]:
+                found.append(
+                    f"none of its {sum(books.values()):,} books falls into {split}: give that a larger share, as"
+                    " --fractions 0.5 0.5 0, or name its books with --split_books, or give a store of other books with"
+                    " --val_embeddings and --val_metadata"
+                )
+        if found:
+            raise ComicSeqDataError(f"{arguments.train_embeddings} cannot be trained on: {'; '.join(found)}.")
+
+    for embeddings, metadata, name, fractions in stores:
+        try:
             convert_store(
                 str(embeddings),
                 str(metadata),
                 folder / name,
-                fractions=fractions,
+                fractions=fractions or arguments.fractions,
+                split_books=None if fractions else arguments.split_books,
                 num_proc=arguments.num_proc,
                 on_error=arguments.on_error,
                 overwrite=True,  # a store that has changed; what is no converted data set is left alone all the same
                 progress=not arguments.disable_tqdm,
+                check=check,
             )
-    except ComicSeqError as error:
-        fault = [str(error)]
-    except OSError as error:
-        fault = [f"{embeddings} could not be converted to {folder / name}: {error}; mend that and run again"]
-    if arguments.world_size > 1:
-        fault = broadcast_object_list(fault)
-    if fault[0] is not None:
-        raise ComicSeqDataError(fault[0])
+        except OSError as error:
+            raise ComicSeqDataError(
+                f"{embeddings} could not be converted to {folder / name}: {error}; mend that and run again"
+            ) from None

@@ -31,12 +31,12 @@ from .dataset import PretrainingDataset, first_item
 from .faults import saving
 from .loss_watch import LossWatch
 from .sampling import SharedBatches
-from .saving import CompleteCheckpoints
+from .saving import CompleteCheckpoints, hub_faults
 from .settings import argument_at_fault
 from .statistics import TrainingStatistics, strip_space
+from .wanted import VALIDATION_PROTOCOL
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
-VALIDATION_PROTOCOL = "same_book"
 VALIDATION_QUESTIONS = 2000  # of a task, at least: with fewer, luck decides which checkpoint is the best
 MOST_REPEATS = 8  # questions that a page asks for that: more of the same few pages would say little more
 
@@ -108,7 +108,7 @@ class ComicSeqTrainer(Trainer):
             task.check_servable(table, VALIDATION_PROTOCOL)
         names = [*(f"{task.name}_accuracy" for task in self.train_dataset.tasks), "score"]
         metric = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
-        if self.args.load_best_model_at_end and metric not in names:
+        if metric not in names:
             raise ComicSeqArgumentError(
                 f"`metric_for_best_model` is {metric!r} but must be one of {', '.join(names)}."
             )
@@ -118,6 +118,11 @@ class ComicSeqTrainer(Trainer):
         self.resumed_from = resume_from_checkpoint
         with saving(str(self.args.output_dir), lambda: self.being_saved):
             return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """Trainer's own; a repository that cannot be made is one sentence."""
+        with hub_faults(f"The repository {self.args.hub_model_id or Path(str(self.args.output_dir)).name}"):
+            super().init_hf_repo(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any):
         """Trainer's own; what `optim` cannot be made from is one sentence."""

@@ -12,6 +12,7 @@ import fsspec
 import numpy as np
 import pytest
 
+from modeling_comicseq import ComicSeqConfig
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.stores.provenance import read_provenance
@@ -19,7 +20,8 @@ from modeling_comicseq.stores.splits import split_of
 from modeling_comicseq.synthetic.world import DEMO_WORLD, synthesize
 from modeling_comicseq.training import stores
 from modeling_comicseq.training.arguments import PretrainingArguments
-from modeling_comicseq.training.stores import data_folder, open_data
+from modeling_comicseq.training.stores import data_folder
+from modeling_comicseq.training.wanted import WantedTasks
 
 from ..stores.stage3_stores import Source, make_source
 from .processes import FIELDS, MODEL, Run
@@ -55,6 +57,10 @@ def fields(train: Source, val: Source | None = None) -> dict[str, str]:
 
 def arguments(output: Path, *sources: Source, **more) -> PretrainingArguments:
     return PretrainingArguments(output_dir=str(output), use_cpu=True, **(fields(*sources) | more))
+
+
+def open_data(arguments: PretrainingArguments):
+    return stores.open_data(arguments, WantedTasks(arguments, ComicSeqConfig()))
 
 
 def words(folder: Path, output: Path, **given) -> list[str]:
@@ -174,7 +180,9 @@ def test_a_store_that_has_changed_is_converted_again(tmp_path):
     before = len(open_data(given)[0])
     source.write_metadata([entry for entry in source.entries if entry["sequence_index"] % 4])
     assert len(open_data(given)[0]) == before * 3 // 4
-    with pytest.raises(ComicSeqDataError, match="holds no page"):  # three books, none of them for validation
+    with pytest.raises(
+        ComicSeqDataError, match="none of its 11 books falls into validation: .*--fractions 0.5"
+    ):  # three books, none of them for validation
         source.write_metadata([entry for entry in source.entries if split_of(book_of(entry)) == "train"])
         open_data(given)
 
