@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.model_inputs import build, example, tiny_config
+from tests.model_inputs import TASKS, build, example, tiny_config
 
 
 def message(name: str, config=None, **changes) -> str:
@@ -151,6 +151,73 @@ def test_binary_label_of_a_padded_candidate():
 def test_picture_without_an_asked_panel():
     text = message("encoder", visual_embedding=torch.randn(3, 16))
     assert "`visual_embedding`" in text and "`mask_position`" in text
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_missing_and_unknown_inputs_are_named(task):
+    model, inputs = build(task), example(task)
+    required = [field.name for field in model.task.inputs if not field.is_optional]
+    with pytest.raises(ValueError, match=f"^`{task}` lacks {' and '.join(f'`{name}`' for name in required)}.$"):
+        model()
+    for name in required:
+        with pytest.raises(ValueError, match=f"^`{task}` lacks `{name}`.$"):
+            model(**{key: value for key, value in inputs.items() if key != name})
+    with pytest.raises(ValueError, match=f"^`{task}` does not take `{required[0]}s` but .*`{required[0]}`"):
+        model(**inputs, **{f"{required[0]}s": inputs[required[0]]})
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"),
+    [("caption_relevance", "panel_embeddings"), ("reading_order", "position_ids"), ("encoder", "atention_mask")],
+)
+def test_inputs_of_other_classes_are_not_passed_over(name, unknown):
+    with pytest.raises(ValueError, match=f"does not take `{unknown}` but"):
+        build(name)(**example(name), **{unknown: torch.ones(3, 5)})
+
+
+def test_the_encoder_and_pretraining_name_what_is_missing():
+    with pytest.raises(ValueError, match="lacks `panel_embeddings`"):
+        build("encoder")()
+    pages = {"panel_embeddings": torch.ones(1, 2, 24), "masked_panels": torch.ones(1, 2)}
+    text = message("pretraining", tiny_config(masked_panel_weight=1.0), masked_panels=pages)
+    assert text == "`masked_panels` lacks `target_embeddings` and `labels`."
+    assert "`panel_picking` is of type Tensor but must be a dictionary" in message(
+        "pretraining", panel_picking=torch.ones(1)
+    )
+
+
+@pytest.mark.parametrize("make", [lambda tensor: tensor.numpy(), lambda tensor: tensor.tolist()])
+@pytest.mark.parametrize("name", [*TASKS, "encoder"])
+def test_arrays_and_lists_are_no_tensors(name, make):
+    for argument, value in example(name).items():
+        text = message(name, **{argument: make(value)})
+        kind = type(make(value)).__name__
+        assert text.startswith(f"`{argument}` is of type {kind} but must be a tensor: `torch.as_tensor`")
+
+
+@pytest.mark.parametrize("name", [*TASKS, "encoder"])
+def test_too_few_axes(name):
+    for argument, value in example(name).items():
+        text = message(name, **{argument: value[0]})
+        assert text.startswith(f"`{argument}` has the shape {tuple(value.shape[1:])} but (")
+
+
+@pytest.mark.parametrize("name", ["panel_picking", "text_cloze"])
+@pytest.mark.parametrize("argument", ["mask_position", "labels"])
+def test_places_are_whole_numbers(name, argument):
+    assert message(name, **{argument: torch.Tensor.float}).startswith(
+        f"`{argument}` is of torch.float32 but must hold"
+    )
+    inputs = example(name)
+    expected = build(name)(**inputs).loss
+    assert torch.equal(build(name)(**inputs | {argument: inputs[argument].int()}).loss, expected)
+
+
+@pytest.mark.parametrize("value", [2.0, -1.0, torch.nan])
+def test_a_mask_is_zero_or_one(value):
+    for argument in ("attention_mask", "candidate_mask"):
+        mask = put((1, 0), value)(example("panel_picking")[argument].float())
+        assert f"`{argument}` must be 0 or 1, but row 1 has [" in message("panel_picking", **{argument: mask})
 
 
 def test_nothing_to_pretrain_on():
