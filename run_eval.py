@@ -5,19 +5,29 @@ python run_eval.py --model DIR [DIR ...] --dataset DIR
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-
-from modeling_comicseq.cli.evaluate import run_evaluation
-from modeling_comicseq.errors import ComicSeqError
+from types import FrameType
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parses the command line and evaluates."""
+    from modeling_comicseq.cli.evaluate import run_evaluation
+
     run_evaluation(argv, "run_eval.py")
 
 
+def stop(number: int, frame: FrameType | None) -> None:
+    """Ends the process while nothing is begun."""
+    print("run_eval.py: stopped before anything was begun: run the same command again.", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
 if __name__ == "__main__":
-    try:
-        main()
-    except (ComicSeqError, OSError) as error:
-        sys.exit(f"run_eval.py: {' '.join(str(error).split())}")
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    from modeling_comicseq.command import run_in_one_sentence  # takes seconds
+
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    sys.exit(run_in_one_sentence(main, "run_eval.py"))

@@ -25,6 +25,10 @@ class ComicSeqDataError(ComicSeqError):
     """A file, a store, a data set or a checkpoint is not what it should be, or does not fit another."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as schedulers send it before they kill."""
+
+
 def did_you_mean(name: str, known: set[str]) -> str:
     """The words ": did you mean `…`" where one of the `known` names is close to `name`, else nothing."""
     matches = get_close_matches(str(name), sorted(known), n=1)

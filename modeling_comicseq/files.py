@@ -80,6 +80,8 @@ def _disk_fault(error: Exception, place: Path) -> str | None:
     if isinstance(error, ComicSeqError):
         return None
     if not isinstance(error, OSError) or error.errno is None:
+        if isinstance(error.__cause__, OSError):
+            return _disk_fault(error.__cause__, place)
         return next((what for code, what in _FULL.items() if os.strerror(code) in str(error)), None)
     if error.filename is None or isinstance(error.filename, int):
         return (_FULL | _BARRED).get(error.errno)

@@ -3,6 +3,7 @@
 import typer
 from typer.core import TyperGroup
 
+from ..command import interrupted, let_go
 from ..errors import ComicSeqError
 from .comics_pap import comics_pap
 from .convert import convert
@@ -29,11 +30,11 @@ class Commands(TyperGroup):
         except BrokenPipeError:  # whoever read the output has seen enough
             raise
         except (ComicSeqError, OSError) as error:
+            let_go(error)
             typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            typer.echo("Interrupted.", err=True)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            raise typer.Exit(interrupted(error, ctx.invoked_subcommand)) from None
 
 
 app = typer.Typer(

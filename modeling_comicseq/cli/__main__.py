@@ -1,5 +1,5 @@
 """`python -m modeling_comicseq.cli`, which `accelerate launch -m` starts."""
 
-from . import app
+from ..command import main
 
-app()
+main()

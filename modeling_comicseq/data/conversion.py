@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -24,7 +23,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_output, refuse_url, write_json, write_text
+from ..files import check_output, disk_faults, put_in_place, refuse_url, write_json, write_text
 from ..stores.metadata import describe_file
 from ..stores.pages import Faults, Pages, read_pages
 from ..stores.placement import Placement, place_pages
@@ -95,9 +94,9 @@ def convert_store(
     window, stride = check_window(window, stride)
     books = None if split_books is None else load_split_books(split_books)  # type: ignore[arg-type]
     rule = SplitRule(fractions, books, "split_books" if isinstance(split_books, Mapping) else str(split_books))
-    target, metadata = Path(output).absolute(), os.fspath(metadata)
+    target, metadata = Path(os.path.realpath(output)), os.fspath(metadata)  # a link may lead to another disk
     listed = split_books if isinstance(split_books, str | os.PathLike) else None
-    check_output(target, [embeddings, metadata, listed], overwrite=True, folder=True)
+    check_output(output, [embeddings, metadata, listed], overwrite=True, folder=True)
     store = Stage3Store.open(embeddings)
     options = {
         "dtype": dtype,
@@ -150,9 +149,7 @@ def convert_store(
             store, metadata, options, fingerprint, pages, placement, reports, len(faults.skipped)
         )
         _write_dataset(folder, features, provenance, faults.skipped)
-        if target.exists():
-            os.rename(target, folder / "replaced")
-        os.rename(folder / "dataset", target)
+        put_in_place(folder / "dataset", target, folder / "replaced")
 
 
 def dataset_features(widths: Mapping[str, int], dtype: str, has_characters: bool = False) -> Features:
@@ -217,14 +214,8 @@ def _work_folder(target: Path) -> Iterator[Path]:
             elif entry.name != "lock":
                 entry.unlink()
         try:
-            yield folder
-        except Exception as error:  # of which another process can only tell in words
-            for reason in map(os.strerror, (errno.ENOSPC, errno.EDQUOT)):
-                if reason in str(error):
-                    raise ComicSeqDataError(
-                        f"{target}: {reason}; free some, or give another --output, and run the same command again"
-                    ) from error
-            raise
+            with disk_faults(target):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

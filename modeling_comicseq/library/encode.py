@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -24,7 +23,7 @@ from rich.console import Console
 
 from ..checkpoints.opening import open_checkpoint
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_output
+from ..files import check_output, disk_faults
 from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..progress import progress_bar
 from ..stores.output import Output, read_attributes
@@ -124,7 +123,7 @@ def encode_store(
 
     if state.is_main_process and checkpoint.other_origin:
         logger.warning(checkpoint.other_origin)
-    with place.locked() if state.is_main_process else nullcontext(), tempfile.TemporaryDirectory() as folder:
+    with place.locked() if state.is_main_process else disk_faults(target), tempfile.TemporaryDirectory() as folder:
         with console.status("Reading the metadata"):
             text = "entry" if state.is_main_process else None
             pages = read_pages(metadata, store.pages, Path(folder) / "pages.arrow", text)

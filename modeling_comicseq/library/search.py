@@ -28,7 +28,7 @@ from filelock import FileLock
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..evaluation.retrieval import SAME
-from ..files import check_output, write_json, written_folder
+from ..files import check_output, disk_faults, write_json, written_folder
 from ..progress import progress_bar
 from ..stores.names import normal_path
 from ..stores.pages import Pages, read_pages
@@ -356,17 +356,13 @@ def open_index(
     target = folder / f"{level}-{key}"
     if not target.is_dir():
         check_output(target, [store.url, metadata], folder=True)
-        try:
+        with disk_faults(target, "no index was made"):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / ".lock"):
                 if not target.is_dir():
                     for path in _outdated(folder, store, level, state):
                         shutil.rmtree(path, ignore_errors=True)
                     _build(store, metadata, level, factory, state, target, progress)
-        except PermissionError:
-            raise ComicSeqDataError(
-                f"{folder} cannot be written to: name a folder for the index with --index"
-            ) from None
     try:
         labels = Dataset.from_file(str(target / "labels.arrow"))
         labels.load_faiss_index(_NAME, str(target / "index.faiss"))

@@ -16,7 +16,7 @@ import fsspec
 import zarr
 
 from ..errors import ComicSeqDataError
-from ..files import file_system, is_url, locked, put_in_place, written_file
+from ..files import disk_faults, file_system, is_url, locked, put_in_place, written_file
 from .pages import Pages
 from .stage5 import Layout, create_arrays, finish_store, metadata_beside, open_for_writing, part_files
 
@@ -99,7 +99,8 @@ class Output:
             return
         with locked(self.target):
             try:
-                yield
+                with disk_faults(self.target, "the same command goes on from the parts that are finished"):
+                    yield
             except BaseException:
                 if not self.finished_parts():
                     self.remove_leftover()  # nothing worth going on with

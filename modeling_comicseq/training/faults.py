@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from transformers import TrainingArguments
 
-from ..errors import ComicSeqDataError, ComicSeqError
+from ..errors import ComicSeqDataError, ComicSeqError, Terminated
 from .arguments import PretrainingArguments
 from .checkpointing import PARTIAL, discard, last_checkpoint
 
@@ -31,10 +31,6 @@ class TrainingStopped(RuntimeError):
     def __init__(self, message: str, exit_code: int = 1, everywhere: bool = False):
         super().__init__(message)
         self.exit_code, self.everywhere = exit_code, everywhere
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers send it before they kill."""
 
 
 def what_remains(output_dir: str | Path) -> str:

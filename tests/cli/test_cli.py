@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
-from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError, Terminated
 from modeling_comicseq.evaluation.arguments import EvaluationArguments
 from modeling_comicseq.training.arguments import PretrainingArguments
 
@@ -78,7 +78,16 @@ def test_options_of_a_run_are_passed_on_as_they_are(monkeypatch):
         (ComicSeqDataError("The store\nis empty."), 1, "Error: The store is empty.\n"),
         (ComicSeqArgumentError("No such task."), 1, "Error: No such task.\n"),
         (FileNotFoundError(2, "No such file", "a.json"), 1, "Error: [Errno 2] No such file: 'a.json'\n"),
-        (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "Interrupted: nothing half-written is in place, and the same command starts again.\n",
+        ),
+        (
+            Terminated(),
+            143,
+            "Terminated: nothing half-written is in place, and the same command starts again.\n",
+        ),
     ],
 )
 def test_what_the_user_is_to_change_is_said_in_one_line(monkeypatch, error, code, message):
