@@ -60,7 +60,9 @@ def interrupted(error: KeyboardInterrupt, command: str | None = None) -> int:
 
 def let_go(error: BaseException | None) -> None:
     """Drops what the frames of an error hold: threads that read ahead for one of them would keep the process alive."""
-    while error is not None:
+    seen = []  # a cause can have its effect as context
+    while error is not None and error not in seen:
+        seen.append(error)
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
