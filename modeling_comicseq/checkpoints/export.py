@@ -11,6 +11,7 @@ from transformers.utils.hub import cached_file
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import check_output, written_folder
 from ..model import modeling_comicseq
+from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import (
     TASK_CLASSES,
     ComicSeqForPreTraining,
@@ -71,41 +72,75 @@ def export_checkpoint(
         ComicSeqArgumentError: There is no such task or precision.
         ComicSeqDataError: There is no such checkpoint, it lacks the head, or its weights do not fit the precision.
     """
-    if task is not None and task not in CLASSES:
-        raise ComicSeqArgumentError(f"The task is {task!r} but must be one of {', '.join(CLASSES)}.")
     if dtype is not None and dtype not in DTYPES:
         raise ComicSeqArgumentError(f"The dtype is {dtype!r} but must be one of {', '.join(DTYPES)}.")
     check_output(output, [name], overwrite, folder=True)
-    config = read_config(name)
-    architecture = (config.architectures or ["ComicSeqForPreTraining"])[0]
-    model_class = CLASSES[task] if task is not None else getattr(modeling_comicseq, architecture)
-    wanted = DTYPES[dtype] if dtype is not None else config.dtype or torch.float32
-
-    whole, untrained = load_checkpoint(name, config)
-    asked = [each for each in TASK_CLASSES if task == "all" or TASK_CLASSES[each] is model_class]
-    asked += [] if issubclass(model_class, ComicSeqTaskModel) else [STRIP_EMBEDDING.name]
-    if missing := [each for each in asked if each in untrained]:
-        raise ComicSeqDataError(
-            f"{name} is a checkpoint of {architecture} and has no head for {', '.join(missing)}: export another --task."
-        )
-    weights = whole.state_dict()
-    if model_class is ComicSeqModel:
-        weights = {key.removeprefix("comicseq."): weight for key, weight in weights.items()}
-    model = model_class(config)
-    model.load_state_dict({key: weights[key] for key in model.state_dict()})
-    model.to(wanted)  # type: ignore[arg-type]
-    for key, weight in model.state_dict().items():
-        if not weight.isfinite().all():
-            raise ComicSeqDataError(f"`{key}` of {name} holds numbers outside {wanted}: export with --dtype bfloat16.")
+    source = open_source(name, task)
+    model_class, wanted = source.model_class, DTYPES[dtype] if dtype else source.whole.dtype
+    model = source.part(model_class, wanted)
     loader, precision = LOADERS.get(model_class, "AutoModelForMultipleChoice"), str(wanted).removeprefix("torch.")
     with written_folder(output, overwrite) as folder:
         model.save_pretrained(folder)
-        _carry_over(name, folder, output.name, loader, precision)
+        carry_over(name, folder, output.name, f"Loads with `{loader}`; weights in {precision}.")
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return ExportReport(model_class.__name__, loader, precision, model.num_parameters(), num_bytes)
 
 
-def _carry_over(name: str, folder: Path, model_name: str, loader: str, dtype: str) -> None:
+class Source(NamedTuple):
+    """A checkpoint to export.
+
+    Attributes:
+        name: Its folder, or its name on the Hub.
+        config: Its configuration.
+        whole: Its weights, with all heads.
+        model_class: The class that is exported.
+        tasks: The tasks whose heads that class has.
+    """
+
+    name: str
+    config: ComicSeqConfig
+    whole: ComicSeqForPreTraining
+    model_class: type[ComicSeqPreTrainedModel]
+    tasks: list[str]
+
+    def part(self, model_class: type[ComicSeqPreTrainedModel], dtype: torch.dtype) -> ComicSeqPreTrainedModel:
+        """A model of one class with the weights of the checkpoint, which must be finite in `dtype`."""
+        weights = self.whole.state_dict()
+        if model_class is ComicSeqModel:
+            weights = {key.removeprefix("comicseq."): weight for key, weight in weights.items()}
+        model = model_class(self.config)
+        model.load_state_dict({key: weights[key] for key in model.state_dict()})
+        model.to(dtype)  # type: ignore[arg-type]
+        for key, weight in model.state_dict().items():
+            if not weight.isfinite().all():
+                remedy = "export with --dtype bfloat16" if dtype == torch.float16 else "take a sound checkpoint"
+                raise ComicSeqDataError(f"`{key}` of {self.name} holds NaN or numbers outside {dtype}: {remedy}.")
+        return model
+
+
+def open_source(name: str, task: str | None) -> Source:
+    """Opens a checkpoint and finds what of it is to be exported: `task`, or by default the class that it has.
+
+    Raises:
+        ComicSeqArgumentError: There is no such task.
+        ComicSeqDataError: There is no such checkpoint, or it lacks the head.
+    """
+    if task is not None and task not in CLASSES:
+        raise ComicSeqArgumentError(f"The task is {task!r} but must be one of {', '.join(CLASSES)}.")
+    config = read_config(name)
+    architecture = (config.architectures or ["ComicSeqForPreTraining"])[0]
+    model_class = CLASSES[task] if task is not None else getattr(modeling_comicseq, architecture)
+    whole, untrained = load_checkpoint(name, config)
+    tasks = [each for each in whole.tasks if model_class in (ComicSeqForPreTraining, TASK_CLASSES[each])]
+    asked = tasks if issubclass(model_class, ComicSeqTaskModel) else [*tasks, STRIP_EMBEDDING.name]
+    if missing := [each for each in asked if each in untrained]:
+        raise ComicSeqDataError(
+            f"{name} is a checkpoint of {architecture} and has no head for {', '.join(missing)}: export another --task."
+        )
+    return Source(name, config, whole, model_class, tasks)
+
+
+def carry_over(name: str, folder: Path, model_name: str, what: str) -> None:
     """Copies the card and where the training's vectors came from; the card's last section says what was exported."""
     provenance, card = (
         cached_file(name, file, _raise_exceptions_for_missing_entries=False)
@@ -116,5 +151,5 @@ def _carry_over(name: str, folder: Path, model_name: str, loader: str, dtype: st
     text = f"---\nlibrary_name: transformers\n---\n\n# {model_name}\n"
     if card is not None:
         text = Path(card).read_text(encoding="utf-8")
-    text = text.rstrip() + f"\n\n## This export\n\nLoads with `{loader}`; weights in {dtype}.\n"
+    text = text.rstrip() + f"\n\n## This export\n\n{what}\n"
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -22,8 +22,12 @@ def export(
     ] = None,
     dtype: Annotated[
         Literal["float32", "float16", "bfloat16"] | None,
-        Option(help="Precision of the weights.", show_default="that of the checkpoint"),
+        Option(help="Precision of the weights.", show_default="that of the checkpoint, and of ONNX files float32"),
     ] = None,
+    form: Annotated[
+        Literal["transformers", "onnx"],
+        Option("--format", help="`onnx`: files for ONNX Runtime (extra: onnx)."),
+    ] = "transformers",
     overwrite: Overwrite = False,
 ) -> None:
     """Make a folder that is **ready for the Hub** from a checkpoint of a training run.
@@ -32,8 +36,27 @@ def export(
     card: nothing of the optimiser or the trainer. A single head loads with `AutoModelForMultipleChoice`, the encoder with
     `AutoModel`.
 
+    With `--format onnx` the folder holds a file for the encoder and one for each head, in float32, with the names that inputs
+    and outputs have in the classes; numbers of pages, panels and candidates are free. Each file is compared with PyTorch
+    before it is kept.
+
     Example: `comicseq export outputs/model outputs/picking --task panel_picking --dtype float16`
     """
+    if form == "onnx":
+        from ..checkpoints.onnx_export import export_onnx
+        from ..errors import ComicSeqArgumentError
+
+        if dtype not in (None, "float32"):
+            raise ComicSeqArgumentError(
+                f"--dtype {dtype} is not for --format onnx, whose files are in float32: leave it out."
+            )
+        made = export_onnx(checkpoint, output, task, overwrite, progress=True)
+        typer.echo(
+            f"{output}: {', '.join(made.files)}; {made.num_bytes / 1e6:.1f} MB in float32"
+            + (f" (the checkpoint is in {made.source_dtype})" if made.source_dtype != "float32" else "")
+            + f"; at most {made.difference:.0e} from PyTorch"
+        )
+        return
     from ..checkpoints.export import export_checkpoint
 
     report = export_checkpoint(checkpoint, output, task, dtype, overwrite)
