@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from types import FrameType
 
 import torch
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
+from torch._dynamo.exc import TorchDynamoException
 from transformers import TrainingArguments
 
 from ..errors import ComicSeqDataError, ComicSeqError, Terminated
@@ -38,6 +40,8 @@ def what_remains(output_dir: str | Path) -> str:
     checkpoint = last_checkpoint(output_dir)
     if checkpoint is None:
         return "run again to start anew, as there is no complete checkpoint yet"
+    if not (checkpoint / "scheduler.pt").is_file():
+        return "run again with --restart to start anew, as `save_only_model` leaves nothing to go on from"
     return f"run again to go on from {checkpoint}, the last complete checkpoint"
 
 
@@ -68,8 +72,8 @@ def once(arguments: TrainingArguments, work: Callable[[], object]) -> None:
 
 
 @contextmanager
-def stopped_in_one_sentence(arguments: PretrainingArguments) -> Iterator[None]:
-    """Turns an interrupt, SIGTERM and a lack of memory into `TrainingStopped`."""
+def terminable() -> Iterator[None]:
+    """Makes SIGTERM raise `Terminated`, which can be caught as Ctrl-C is."""
     process = os.getpid()
 
     def terminate(number: int, frame: FrameType | None) -> None:
@@ -83,18 +87,40 @@ def stopped_in_one_sentence(arguments: PretrainingArguments) -> Iterator[None]:
         signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+    finally:
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def stopped_in_one_sentence(arguments: PretrainingArguments) -> Iterator[None]:
+    """Turns an interrupt, SIGTERM, a lack of memory and a failing compiler into `TrainingStopped`."""
+    try:
+        with terminable():
+            yield
     except KeyboardInterrupt as error:
-        is_term = isinstance(error, Terminated)
-        message = f"{'Terminated' if is_term else 'Interrupted'}: {what_remains(arguments.output_dir)}."
-        exit_code = 128 + (signal.SIGTERM if is_term else signal.SIGINT)
-        raise TrainingStopped(message, exit_code, everywhere=True) from None
+        message = f"{how_it_ended(error)}: {what_remains(arguments.output_dir)}."
+        raise TrainingStopped(message, exit_code(error), everywhere=True) from None
+    except TorchDynamoException as error:
+        text = " ".join(str(error).split())
+        raise TrainingStopped(
+            f"`torch_compile` failed with {arguments.torch_compile_backend}: {shorten(text, 200)}; set it to false, or choose"
+            f" another `torch_compile_backend`, and {what_remains(arguments.output_dir)}."
+        ) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise TrainingStopped(_out_of_memory(arguments)) from error
-    finally:
-        if before is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, before)
+
+
+def how_it_ended(error: KeyboardInterrupt) -> str:
+    """The word for Ctrl-C or SIGTERM."""
+    return "Terminated" if isinstance(error, Terminated) else "Interrupted"
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """That of a process which Ctrl-C or SIGTERM ends."""
+    return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -21,7 +21,7 @@ from ..resources import find_resource
 from .arguments import STORES, PretrainingArguments, parse_arguments
 from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .dataset import PretrainingDataset
-from .faults import TrainingStopped, once, saving, stopped_in_one_sentence
+from .faults import TrainingStopped, exit_code, how_it_ended, once, saving, stopped_in_one_sentence, terminable
 from .saving import check_hub, hub_faults
 from .stores import open_data
 from .trainer import ComicSeqTrainer
@@ -173,15 +173,16 @@ def main(argv: Sequence[str] | None = None, program: str = "run_pretraining.py")
     """
     is_main = os.environ.get("RANK", "0") == "0"
     try:
-        pretrain(parse_arguments(argv, program))
+        with terminable():
+            pretrain(parse_arguments(argv, program))
     except ComicSeqError as error:
         return f"{program}: {error}"
     except TrainingStopped as error:
         if is_main or not error.everywhere:
             print(f"\n{program}: {error}", file=sys.stderr)  # below the progress bar
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if is_main:
-            print(f"{program}: Interrupted.", file=sys.stderr)
-        return 130
+            print(f"{program}: {how_it_ended(error)}: nothing was begun, run the same again.", file=sys.stderr)
+        return exit_code(error)
     return None

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch._dynamo.exc import TorchDynamoException
 from transformers import TrainingArguments
 
 from modeling_comicseq.errors import ComicSeqArgumentError
@@ -20,6 +21,7 @@ from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.checkpointing import complete_checkpoints, incomplete_checkpoints
 from modeling_comicseq.training.faults import TrainingStopped, saving, stopped_in_one_sentence
 from modeling_comicseq.training.loss_watch import suspect_logs
+from modeling_comicseq.training.run import main
 
 from . import processes
 from .processes import Run, argv, write_inputs
@@ -337,3 +339,19 @@ def test_runs_are_logged_to_tensorboard(tmp_path, monkeypatch):
     events = accumulator.EventAccumulator(str(tmp_path / "logs"))
     events.Reload()
     assert {"train/loss", "train/grad_norm", "train/contrastive_loss", "eval/score"} <= set(events.Tags()["scalars"])
+
+
+def test_a_compiler_that_fails_is_one_sentence(tmp_path):
+    arguments = PretrainingArguments(output_dir=str(tmp_path), use_cpu=True, torch_compile_backend="aot_eager")
+    with pytest.raises(TrainingStopped, match="`torch_compile` failed with aot_eager: no compiler; set it to false"):
+        with stopped_in_one_sentence(arguments):
+            raise TorchDynamoException("no\ncompiler")
+
+
+def test_sigterm_before_the_arguments_are_read_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "modeling_comicseq.training.run.parse_arguments", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    assert main([], "run") == 143
+    assert capsys.readouterr().err == "run: Terminated: nothing was begun, run the same again.\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
