@@ -35,6 +35,12 @@ def did_you_mean(name: str, known: set[str]) -> str:
     return f": did you mean `{matches[0]}`" if matches else ""
 
 
+def in_words(error: BaseException) -> str:
+    """What an error of the system or of a library says, on one line, without the name of its class."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or "no reason is given"
+
+
 def check_at_least(name: str, value: int, least: int) -> None:
     """Raises a `ComicSeqArgumentError` if `value` is below `least`."""
     if value < least:
