@@ -119,7 +119,6 @@ OPEN = {
     "a number of 6,000 digits": "numbers beyond any integer are not caught",
     "panels beyond 64 bits": "numbers beyond any integer are not caught",
     "gzip that is cut": "a compressed file that is cut is not caught",
-    "a name of blanks": "a name of blanks is taken",
     "search: metadata of another store": LEFT,
     "search: binary garbage": LEFT,
     "search: an empty list": LEFT,

@@ -198,13 +198,11 @@ TABLE = {
     ),
 }
 
-STALE = "what was consolidated is believed although the arrays are others"
 OPEN = {
     "convert: no name": "the message names nothing",
-    **{f"{name}: {fault}": STALE for name in STAGE_5 for fault in ("neither kind of vectors", "no strips", "no page")},
-    **{f"{name}: strips of {other}": STALE for name in STAGE_5 for other in ("other pages", "whole numbers")},
-    "inspect: no mask": STALE,
-    "search: no mask": STALE,
+    "pretrain: chunks that are cut": "an empty folder for the data set stays behind",
+    "pretrain: a mask whose chunks are cut": "an empty folder for the data set stays behind",
+    "pretrain: NaN": "an empty folder for the data set stays behind",
     "search: chunks that are cut": "an empty folder for the index stays behind",
     "search: no panel at all": "an empty folder for the index stays behind",
 }
