@@ -15,7 +15,7 @@ from typing import Any
 import fsspec
 from filelock import FileLock, Timeout
 
-from .errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError, did_you_mean
+from .errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError, did_you_mean, in_words
 
 NOTHING = "nothing of it was left behind, and what was there before is unchanged"
 # What can go wrong with a disk, in words, and what to do. Only these are sure to be about the disk, whatever library
@@ -382,5 +382,5 @@ def file_system(url: str) -> tuple[Any, str]:
     except ValueError as error:
         found, remedy = str(error), "name a local path, or a URL such as s3://bucket/name or https://host/name"
     except Exception as error:  # fsspec's back ends each have exceptions of their own
-        found, remedy = str(error) or type(error).__name__, "check the URL and the network"
+        found, remedy = in_words(error), "check the URL and the network"
     raise ComicSeqDataError(f"{url} cannot be opened ({shorten(found, 200)}); {remedy}")

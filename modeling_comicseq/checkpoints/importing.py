@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError, in_words
 from ..files import check_output, written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining, sinusoidal_positions
 from .card import METADATA
-from .opening import first_line
 
 ENCODER = "sequence_transformer."
 LAYERS = ENCODER + "transformer_encoder.layers."
@@ -118,8 +117,9 @@ def read_file(file: Path) -> dict[str, Any]:
             " loaded, or is no PyTorch file."
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        reason = re.sub(r"\s+", " ", first_line(error)) or type(error).__name__
-        raise ComicSeqDataError(f"{file} cannot be read as a PyTorch file ({reason}): copy it again.") from None
+        raise ComicSeqDataError(
+            f"{file} cannot be read as a PyTorch file ({in_words(error)}): copy it again."
+        ) from None
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     if not isinstance(weights, Mapping) or not weights:
         raise _not_original(file, "it has no `model_state_dict` of tensors")

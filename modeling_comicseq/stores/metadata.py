@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 import fsspec
 import orjson
 
-from ..errors import ComicSeqDataError, ComicSeqError
+from ..errors import ComicSeqDataError, ComicSeqError, in_words
 from ..files import file_system
 
 __all__ = ["PageEntry", "PageProblem", "describe_file", "dump", "iter_entries", "parse_entry"]
@@ -66,7 +66,7 @@ def describe_file(path: str) -> dict[str, str]:
         info = system.info(inside)
     except Exception as error:  # fsspec's back ends each have exceptions of their own
         raise ComicSeqDataError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); check the path of the metadata"
+            f"{path} cannot be read ({in_words(error)}); check the path of the metadata"
         ) from error
     keys = ("size", "mtime", "ETag", "etag", "LastModified", "created")
     return {key: str(info[key]) for key in keys if key in info}
@@ -93,7 +93,7 @@ def iter_entries(path: str) -> Iterator[dict[str, Any]]:
         ) from error
     except Exception as error:  # decompressors and fsspec's back ends each have exceptions of their own
         raise ComicSeqDataError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); check the path of the metadata"
+            f"{path} cannot be read ({in_words(error)}); check the path of the metadata"
         ) from error
 
 

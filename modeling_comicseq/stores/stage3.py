@@ -23,7 +23,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
-from ..errors import ComicSeqDataError
+from ..errors import ComicSeqDataError, in_words
 from ..files import file_system, is_url
 
 __all__ = [
@@ -280,7 +280,7 @@ async def _find_damage(array: zarr.Array, files: list[tuple[str, int, int]]) -> 
 
 
 def _describe(error: BaseException) -> str:
-    return shorten(f"{type(error).__name__}: {error}".rstrip(": "), 300)
+    return shorten(in_words(error), 300)
 
 
 def open_group(url: str, remedy: str) -> zarr.Group:

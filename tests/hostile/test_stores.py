@@ -200,6 +200,7 @@ TABLE = {
 
 OPEN = {
     "convert: no name": "the message names nothing",
+    "convert: a name of 300 letters": "the system's own words are shown",
     "pretrain: chunks that are cut": "an empty folder for the data set stays behind",
     "pretrain: a mask whose chunks are cut": "an empty folder for the data set stays behind",
     "pretrain: NaN": "an empty folder for the data set stays behind",
