@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -150,9 +151,17 @@ def _check_names(values: Mapping[str, Any], source: str) -> None:
 
 def _build(values: Mapping[str, Any], source: str) -> ComicSeqConfig:
     try:
-        return ComicSeqConfig.from_dict(dict(values))
-    except StrictDataclassError as error:
+        config = ComicSeqConfig.from_dict(dict(values))
+    except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:  # the latter from transformers
         raise ComicSeqArgumentError(f"{source}: {' '.join(str(error.__cause__ or error).split())}") from None
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if config.num_bytes > memory:
+        raise ComicSeqArgumentError(
+            f"{source}: the weights would take {config.num_bytes / 2**30:,.1f} GiB but this machine has"
+            f" {memory / 2**30:,.1f} GiB of memory: choose a smaller `hidden_size`, `intermediate_size` or"
+            " `num_hidden_layers`."
+        )
+    return config
 
 
 def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTraining, set[str]]:
@@ -179,6 +188,8 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
                 " `comicseq import-checkpoint`."
             ) from None
         raise _no_checkpoint(name, error) from None
+    except ImportError as error:  # of an attention backend or a quantisation
+        raise ComicSeqDataError(f"{name} cannot be loaded here: {first_line(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         index = Path(name, SAFE_WEIGHTS_INDEX_NAME)
         if not index.is_file():

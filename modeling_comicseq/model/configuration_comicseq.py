@@ -13,8 +13,11 @@
 # limitations under the License.
 """ComicSeq model configuration"""
 
+import math
 from pathlib import Path
+from typing import Any
 
+import torch
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
@@ -29,6 +32,10 @@ safetensors>=0.5
 torch>=2.6
 transformers>=5.2,<6
 """
+
+# No sequence model of panels has more. Beyond, making the model takes hours, or no memory holds it.
+MAX_LAYERS = 1000
+MAX_BYTES = 2**40
 
 # How often each task is drawn in pretraining, among those that a page can serve.
 DEFAULT_TASK_WEIGHTS = {task.name: task.sampling_weight for task in TASKS.values()}
@@ -120,6 +127,7 @@ class ComicSeqConfig(PreTrainedConfig):
                 setattr(self, field, self.panel_embedding_dim)
         if self.task_weights is None:
             self.task_weights = dict(DEFAULT_TASK_WEIGHTS)
+        self.check_library_fields(kwargs)
         if self.is_installed:
             kwargs.pop("custom_pipelines", None)  # the package registers its pipelines itself
         super().__post_init__(**kwargs)
@@ -134,6 +142,47 @@ class ComicSeqConfig(PreTrainedConfig):
         super().save_pretrained(save_directory, **kwargs)
         (Path(save_directory) / "requirements.txt").write_text(REQUIREMENTS, encoding="utf-8")
 
+    def check_library_fields(self, others: dict[str, Any]) -> None:
+        """Checks what transformers reads of a configuration; `others` are the fields that this class does not declare."""
+
+        def require(field: str, value: Any, is_possible: bool, wanted: str) -> None:
+            if not is_possible:
+                raise ValueError(f"`{field}` is {value!r} but must be {wanted}.")
+
+        dtype = self.dtype if self.dtype is not None else others.get("torch_dtype")
+        known = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+        is_float = isinstance(known, torch.dtype) and known.is_floating_point
+        require("dtype", dtype, dtype is None or is_float, "float32, float64, bfloat16 or float16")
+        labels, numbers = self.id2label, "a dictionary of numbers and names"
+        is_named = isinstance(labels, dict) and all(str(number).isdecimal() for number in labels)
+        require("id2label", labels, labels is None or is_named, numbers)
+        classes = others.get("architectures", self.architectures)
+        is_list = isinstance(classes, list) and all(isinstance(each, str) for each in classes)
+        require("architectures", classes, classes is None or is_list, "a list of names of classes")
+        for field in ("attn_implementation", "_attn_implementation"):
+            if (attention := others.get(field)) is not None:
+                from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+                allowed = ["eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()]
+                # One with a slash is a kernel on the Hub.
+                is_known = attention in allowed or isinstance(attention, str) and "/" in attention
+                require(field, attention, is_known, f"one of {', '.join(allowed)}")
+        if (quantisation := others.get("quantization_config")) is not None and not hasattr(quantisation, "to_dict"):
+            from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as methods
+
+            method = quantisation.get("quant_method") if isinstance(quantisation, dict) else None
+            wanted = f"a dictionary whose `quant_method` is one of {', '.join(methods)}"
+            require("quantization_config", quantisation, method in methods, wanted)
+
+    @property
+    def num_bytes(self) -> int:
+        """About how many bytes the weights of the encoder take, told without making them."""
+        size, dims = self.hidden_size, [self.panel_embedding_dim, self.text_embedding_dim]
+        dims += [self.visual_embedding_dim, self.caption_embedding_dim, self.max_position_embeddings]
+        layers = self.num_hidden_layers * (4 * size**2 + 2 * size * self.intermediate_size)
+        itemsize = self.dtype.itemsize if isinstance(self.dtype, torch.dtype) else 4
+        return (layers + size * sum(dims)) * itemsize
+
     def validate_architecture(self):
         """Checks every field against what the model can be built with."""
 
@@ -147,6 +196,13 @@ class ComicSeqConfig(PreTrainedConfig):
             require(field, getattr(self, field) >= 1, "at least 1")
         embedded = "at least 0, where the heads read the embedded vectors"
         require("num_hidden_layers", self.num_hidden_layers >= 0, embedded)
+        require("num_hidden_layers", self.num_hidden_layers <= MAX_LAYERS, f"at most {MAX_LAYERS}")
+        if self.num_bytes > MAX_BYTES:
+            sizes = ", ".join(f"`{field}` {getattr(self, field)}" for field in (*sizes, *dims, "num_hidden_layers"))
+            raise ValueError(
+                f"The weights would take {self.num_bytes / 2**30:,.0f} GiB, more than any memory holds: choose smaller"
+                f" sizes than {sizes}."
+            )
         heads = self.num_attention_heads
         require("hidden_size", self.hidden_size % heads == 0, f"a multiple of `num_attention_heads`, which is {heads}")
         require("hidden_size", self.hidden_size % 2 == 0, "even: half of it are sines, half cosines of positions")
@@ -156,6 +212,9 @@ class ComicSeqConfig(PreTrainedConfig):
             require(field, getattr(self, field) is None or getattr(self, field) > 0, "above 0")
         for field in ("contrastive_weight", "masked_panel_weight", "reading_order_weight", "initializer_range"):
             require(field, getattr(self, field) >= 0, "at least 0")
+        for field in type(self).__annotations__:
+            value = getattr(self, field)
+            require(field, not isinstance(value, float) or math.isfinite(value), "a finite number")
         choices = {
             "candidate_encoding": ("joint", "independent"),
             "contrastive_objective": ("views", "nt_xent", "cohesion"),
@@ -171,8 +230,8 @@ class ComicSeqConfig(PreTrainedConfig):
                     " known to the installed package once the module that calls `register_task` is imported: import it,"
                     " and load the checkpoint without `trust_remote_code`."
                 )
-            if not weight >= 0:
-                raise ValueError(f"`task_weights[{task!r}]` is {weight} but must be at least 0.")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"`task_weights[{task!r}]` is {weight} but must be at least 0 and finite.")
 
 
 # Saved checkpoints carry this file and name it in their `auto_map`.

@@ -1,9 +1,15 @@
 """The configuration: defaults, round trips, and what it refuses."""
 
+import json
+import math
+import os
+
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
-from modeling_comicseq import ComicSeqConfig
+from modeling_comicseq import ComicSeqConfig, ComicSeqModel
+from modeling_comicseq.checkpoints.opening import read_config
+from modeling_comicseq.errors import ComicSeqArgumentError
 
 
 def refusal(**fields) -> str:
@@ -91,6 +97,69 @@ def test_every_field_survives_a_file(tmp_path):
 def test_refuses(field, value, allowed):
     message = refusal(**{field: value})
     assert f"`{field}` is {value!r}" in message and allowed in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("num_hidden_layers", 1_000_000, "at most 1000"),
+        ("input_scale", math.inf, "a finite number"),
+        ("layer_norm_eps", math.inf, "a finite number"),
+        ("position_base", math.inf, "a finite number"),
+        ("contrastive_weight", math.inf, "a finite number"),
+        ("initializer_range", math.nan, "at least 0"),
+        ("dtype", "float99", "float32, float64, bfloat16 or float16"),
+        ("dtype", "int8", "float32, float64, bfloat16 or float16"),
+        ("dtype", "nn", "float32, float64, bfloat16 or float16"),
+        ("id2label", {"first": "a"}, "a dictionary of numbers and names"),
+        ("architectures", ["ComicSeqModel", 3], "a list of names"),
+        ("attn_implementation", "flush", "one of eager, "),
+        ("attn_implementation", 3, "one of eager, "),
+        ("quantization_config", {"bits": 4}, "`quant_method` is one of "),
+        ("quantization_config", {"quant_method": "half"}, "`quant_method` is one of "),
+        ("quantization_config", 4, "`quant_method` is one of "),
+    ],
+)
+def test_refuses_what_no_model_can_be_made_of(field, value, allowed, tmp_path):
+    """In one sentence, from the class and from a file."""
+    with pytest.raises((ValueError, StrictDataclassError)) as error:
+        ComicSeqConfig(**{field: value})
+    message = str(error.value.__cause__ or error.value)
+    assert f"`{field}` is {value!r} but must be" in message and allowed in message
+    (tmp_path / "config.json").write_text(json.dumps({"transformers_version": "5.23.0", field: value}))
+    with pytest.raises(ComicSeqArgumentError, match=f"model: .*`{field}` is".replace("model", tmp_path.name)):
+        read_config(str(tmp_path))
+
+
+@pytest.mark.parametrize("field", [name for name, kind in ComicSeqConfig.__annotations__.items() if kind is not bool])
+@pytest.mark.parametrize("value", [True, "nan", [1]])
+def test_refuses_other_types_in_every_field(field, value):
+    with pytest.raises((ValueError, StrictDataclassError), match=field):
+        ComicSeqConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"hidden_size": 2**40}, {"panel_embedding_dim": 10**13}, {"max_position_embeddings": 10**13}]
+)
+def test_refuses_sizes_that_no_memory_holds(sizes):
+    """Before anything is allocated."""
+    message = refusal(**sizes)
+    assert "The weights would take" in message and f"`{next(iter(sizes))}` {next(iter(sizes.values()))}" in message
+
+
+def test_refuses_sizes_that_this_machine_does_not_hold(tmp_path):
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    sizes = {"hidden_size": 1024, "num_hidden_layers": 1, "intermediate_size": memory // 8192}
+    (tmp_path / "config.json").write_text(json.dumps({"transformers_version": "5.23.0", **sizes}))
+    assert ComicSeqConfig(**sizes).num_bytes > memory
+    with pytest.raises(ComicSeqArgumentError, match="GiB but this machine has .* choose a smaller `hidden_size`"):
+        read_config(str(tmp_path))
+
+
+def test_the_bytes_of_the_weights_are_estimated():
+    config = ComicSeqConfig()
+    actual = sum(weight.numel() * 4 for weight in ComicSeqModel(config).parameters())
+    assert 0.8 * actual < config.num_bytes < actual
 
 
 def test_refuses_an_odd_hidden_size():
