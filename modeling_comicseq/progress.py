@@ -1,10 +1,14 @@
-"""How far a long work is, on stderr."""
+"""How far a long work is, on stderr where that is a terminal: in a pipe or a log a bar is noise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track as rich_track
+
+_Item = TypeVar("_Item")
 
 
 @contextmanager
@@ -17,6 +21,13 @@ def progress_bar(what: str, total: int | None, shown: bool = True) -> Iterator[C
         shown: Whether to show it.
     """
     columns = (TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not shown or not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda items: bar.advance(task, items)
+
+
+def track(items: Iterable[_Item], what: str, total: int | None = None, shown: bool = True) -> Iterable[_Item]:
+    """The items, with a bar of how many of them are done."""
+    console = Console(stderr=True)
+    return rich_track(items, what, total, console=console, disable=not shown or not console.is_terminal)

@@ -173,7 +173,8 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
     """
     if Path(name).is_file():
         raise ComicSeqDataError(f"{name} is a file: name a checkpoint folder or a model on the Hub.")
-    shows_progress = logging.is_progress_bar_enabled()
+    shows_progress, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing is told below, in one sentence and not in a table
     logging.disable_progress_bar()  # loading takes a second; a bar would stand above that of the work
     try:
         loaded: Any = ComicSeqForPreTraining.from_pretrained(
@@ -197,6 +198,7 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
         fault = f"{index} is no list of weights ({first_line(error)}): restore it, or save the model again."
         raise ComicSeqDataError(fault) from None
     finally:
+        logging.set_verbosity(verbosity)
         if shows_progress:
             logging.enable_progress_bar()
     model, info = loaded

@@ -1,5 +1,7 @@
 """The `comicseq` command, one file a command. What a command needs is imported when it runs, so that help is there at once."""
 
+from typing import Annotated
+
 import typer
 from typer.core import TyperGroup
 
@@ -44,8 +46,27 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     # `--split_books` is `--split-books`.
     context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},
-    help="ComicSeq: comics as sequences of panels. Stage 3 store in, contextualised panel and strip vectors out.",
 )
+
+
+def show_version(wanted: bool) -> None:
+    """Prints the version and ends."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"comicseq {version('comicseq')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """ComicSeq: comics as sequences of panels. Stage 3 store in, contextualised panel and strip vectors out."""
+
+
 app.command()(synthesize)
 app.command()(convert)
 app.command(context_settings=PASSED_ON, options_metavar="[CONFIG] [--option value ...]")(pretrain)

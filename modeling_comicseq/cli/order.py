@@ -53,6 +53,14 @@ def order(
     table.add_row(f"{summary.pages:,}", f"{summary.changed:,}", f"{summary.too_long:,}", *means)
     console = Console()
     console.print(table)
+    if summary.mean_confidence is not None:
+        console.print(
+            "Confidence: the share of an order's statements, such as that one panel is directly followed by another, that"
+            " the model expects to be right. Agreement: the share of them that the given order makes, too. Where most"
+            " given orders are right, the two means should be near each other: do not replace orders if the agreement is"
+            " far below.",
+            highlight=False,
+        )
     least = Table("least sure", "confidence")
     for value, name in summary.least_sure:
         least.add_row(name, f"{value:.3f}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from typer import Option
@@ -75,3 +76,5 @@ def search(
         slot = "" if hit.slot is None else str(hit.slot)
         table.add_row(str(hit.rank), hit.page_id, hit.book_id, str(hit.row), slot, f"{hit.score:.3f}")
     Console().print(table)
+    if len(hits) < k:
+        typer.echo(f"{len(hits)} results, as there are no more.", err=True)

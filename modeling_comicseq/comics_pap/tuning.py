@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from transformers import get_cosine_schedule_with_warmup
 
 from ..data.views import to_tensors
 from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..progress import track
 from .files import SKILLS, Question, by_skill
 from .vectors import SkillInputs
 
@@ -47,7 +46,7 @@ def fine_tune(
     torch.manual_seed(seed)
     losses = np.zeros(num_steps)
     model.train()
-    for step in track(range(num_steps), "Tuning", console=Console(stderr=True)):
+    for step in track(range(num_steps), "Tuning"):
         if step % steps_per_epoch == 0:
             order = generator.permutation(len(asked))
         start = step % steps_per_epoch * BATCH_SIZE

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 import xxhash
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from torch.nn.utils.rnn import pad_sequence
 
 from ..data.views import Batch
@@ -21,6 +19,7 @@ from ..encoders.text import TextEncoder
 from ..errors import ComicSeqDataError
 from ..model import tasks_comicseq as tasks
 from ..model.configuration_comicseq import ComicSeqConfig
+from ..progress import track
 from .files import SKILLS, Question, SkillFiles
 
 MODALITIES = ("visual", "text", "caption")  # what vectors there are beside fused panels
@@ -64,7 +63,7 @@ def embed_skill(
         ComicSeqDataError: If a sample cannot be used, or the skill asks with captions and there is no text encoder.
     """
     check_captions([files.skill], text_encoder is not None)
-    stream = iter(track(files, files.skill, total=files.num_samples, console=Console(stderr=True)))
+    stream = iter(track(files, files.skill, files.num_samples))
     questions: list[Question] = []
     while chunk := list(itertools.islice(stream, QUESTIONS_AT_ONCE)):
         for question in chunk:

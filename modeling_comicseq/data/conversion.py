@@ -131,7 +131,7 @@ def convert_store(
                 f"{placement.unlisted} pages belong to books that split_books does not list and are left out"
             )
         features = dataset_features(store.widths, dtype, pages.has_characters)
-        with _progress_bars(progress):
+        with _progress_bars(progress and console.is_terminal):
             # Once more without the pages that turned out faulty: they would leave gaps in `book_order`.
             while True:
                 plan = ConversionPlan(store.url, pages, placement, features, dtype, window, stride, folder, faults)

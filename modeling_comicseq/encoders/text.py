@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from ..errors import ComicSeqDataError
+from ..progress import track
 from .loading import explained, pick_device
 from .pooling import Pooling, pool, read_pooling
 
@@ -70,7 +69,7 @@ class TextEncoder:
         tokens: list[list[int]] = []
         if distinct:
             tokens = self.tokenizer(distinct, truncation=True, max_length=self.max_length)["input_ids"]
-        for rows in track(list(self._batches(tokens)), "Texts", console=Console(stderr=True), disable=not progress):
+        for rows in track(list(self._batches(tokens)), "Texts", shown=progress):
             vectors[rows] = self._encode([tokens[row] for row in rows])
         return vectors[[place.get(text, -1) for text in texts]]
 

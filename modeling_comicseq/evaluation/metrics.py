@@ -64,6 +64,7 @@ def kendall_tau(orders: Sequence[np.ndarray], true_orders: Sequence[np.ndarray])
     return 2 * pairwise_accuracy(orders, true_orders) - 1
 
 
+FEW_BOOKS = 10  # of fewer, an interval by bootstrap says little
 CONFIDENCE = 0.95  # that an interval is meant to hold the true mean with
 
 
@@ -73,6 +74,15 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
+
+
+def few_books(books: int) -> str | None:
+    """What is to be said of intervals over so few books; None of enough."""
+    if books >= FEW_BOOKS:
+        return None
+    return (
+        f"Intervals and bands over {books} book{'s' * (books > 1)} mean little: trust them from {FEW_BOOKS} books on."
+    )
 
 
 def bootstrap_mean(values: np.ndarray, books: np.ndarray, resamples: int = 2000) -> Interval:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import xxhash
 from datasets import Dataset, Features, List, Value
+from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from ..data.opening import open_arrow
 from ..data.panels import PanelTable
@@ -148,10 +150,22 @@ def freeze(table: PanelTable, folder: str | os.PathLike[str], **drawn: Any) -> d
             f"The split {questions.split!r} can be asked no question: choose other tasks or protocols."
         )
     about = questions.about(table)
-    with written_folder(Path(folder), overwrite=False) as beside:
+    with written_folder(Path(folder), overwrite=False) as beside, _without_bars():
         Dataset.from_dict(_columns(questions, table), features=FEATURES).save_to_disk(beside)
         write_json(beside / ABOUT, about)
     return about
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Saves without a bar: questions are written in no time."""
+    were_shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if were_shown:
+            enable_progress_bars()
 
 
 def _columns(questions: Questions, table: PanelTable) -> dict[str, list]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import track
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..data.distractors import PROTOCOLS
@@ -19,11 +18,13 @@ from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import check_report, write_text
 from ..model.tasks_comicseq import STRIP_EMBEDDING
+from ..progress import track
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld
 from .arguments import FROZEN, EvaluationArguments
 from .card import put_on_card
 from .compare import compare
+from .metrics import few_books
 from .plots import PLOTS, plot_results
 from .question_sets import Questions, draw_questions, load_questions, read_about
 from .report import print_results, report_markdown
@@ -85,7 +86,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     world = synthetic_world(table)
     results: list[Result] = []
     differences: list[Difference] = []
-    for each in track(questions.sets, "Asking", console=Console(stderr=True)):
+    for each in track(questions.sets, "Asking"):
         answering = {name: models[name].model for name in asked[each.task.name]}
         found = compare(answering, table, each, batch_size=arguments.batch_size, world=world, note=note)
         results += found[0]
@@ -97,6 +98,8 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         found = retrieve(embedding, table, batch_size=arguments.batch_size) if embedding else ([], [])
         results += found[0]
         differences += found[1]
+    if warning := few_books(min(result.num_books for result in results)):
+        note(warning)
     print_results(results, differences, console)
     write_everything(folder, arguments, table, questions, results, differences, notes, models, console)
 

@@ -67,11 +67,18 @@ class Diagnosis:
 
     Attributes:
         verdict: One of "healthy", "collapsed", "page fingerprint", "no book structure" and "undetermined".
-        reading: Sentences that say why and what else was found.
+        reading: Sentences that say why and what else was found, the gravest first.
+        is_damaged: Whether vectors were left out that no sound store has.
     """
 
     verdict: Verdict
     reading: list[str]
+    is_damaged: bool = False
+
+    @property
+    def headline(self) -> str:
+        """The verdict, after what is graver."""
+        return f"damaged, what is left is {self.verdict}" if self.is_damaged else self.verdict
 
 
 def diagnose(panels: Space, strips: Space, neighbours: Neighbours | None) -> Diagnosis:
@@ -83,7 +90,8 @@ def diagnose(panels: Space, strips: Space, neighbours: Neighbours | None) -> Dia
         neighbours: Whether near pages are of one book; None where no book has two pages.
     """
     verdict, reading = _judge(panels, strips, neighbours)
-    return Diagnosis(verdict, reading + _remarks(panels, strips))
+    damage = _damage(panels, strips)
+    return Diagnosis(verdict, damage + reading + _remarks(panels, strips), bool(damage))
 
 
 def compare_neighbours(name: str, first: Neighbours | None, second: Neighbours | None) -> str | None:
@@ -186,6 +194,16 @@ def _fingerprint(panels: Space, neighbours: Neighbours | None) -> list[str]:
     return reading
 
 
+def _damage(panels: Space, strips: Space) -> list[str]:
+    damage = []
+    for what, space in (("panel", panels), ("strip", strips)):
+        if space.not_finite:
+            damage.append(f"{space.not_finite:,} {what} vectors hold NaN or infinity and were left out.")
+        if space.zero:
+            damage.append(f"{space.zero:,} {what} vectors are all zero and were left out: they have no direction.")
+    return damage
+
+
 def _remarks(panels: Space, strips: Space) -> list[str]:
     remarks = []
     for what, space in (("panel", panels), ("strip", strips)):
@@ -194,10 +212,6 @@ def _remarks(panels: Space, strips: Space) -> list[str]:
                 f"The {what} vectors lie in a narrow cone (mean cosine between books {space.between_books:z.2f}): compare"
                 " cosines with each other, not with a threshold, or subtract the mean vector first."
             )
-        if space.not_finite:
-            remarks.append(f"{space.not_finite:,} {what} vectors hold NaN or infinity and were left out.")
-        if space.zero:
-            remarks.append(f"{space.zero:,} {what} vectors are all zero and were left out: they have no direction.")
         if space.constant_dimensions and space.usable > 1:
             remarks.append(
                 f"{space.constant_dimensions} of {space.width} dimensions of the {what} vectors have one value throughout:"

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..evaluation.metrics import bootstrap_mean
+from ..evaluation.metrics import FEW_BOOKS, bootstrap_mean, few_books
 from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
 from ..files import check_report, write_json
@@ -114,7 +114,7 @@ def inspect_stores(
     write_json(figures, {"stores": [_plain(report) for report in reports]})
     draw_map(
         [
-            MapData(f"Stage {report.stage}: {title}\n{report.diagnosis.verdict}", *drawn)
+            MapData(f"Stage {report.stage}: {title}\n{report.diagnosis.headline}", *drawn)
             for (report, drawn), title in zip(found, titles, strict=True)
         ],
         picture,
@@ -241,7 +241,7 @@ def _plain(report: Report) -> dict[str, Any]:
 
 
 def print_reports(reports: list[Report], console: Console) -> None:
-    """Prints the figures of all stores side by side, then the reading of each."""
+    """Prints the reading of each store, then the figures of all side by side."""
     table = Table()
     table.add_column("")
     for report, name in zip(reports, _names([report.store for report in reports]), strict=True):
@@ -250,12 +250,13 @@ def print_reports(reports: list[Report], console: Console) -> None:
         for name in sections[0]:
             table.add_row(name, *(section[name] for section in sections))
         table.add_section()
-    console.print(table)
     for report in reports:
-        console.print(f"[bold]{escape(report.store)}: {report.diagnosis.verdict}[/]")
+        console.print(f"[bold]{escape(report.store)}: {report.diagnosis.headline}[/]")
         for sentence in report.diagnosis.reading:
             console.print(f"  {sentence}", highlight=False)
-    console.print("Brackets: 95 % interval by bootstrap over books.")
+    console.print(table)
+    fewest = min((report.neighbours.books for report in reports if report.neighbours), default=FEW_BOOKS)
+    console.print(f"Brackets: 95 % interval by bootstrap over books. {few_books(fewest) or ''}".strip())
 
 
 def _figures(report: Report) -> list[dict[str, str]]:

@@ -169,7 +169,8 @@ def search(
         progress: Show progress of building the index on stderr.
 
     Returns:
-        The hits, nearest first, and the index they came from. Fewer than `k` only from an approximate index.
+        The hits, nearest first, and the index they came from. Fewer than `k` where there are no more, or from an
+        approximate index.
 
     Raises:
         ComicSeqArgumentError: The query is not possible.
@@ -249,9 +250,10 @@ def _nearest(
     others = len(index) - len(excluded)
     if by_page:
         others = pc.count_distinct(table["row"]).as_py() - 1
-    if k > others:
-        what = "pages" if by_page or index.level == "strip" else "panels"
-        raise ComicSeqDataError(f"k is {k} but {index.store.url} has {others} other {what}: ask for at most {others}")
+    if not others:
+        what = "page" if by_page or index.level == "strip" else "panel"
+        raise ComicSeqDataError(f"{index.store.url} has no other {what}: search a store of several")
+    k = min(k, others)
     # Enough that k remain without the query's own vectors, and k pages where each of them fills all its slots.
     depth = (k + 1) * index.store.slots if by_page else k + len(excluded)
     own = set(excluded.tolist())
@@ -368,7 +370,8 @@ def open_index(
         labels.load_faiss_index(_NAME, str(target / "index.faiss"))
         description = json.loads((target / "manifest.json").read_text())
     except (OSError, ValueError, RuntimeError, pa.ArrowInvalid) as error:
-        raise ComicSeqDataError(f"{target} is damaged ({error}): remove it, it will be built again") from None
+        why = "FAISS cannot read it" if isinstance(error, RuntimeError) else " ".join(str(error).split())
+        raise ComicSeqDataError(f"{target} is damaged ({why}): remove it, it will be built again") from None
     return SearchIndex(store, level, labels, description)
 
 
@@ -461,6 +464,7 @@ def _train(index: Any, store: VectorStore, pages: Pages, level: Level, total: in
     wanted = 100_000
     try:
         clusters = faiss.extract_index_ivf(index)
+        clusters.cp.min_points_per_centroid = 1  # FAISS writes its warning past Python
         clusters.nprobe = max(8, int(clusters.nlist * VISITED_SHARE))
         wanted = TRAINING_PER_CLUSTER * clusters.nlist
     except RuntimeError:  # trained, but without clusters
@@ -469,10 +473,9 @@ def _train(index: Any, store: VectorStore, pages: Pages, level: Level, total: in
     sample = np.concatenate([_usable(store, pages, level, lo, hi)[0][::step] for lo, hi in store.blocks(level)])
     try:
         index.train(sample)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+    except RuntimeError:
         raise ComicSeqDataError(
-            f"FAISS cannot train this index on {len(sample)} vectors ({reason}): use --factory Flat"
+            f"FAISS cannot train this index on {len(sample)} vectors, which are too few for it: use --factory Flat"
         ) from None
 
 

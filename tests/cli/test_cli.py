@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.metadata import version
 
 import pytest
 from transformers import TrainingArguments
@@ -52,6 +53,10 @@ def test_help_names_the_options_of_a_run(command, arguments):
     assert all(f"--{name.replace('_', '-')}" in shown for name in own | {"output_dir"})
     listed = run(command, "--help-all").output
     assert all(f"--{field.name}" in listed for field in fields(arguments) if field.init)
+
+
+def test_the_version_is_told():
+    assert run("--version").output == f"comicseq {version('comicseq')}\n"
 
 
 def test_options_are_read_with_dashes_and_with_underscores(monkeypatch, tmp_path):

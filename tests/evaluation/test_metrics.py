@@ -12,6 +12,7 @@ from modeling_comicseq.evaluation.metrics import (
     bootstrap_mean,
     chance_level,
     chance_reciprocal_rank,
+    few_books,
     kendall_tau,
     pairwise_accuracy,
     perfect_match,
@@ -154,3 +155,10 @@ def test_chosen_questions_count_alone():
 def test_one_book_has_no_interval():
     mean, low, high = bootstrap_mean(np.asarray([1.0, 0.0]), np.asarray(["a", "a"]))
     assert mean == 0.5 and np.isnan(low) and np.isnan(high)
+
+
+def test_intervals_over_few_books_are_said_to_mean_little():
+    assert few_books(10) is None and few_books(9) == (
+        "Intervals and bands over 9 books mean little: trust them from 10 books on."
+    )
+    assert "over 1 book mean" in few_books(1)

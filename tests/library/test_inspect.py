@@ -250,6 +250,8 @@ def test_faults_are_remarked(tmp_path):
     strips[100:140] = strips[99]
     array[...] = strips
     report = read(made)
+    assert report.diagnosis.headline.startswith("damaged, what is left is ")
+    assert report.diagnosis.reading[0].startswith("1 strip vectors hold NaN")
     text = " ".join(report.diagnosis.reading)
     assert "1 strip vectors hold NaN" in text and "1 strip vectors are all zero" in text
     assert "1 of 32 dimensions of the strip vectors have one value throughout" in text
