@@ -79,7 +79,9 @@ def test_more_candidates_than_the_optimum_supports_are_asked_all_the_same(models
     printed = capsys.readouterr().out
     assert "No optimum for panel_picking, same_book: a question has 20 candidates" in printed
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert len(found["notes"]) == 2 and "in_page (leaky)" in found["notes"][1]
+    assert len(found["notes"]) == 3 and "in_page (leaky)" in found["notes"][1]
+    few = "Intervals and bands over 8 books mean little: trust them from 10 books on."
+    assert found["notes"][2] == few and f"- Note: {few}" in (tmp_path / "out" / "report.md").read_text()
     assert {row["role"] for row in found["results"]} == {"baseline", "ablation", "model"}
     assert {row["protocol"]: row["leaky"] for row in found["results"]} == {"same_book": False, "in_page": True}
     report = (tmp_path / "out" / "report.md").read_text()

@@ -126,9 +126,8 @@ def test_command(one_checkpoint, source, tmp_path):
     for figure in ("order changed", "confidence", "agreement", "least sure"):
         assert figure in result.output
     assert len(json.loads((tmp_path / "orders.json").read_text())) == 28
-    assert (
-        "Confidence: the share of an order's statements" in result.output and "Agreement: the share" in result.output
-    )
+    said = " ".join(result.output.split())
+    assert "Confidence: the share of an order's statements" in said and "Agreement: the share of them" in said
     written = Path(output).read_text()
     assert CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output]).exit_code == 0  # its own
     Path(output).write_text("[1]")
