@@ -19,7 +19,7 @@ from ..model.checks_comicseq import check_finite
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import STRIP_EMBEDDING, TEXT_CLOZE
-from .provenance import other_origin
+from .provenance import check_origin, strange_vectors
 
 if TYPE_CHECKING:
     from ..data.panels import PanelTable
@@ -36,13 +36,13 @@ class Checkpoint(NamedTuple):
         name: Its folder, or its name on the Hub.
         model: The model, with all heads.
         untrained: Tasks whose head the checkpoint lacks; strip embedding, where it has no strip query.
-        other_origin: A warning where the model was trained on vectors of another origin than those it is to read.
+        notes: What the user is to be told of the origin of the vectors that it is to read.
     """
 
     name: str
     model: ComicSeqForPreTraining
     untrained: set[str]
-    other_origin: str | None
+    notes: list[str]
 
 
 def open_checkpoint(
@@ -50,7 +50,8 @@ def open_checkpoint(
     table: PanelTable | Stage3Store | None = None,
     dataset: str = "",
     *,
-    provenance: Mapping[str, Any] | None = None,
+    origin: Mapping[str, Any] | None = None,
+    other_origin: bool = False,
     overrides: Mapping[str, Any] | None = None,
     may_be_new: bool = False,
 ) -> Checkpoint:
@@ -60,13 +61,16 @@ def open_checkpoint(
         name: Checkpoint folder or model on the Hub.
         table: The vectors that the model is to read.
         dataset: What to call them in messages.
-        provenance: Where they come from: its `origin` is compared with that of the model's training.
+        origin: Where they come from, empty if nobody says; compared with the origin of the vectors that the model was
+            trained on. Without it, nothing is compared.
+        other_origin: Whether another origin is meant.
         overrides: Fields of the configuration to change, given as `config_overrides`.
         may_be_new: Whether `name` may be a configuration file (JSON) instead, whose model gets new weights and is as
             wide as the vectors of `table`.
 
     Raises:
-        ComicSeqDataError: There is no such checkpoint, its weights are not complete, or it does not fit the data.
+        ComicSeqDataError: There is no such checkpoint, its weights are not complete, it does not fit the data, or the
+            data are of another origin.
         ComicSeqArgumentError: An override is not possible.
     """
     config = read_config(name)
@@ -78,9 +82,13 @@ def open_checkpoint(
         config = override_config(config, changed, "`config_overrides`")
     if table is not None:
         check_fits(config, name, table, dataset)
+    notes: list[str] = []
+    if origin is not None and not is_new:
+        notes = check_origin(name, origin, dataset, other_origin=other_origin)
+        if table is not None:
+            notes += strange_vectors(name, table, dataset)
     model, untrained = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(name, config)
-    warning = None if is_new or provenance is None else other_origin(name, provenance, dataset)
-    return Checkpoint(name, model, untrained, warning)
+    return Checkpoint(name, model, untrained, notes)
 
 
 def read_config(name: str) -> ComicSeqConfig:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Option
 
-from .options import Seed
+from .options import OtherOrigin, Seed
 
 
 def comics_pap(
@@ -28,6 +28,7 @@ def comics_pap(
     epochs: Annotated[int, Option(min=1, help="Passes over the training split.")] = 5,
     learning_rate: Annotated[float, Option(help="Peak learning rate of the tuning.")] = 3e-4,
     seed: Seed = 0,
+    other_origin: OtherOrigin = False,
 ) -> None:
     """Answer **ComicsPAP** (arXiv:2503.08561): pick the missing panel, in five skills.
 
@@ -57,4 +58,5 @@ def comics_pap(
         epochs=epochs,
         learning_rate=learning_rate,
         seed=seed,
+        other_origin=other_origin,
     )

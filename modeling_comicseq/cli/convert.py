@@ -30,6 +30,9 @@ def convert(
     on_error: Annotated[
         Literal["stop", "skip"], Option(help="A page with a fault stops the conversion, or is skipped.")
     ] = "stop",
+    origin: Annotated[
+        list[str] | None, Option(help="Where the vectors come from, once for each KEY=VALUE; see above.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert a **Stage 3 store** to an Arrow data set for training, evaluation and tuning.
@@ -43,11 +46,16 @@ def convert(
     on. Pages of more than `--window` panels become overlapping windows, `--stride` panels apart, which is at most
     `--window`. Skipped pages are listed in `skipped.json`.
 
+    `--origin visual_encoder=NAME --origin text_encoder=NAME --origin fusion=sum` says where the vectors come from, where
+    the store's attributes and metadata do not; a JSON file of an object does, too. It goes with the data set and its
+    models, which refuse vectors of another origin.
+
     Example: `comicseq convert --embeddings data/stage3_embeddings.zarr --metadata data/stage3_metadata.json
     --output data/arrow --num-proc 4`
     """
 
     from ..data.conversion import convert_store
+    from ..stores.origin import parse_origin
     from ..stores.provenance import read_provenance
 
     convert_store(
@@ -61,6 +69,7 @@ def convert(
         stride=stride,
         num_proc=num_proc,
         on_error=on_error,
+        origin=parse_origin(origin or []),
         overwrite=overwrite,
     )
     provenance = read_provenance(output)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Option
 
-from .options import Embeddings, Metadata, Model, Overwrite, VectorType
+from .options import Embeddings, Metadata, Model, OtherOrigin, Overwrite, VectorType
 
 
 def encode(
@@ -19,6 +19,7 @@ def encode(
         int | None, Option(min=1, help="Pages that are encoded together.", show_default="256, on a GPU 2048")
     ] = None,
     overwrite: Overwrite = False,
+    other_origin: OtherOrigin = False,
 ) -> None:
     """Encode a library of comics into a **Stage 5 store**: one vector a panel in its context, and one a page.
 
@@ -48,6 +49,7 @@ def encode(
         zarr_format=int(zarr_format),
         batch_size=batch_size,
         overwrite=overwrite,
+        other_origin=other_origin,
     )
     if PartialState().is_main_process:
         typer.echo(f"{output}: {encoded['pages']:,} pages, {encoded['panels']:,} panels")

@@ -10,6 +10,9 @@ Metadata = Annotated[str, Option(help="Its metadata: a JSON list with one object
 Model = Annotated[str, Option(help="Any ComicSeq checkpoint: a folder or a model on the Hub.")]
 VectorType = Annotated[Literal["float16", "float32"], Option(help="Precision of the stored vectors.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that is there already.")]
+OtherOrigin = Annotated[
+    bool, Option("--other-origin", help="Go on where the vectors are of another origin than the model's training.")
+]
 Seed = Annotated[int, Option(min=0, help="Seed of all that is drawn; the same seed draws the same.")]
 
 # For commands whose options are those of the run that they start, which parses them.

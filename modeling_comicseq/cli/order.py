@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from typer import Option
 
+from .options import OtherOrigin
+
 
 def order(
     model: Annotated[str, Option(help="Checkpoint with a trained reading-order head: folder or name on the Hub.")],
@@ -20,6 +22,7 @@ def order(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace an output that is there already and holds no reading orders.")
     ] = False,
+    other_origin: OtherOrigin = False,
 ) -> None:
     """Refine the **reading order** of pages: a permutation of each page's panels, with a confidence.
 
@@ -44,7 +47,7 @@ def order(
     if pages is not None and embeddings is None and metadata is None:
         summary = order_json(model, pages, output, overwrite=overwrite)
     elif pages is None and embeddings is not None and metadata is not None:
-        summary = order_store(model, embeddings, metadata, output, overwrite=overwrite)
+        summary = order_store(model, embeddings, metadata, output, overwrite=overwrite, other_origin=other_origin)
     else:
         raise ComicSeqArgumentError("Give either --embeddings and --metadata, or --pages.")
     columns = ("pages", "order changed", "too long, left", "mean confidence", "mean agreement")

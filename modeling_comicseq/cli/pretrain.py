@@ -26,6 +26,7 @@ def pretrain(context: typer.Context) -> None:
     - `--num-candidates`: candidates of a question, the right one included
     - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
     - `--output-dir`: folder of the checkpoints and the final model
+    - `--other-origin`: `true` goes on from a checkpoint that was trained on vectors of another origin
     - `--restart`: `true` trains from the start although `--output-dir` holds a checkpoint to resume from
     - `--early-stopping-patience`: stop after so many evaluations without a new best
 

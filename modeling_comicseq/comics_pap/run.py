@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from ..checkpoints.opening import open_checkpoint
+from ..checkpoints.provenance import save_training_provenance, strange_vectors
+from ..checkpoints.statistics import MOST_VECTORS, describe_vectors
 from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
 from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..errors import ComicSeqDataError
@@ -36,6 +39,7 @@ def run_comics_pap(
     epochs: int = 5,
     learning_rate: float = 3e-4,
     seed: int = 0,
+    other_origin: bool = False,
 ) -> list[SkillResult]:
     """Asks a checkpoint the questions of a ComicsPAP split, prints the table and writes the report and predictions.
 
@@ -51,6 +55,7 @@ def run_comics_pap(
         epochs: Passes over it.
         learning_rate: Peak learning rate of the tuning.
         seed: Seed of the tuning.
+        other_origin: Whether vectors of other encoders than the model's training are meant.
 
     Raises:
         ComicSeqDataError: If the model, the data or the output cannot be used.
@@ -69,9 +74,15 @@ def run_comics_pap(
         raise ComicSeqDataError(
             f"{model} is a model without weights: name a checkpoint, or tune it on a training split."
         )
-    origin = {"image_encoder": image_encoder, "text_encoder": text_encoder}
+    encoders = {"image_encoder": image_encoder, "text_encoder": text_encoder}
+    origin = encoders | {"fusion": "sum" if text_encoder else "none"}
+    # Tuning is what makes a model's vectors of others: those are meant, then.
     checkpoint = open_checkpoint(
-        model, dataset=data, provenance={"origin": origin}, may_be_new=train_split is not None
+        model,
+        dataset=data,
+        origin=origin,
+        other_origin=other_origin or train_split is not None,
+        may_be_new=train_split is not None,
     )
     network, config = checkpoint.model, checkpoint.model.config
     found = find_skills(data, split, skills)
@@ -99,7 +110,7 @@ def run_comics_pap(
         "data": data,
         "split": split,
         "skills": names,
-        **origin,
+        **encoders,
         "projection": f"Gaussian, seeded with the width {config.panel_embedding_dim}",
         "modalities": list(modalities),
     }
@@ -112,18 +123,29 @@ def run_comics_pap(
         losses = fine_tune(network, training, inputs, **tuning)  # type: ignore[arg-type]
         with written_folder(output / "model", overwrite=True) as folder:
             network.save_pretrained(folder)
+            described = describe_vectors(_panels(training, inputs))
+            save_training_provenance(folder, {"origin": origin}, described and {"panel_embeddings": described})
         counts = Counter(question.skill for question in training)
         settings |= {"train_split": train_split, **tuning, "training_questions": counts, "losses": losses}
         name += ", tuned"
     answers = [answer_skill(network, name, part, inputs) for part in by_skill(questions).values()]
     untrained = set() if train_split else untrained_heads(network, checkpoint.untrained)
     lines = notes(answers, image_encoder, text_encoder, untrained)
-    if checkpoint.other_origin and not train_split:
-        lines.append(checkpoint.other_origin)
+    if not train_split:
+        lines += checkpoint.notes + strange_vectors(model, {"panel_embeddings": _panels(questions, inputs)}, data)
     results = write_report(output, answers, name, settings, lines)
     print_report(results, lines, console)
     console.print(f"Written to {output}", highlight=False)
     return results
+
+
+def _panels(questions: Sequence[Question], inputs: SkillInputs) -> np.ndarray:
+    """Fused vectors `(n, width)` of the context panels of questions from all over the data."""
+    chosen = questions[:: len(questions) // MOST_VECTORS + 1]
+    fuse = inputs.projections["panel"].fuse
+    return np.concatenate([fuse(each.context, each.context_texts) for each in chosen if len(each.context)])[
+        :MOST_VECTORS
+    ]
 
 
 def _check_apart(training: Sequence[Question], asked: Sequence[Question], data: str, splits: str) -> None:

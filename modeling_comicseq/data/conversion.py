@@ -25,6 +25,7 @@ from rich.console import Console
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import check_output, disk_faults, put_in_place, refuse_url, write_json, write_text
 from ..stores.metadata import describe_file
+from ..stores.origin import meaning_of, read_origin
 from ..stores.pages import Faults, Pages, read_pages
 from ..stores.placement import Placement, place_pages
 from ..stores.provenance import PROVENANCE_FILE, build_provenance, read_provenance
@@ -56,6 +57,7 @@ def convert_store(
     stride: int | None = None,
     num_proc: int = 1,
     on_error: str = "stop",
+    origin: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: bool = True,
     check: Callable[[Mapping[str, int]], None] | None = None,
@@ -77,6 +79,7 @@ def convert_store(
         stride: Panels from one window's start to the next; half a window by default.
         num_proc: Processes.
         on_error: "stop" at the first fault, or "skip" faulty pages and list them in `skipped.json`.
+        origin: Where the vectors come from, beyond what the store and its metadata say, see `read_origin`.
         overwrite: Replace an output that was made from other input or with other options.
         progress: Show a progress bar on the terminal.
         check: Is told how many books each split gets, before any vector is read, and raises what is wrong with that.
@@ -105,6 +108,8 @@ def convert_store(
         "window": window,
         "stride": stride,
     }
+    if origin:
+        options["origin"] = dict(origin)
     fingerprint = _fingerprint(store, metadata, options)
     console = Console(stderr=True, quiet=not progress)
     if _is_done(target, fingerprint, on_error, overwrite):
@@ -122,6 +127,12 @@ def convert_store(
         _check_usable(pages, placement, faults, metadata)
         if check is not None:
             check(placement.books)
+        origin = read_origin(store, metadata, origin)
+        if not meaning_of(origin):
+            logger.warning(
+                f"{store.url} does not say which encoders made its vectors: declare it with --origin, as in"
+                " visual_encoder=NAME, and models of other vectors will tell"
+            )
         for split, share in zip(SPLITS, rule.fractions, strict=True):
             if not placement.books[split] and (books is not None or share):
                 total = sum(placement.books.values())
@@ -146,7 +157,7 @@ def convert_store(
                 _check_usable(pages, placement, faults, store.url)
         _tell_twins(pages, placement, dict(pair for report in reports for pair in report["hashes"]))
         provenance = build_provenance(
-            store, metadata, options, fingerprint, pages, placement, reports, len(faults.skipped)
+            store, metadata, options, fingerprint, pages, placement, reports, len(faults.skipped), origin
         )
         _write_dataset(folder, features, provenance, faults.skipped)
         put_in_place(folder / "dataset", target, folder / "replaced")

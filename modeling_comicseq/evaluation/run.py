@@ -65,8 +65,8 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     if twins is not None:
         note(f"Warning: {twins}")
     for model in models.values():
-        if model.other_origin is not None:
-            note(f"Warning: {model.other_origin}")
+        for warning in model.notes:
+            note(f"Warning: {warning}")
     frozen = None
     if arguments.questions is not None:
         frozen = load_questions(arguments.questions, table, arguments.dataset, tasks, note)
@@ -117,15 +117,12 @@ def open_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, 
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ComicSeqArgumentError(f"`model` names {twice} twice: name each once.")
-    provenance = read_provenance(table.dataset)
+    origin = read_provenance(table.dataset).get("origin", {})
     models = {}
     for name, path in zip(names, arguments.model, strict=True):
-        models[name] = open_checkpoint(path, table, arguments.dataset, provenance=provenance)
-        if models[name].other_origin is not None and not arguments.other_origin:
-            raise ComicSeqDataError(
-                f"{models[name].other_origin} Use the data that the model was made for, or give --other_origin to ask all"
-                " the same."
-            )
+        models[name] = open_checkpoint(
+            path, table, arguments.dataset, origin=origin, other_origin=arguments.other_origin
+        )
         if torch.cuda.is_available():
             models[name].model.cuda()  # type: ignore[call-arg]
     return models

@@ -26,6 +26,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import check_output, disk_faults
 from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..progress import progress_bar
+from ..stores.origin import read_origin
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
 from ..stores.stage3 import Stage3Store, find_bad_vectors, work_ahead
@@ -54,6 +55,7 @@ def encode_store(
     zarr_format: int = 3,
     batch_size: int | None = None,
     overwrite: bool = False,
+    other_origin: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Encodes all pages of a Stage 3 store that the metadata names.
@@ -81,6 +83,7 @@ def encode_store(
         zarr_format: 3, or 2 for older readers.
         batch_size: Pages that are encoded together; 256 on the processor and 2,048 on a GPU where none is given.
         overwrite: Replace an output that was made from other input or with other options.
+        other_origin: Whether vectors of another origin than the model's training are meant.
         progress: Show a progress bar on the terminal.
 
     Returns:
@@ -101,7 +104,8 @@ def encode_store(
     console = Console(stderr=True, quiet=not is_shown, soft_wrap=True)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
-    checkpoint = open_checkpoint(model, store, store.url, provenance={"origin": store.attributes})
+    origin = read_origin(store, metadata)
+    checkpoint = open_checkpoint(model, store, store.url, origin=origin, other_origin=other_origin)
     if STRIP_EMBEDDING.name in checkpoint.untrained:
         raise ComicSeqDataError(
             f"{model} is a checkpoint of one task, which has no strip vectors: name a pretrained checkpoint or a"
@@ -121,8 +125,8 @@ def encode_store(
                 place.remove_leftover()
         return read_attributes(place.target) or {}
 
-    if state.is_main_process and checkpoint.other_origin:
-        logger.warning(checkpoint.other_origin)
+    for note in checkpoint.notes if state.is_main_process else []:
+        logger.warning(note)
     with place.locked() if state.is_main_process else disk_faults(target), tempfile.TemporaryDirectory() as folder:
         with console.status("Reading the metadata"):
             text = "entry" if state.is_main_process else None
@@ -171,7 +175,7 @@ def encode_store(
         state.wait_for_everyone()
         if state.is_main_process:
             described = {"name": model, "fingerprint": weights, "window": encode.window, "stride": encode.stride}
-            place.complete(pages, _attributes(place, store, metadata, pages, dtype, described))
+            place.complete(pages, _attributes(place, store, origin, metadata, pages, dtype, described))
         state.wait_for_everyone()
     return read_attributes(place.target) or {}
 
@@ -203,7 +207,13 @@ def _check_finite(vectors: np.ndarray, rows: np.ndarray, pages: Pages, model: st
 
 
 def _attributes(
-    place: Output, store: Stage3Store, metadata: str, pages: Pages, dtype: str, model: dict[str, Any]
+    place: Output,
+    store: Stage3Store,
+    origin: dict[str, Any],
+    metadata: str,
+    pages: Pages,
+    dtype: str,
+    model: dict[str, Any],
 ) -> dict[str, Any]:
     """What the store says about itself; nothing in it depends on the place, the time or the processes."""
     reports = place.finished_parts().values()
@@ -221,7 +231,7 @@ def _attributes(
             "metadata": metadata,
             # Of the encoded vectors themselves: the same for a copy, another chunking or compression.
             "fingerprint": f"xxh3:{digest:032x}",
-            "origin": store.attributes,
+            "origin": origin,
         },
         "versions": {name: version(name) for name in ("comicseq", "torch", "transformers", "zarr")},
     }

@@ -22,6 +22,7 @@ from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
 from ..model.tasks_comicseq import READING_ORDER
 from ..progress import progress_bar
 from ..stores.metadata import iter_entries, parse_entry
+from ..stores.origin import read_origin
 from ..stores.pages import read_pages
 from ..stores.stage3 import PANEL_ARRAYS, Stage3Store
 from .reading import read_panels
@@ -127,7 +128,13 @@ def share_kept(order: torch.Tensor, target: str) -> float:
 
 
 def order_store(
-    model_name: str, embeddings: str, metadata: str, output: Path, progress: bool = True, overwrite: bool = False
+    model_name: str,
+    embeddings: str,
+    metadata: str,
+    output: Path,
+    progress: bool = True,
+    overwrite: bool = False,
+    other_origin: bool = False,
 ) -> OrderSummary:
     """Orders the pages of a Stage 3 store and writes one JSON object a page, in the order of the metadata.
 
@@ -138,6 +145,7 @@ def order_store(
         output: JSON file to write; it appears complete or not at all.
         progress: Whether to show a progress bar.
         overwrite: Whether to replace a file that is there and holds no reading orders.
+        other_origin: Whether vectors of another origin than the model's training are meant.
 
     Raises:
         ComicSeqDataError: The model cannot order, the store or its metadata has a fault, they do not fit, or `output`
@@ -146,10 +154,11 @@ def order_store(
     check_output(output, [model_name, embeddings, metadata], overwrite, is_own=_is_own)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
-    checkpoint = open_checkpoint(model_name, store, embeddings, provenance={"origin": store.attributes})
+    origin = read_origin(store, metadata)
+    checkpoint = open_checkpoint(model_name, store, embeddings, origin=origin, other_origin=other_origin)
     model = _ready(checkpoint)
-    if checkpoint.other_origin:
-        Console(stderr=True).print(f"Warning: {checkpoint.other_origin}", style="yellow", soft_wrap=True)
+    for note in checkpoint.notes:
+        Console(stderr=True).print(f"Warning: {note}", style="yellow", soft_wrap=True)
     pages = read_pages(metadata, store.pages)
     results: list[PageOrder] = []
     with progress_bar("Ordering pages", len(pages), progress) as advance:

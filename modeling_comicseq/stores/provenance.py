@@ -28,6 +28,7 @@ def build_provenance(
     placement: Placement,
     reports: Sequence[Mapping[str, Any]],
     num_skipped: int,
+    origin: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Collects the provenance of a converted data set.
 
@@ -40,6 +41,7 @@ def build_provenance(
         placement: Where they went.
         reports: What was counted while converting, each about pages of one `split`.
         num_skipped: Number of pages that were left out.
+        origin: Where the vectors come from, see `read_origin`.
 
     Returns:
         A dict that can be written as JSON: `source`, `origin`, `widths`, `slots`, `dtype`, `counts`, `conversion`.
@@ -58,7 +60,7 @@ def build_provenance(
             "fingerprint": f"xxh3:{digest:032x}",
             "store_pages": store.pages,
         },
-        "origin": json.loads(json.dumps(store.attributes, default=str)),
+        "origin": dict(origin),
         "widths": store.widths,
         "character_ids": pages.has_characters,
         "slots": store.slots,
@@ -69,7 +71,7 @@ def build_provenance(
         },
         "pages_without_panels": int((pages.counts[placement.pages.entry] == 0).sum()),
         "conversion": {
-            **{key: value for key, value in options.items() if key not in ("dtype", "split_books")},
+            **{key: value for key, value in options.items() if key not in ("dtype", "split_books", "origin")},
             "split_by": "hash of book_id" if options["split_books"] is None else "lists of books",
             "skipped": num_skipped,
             "fingerprint": fingerprint,

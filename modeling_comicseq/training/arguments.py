@@ -81,6 +81,9 @@ class PretrainingArguments(TrainingArguments):
             " alone). Each question draws one. Validation asks under same_book."
         },
     )
+    other_origin: bool = option(
+        False, "Go on from a checkpoint although the vectors are of another origin than those that it was trained on."
+    )
     restart: bool = option(False, "Train from the start even where `output_dir` holds a checkpoint to resume from.")
 
     # Defaults of this kind of run.

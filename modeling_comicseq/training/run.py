@@ -18,6 +18,7 @@ from ..files import check_output, locked
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..resources import find_resource
+from ..stores.provenance import read_provenance
 from .arguments import STORES, PretrainingArguments, parse_arguments
 from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .dataset import PretrainingDataset
@@ -126,13 +127,18 @@ def build_model(
         ComicSeqError: If the configuration, the checkpoint or an override is wrong or does not fit the data.
     """
     weights = {} if wanted is None else {"task_weights": wanted.weights}
-    return open_checkpoint(
+    checkpoint = open_checkpoint(
         str(find_resource("model", arguments.model)),
         table,
         str(arguments.dataset or arguments.train_embeddings),
+        origin=read_provenance(table.dataset).get("origin", {}),
+        other_origin=arguments.other_origin,
         overrides=arguments.config_fields() | weights,
         may_be_new=True,
-    ).model
+    )
+    for note in checkpoint.notes if arguments.process_index == 0 else []:
+        logger.warning(note)
+    return checkpoint.model
 
 
 def find_checkpoint(arguments: PretrainingArguments, config: ComicSeqConfig) -> str | None:

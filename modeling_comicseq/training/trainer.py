@@ -3,6 +3,7 @@
 import os
 import shutil
 from copy import copy
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..checkpoints.card import write_card
-from ..checkpoints.provenance import save_training_provenance
+from ..checkpoints.provenance import describe_training, save_training_provenance
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError
 from ..evaluation.questions import draw_question_set
 from ..evaluation.scoring import score_model
+from ..stores.origin import meaning_of
 from ..stores.provenance import read_provenance
 from ..tasks import TASKS
 from .arguments import PretrainingArguments
@@ -236,12 +238,20 @@ class ComicSeqTrainer(Trainer):
         total = self.accelerator.reduce(torch.tensor([right.sum(), len(right)], dtype=torch.float32).to(model.device))
         return float(total[0] / total[1].clamp(min=1))
 
+    @cached_property
+    def vector_statistics(self) -> dict[str, Any]:
+        """How the vectors of the training lie, which tells others from them."""
+        return describe_training(self.train_dataset.table)
+
     def write_card(self, folder: Path) -> None:
         """Writes what the weights were trained on, and the card with their own validation."""
         table, config = self.train_dataset.table, self.accelerator.unwrap_model(self.model).config
-        save_training_provenance(folder, read_provenance(table.dataset))
+        provenance = read_provenance(table.dataset)
+        save_training_provenance(folder, provenance, self.vector_statistics)
         repo = self.hub_model_id or self.args.hub_model_id or str(folder)
         data = f"{len(table):,} pages of {len(table.book_ids):,} books."
+        origin = meaning_of(provenance.get("origin", {}))
+        data += f" Their vectors: {', '.join(f'{key} {value}' for key, value in origin.items())}." if origin else ""
         write_card(folder, repo, config, self._metrics(), data)
 
     def _metrics(self) -> dict[str, float]:

@@ -127,12 +127,12 @@ def test_vectors_of_another_origin_are_refused_unless_meant(models, tmp_path, ca
     assert "Warning" not in capsys.readouterr().out
     world = make_corpus(tmp_path / "world", num_books=2, world={"maps_seed": 1})
     with pytest.raises(
-        ComicSeqDataError, match="first was trained on vectors of another origin .* give --other_origin"
+        ComicSeqDataError, match="first was trained on vectors of another origin .* give --other-origin"
     ):
         evaluate(models, world, *arguments)
     evaluate(models, world, *arguments, "--other_origin")
     printed = capsys.readouterr().out
-    assert "first was trained on vectors of another origin than those of" in printed and "encoders is" in printed
+    assert "first was trained on vectors of another origin than those of" in printed and "visual_encoder is" in printed
     assert "another origin" in json.loads((tmp_path / "out" / "results.json").read_text())["notes"][0]
 
 

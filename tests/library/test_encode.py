@@ -214,13 +214,18 @@ def test_provenance(checkpoint, source, tmp_path, small_parts):
     assert run(checkpoint, copy, tmp_path / "3.zarr")["source"]["fingerprint"] != same["source"]["fingerprint"]
 
 
-def test_warns_of_another_origin(source, tmp_path, caplog):
+def test_another_origin_is_refused_unless_meant(source, tmp_path, caplog):
     model = build("encoder", tiny_config(panel_embedding_dim=8))
     model.save_pretrained(tmp_path / "model")
     provenance = {"origin": {"encoders": {"visual": "other"}}}
     (tmp_path / "model" / "training_provenance.json").write_text(json.dumps(provenance))
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(
+        ComicSeqDataError, match="of another origin .* 'other' here and 'some-encoder' there.*--other-or"
+    ):
         run(str(tmp_path / "model"), source, tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr").exists()
+    with caplog.at_level(logging.WARNING):
+        run(str(tmp_path / "model"), source, tmp_path / "out.zarr", other_origin=True)
     assert "another origin" in caplog.text and "'some-encoder'" in caplog.text and "'other'" in caplog.text
 
 

@@ -142,12 +142,21 @@ def test_command(one_checkpoint, source, tmp_path):
     assert result.exit_code == 1 and "has no head for reading order" in result.output
 
 
-def test_vectors_of_another_origin_are_warned_of(one_checkpoint, source, tmp_path, capsys):
+def test_vectors_of_another_origin_are_refused_unless_meant(one_checkpoint, source, tmp_path, capsys):
     origin = one_checkpoint / "reading_order" / "training_provenance.json"
-    for encoders, warned in ({"visual": "other-encoder"}, True), ({"visual": "some-encoder"}, False):
-        origin.write_text(json.dumps({"origin": {"encoders": encoders}}))
-        order_store(str(origin.parent), source.embeddings, source.metadata, tmp_path / "orders.json", progress=False)
-        assert ("of another origin" in capsys.readouterr().err) == warned
+    store = ["--model", str(origin.parent), "--embeddings", source.embeddings, "--metadata", source.metadata]
+    command = ["order", *store, "--output", str(tmp_path / "orders.json")]
+    origin.write_text(json.dumps({"origin": {"image_encoder": "other-encoder"}}))
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 1 and not (tmp_path / "orders.json").exists()
+    assert "(visual_encoder is 'other-encoder' here and 'some-encoder' there)" in refused.output
+    assert "give --other-origin to go on" in refused.output
+    order_store(str(origin.parent), *source[:2], tmp_path / "orders.json", progress=False, other_origin=True)
+    assert "Warning: " in (said := capsys.readouterr().err) and "of another origin" in said
+    assert CliRunner().invoke(app, [*command, "--other-origin"]).exit_code == 0
+    origin.write_text(json.dumps({"origin": {"encoders": {"visual": "some-encoder"}}}))
+    order_store(str(origin.parent), *source[:2], tmp_path / "orders.json", progress=False)
+    assert "Warning" not in capsys.readouterr().err
     origin.unlink()
 
 

@@ -235,7 +235,7 @@ def test_stores_of_other_encoders(source, tmp_path, monkeypatch):
     attributes.write_text(attributes.read_text().replace("some-encoder", "another-encoder"))
     open_data(arguments(tmp_path / "out", source, other))
     (warning,) = warnings
-    assert "are of different origin (encoders is" in warning
+    assert "are of different origin (visual_encoder is" in warning
 
 
 @pytest.mark.parametrize(
