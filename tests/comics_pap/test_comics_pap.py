@@ -23,6 +23,8 @@ from typer.testing import CliRunner
 
 from benchmarks.comics_pap_files import SCHEMA, write_comics_pap
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.checkpoints.provenance import read_training_provenance, save_training_provenance
+from modeling_comicseq.checkpoints.statistics import describe_vectors
 from modeling_comicseq.cli import app
 from modeling_comicseq.comics_pap import run as comics_pap_run
 from modeling_comicseq.comics_pap.answers import SkillAnswers, choose, read_modalities
@@ -415,6 +417,13 @@ def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_enc
         ("val-sequence_filling-0", "sequence_filling"),
         ("val-sequence_filling-1", "sequence_filling"),
     ]
+    known = read_training_provenance(str(output / "model"))
+    assert known["origin"] == {
+        "image_encoder": "efficientnet-lite0",
+        "text_encoder": "all-MiniLM-L6-v2",
+        "fusion": "sum",
+    }
+    assert known["statistics"]["panel_embeddings"]["vectors"] > 100
     report = (output / "report.md").read_text()
     for skill in ("char_coherence", "text_closure"):
         assert f"{skill}: options are" in report and "the lettering was given as pixels only" in report
@@ -481,6 +490,24 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoders):
         done = run(*arguments)
         assert done.code == 1 and len(done.out.strip().splitlines()) == 1, done.out
         assert re.search(message, done.out), done.out
+
+
+def test_other_encoders_than_those_of_the_training_are_refused_unless_meant(tmp_path, made_encoders):
+    model = tmp_path / "model"
+    ComicSeqForPreTraining(config()).save_pretrained(model)
+    described = describe_vectors(np.random.default_rng(0).standard_normal((64, config().panel_embedding_dim)) * 9)
+    origin = {"encoders": {"visual": "clip", "text": "all-MiniLM-L6-v2"}}
+    save_training_provenance(model, {"origin": origin}, {"panel_embeddings": described})
+    data = write_hub_layout(tmp_path / "data", 8)
+    command = ["comics-pap", "--model", str(model), "--data", str(data), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and not (tmp_path / "out").exists()
+    assert "(visual_encoder is 'clip' here and 'efficientnet-lite0' there)" in done.output
+    assert "give --other-origin to go on all the same" in done.output
+    done = CliRunner().invoke(app, [*command, "--other-origin"])
+    assert done.exit_code == 0, done.output
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "of another origin" in report and "`panel_embeddings`: their mean length is" in report
 
 
 needs_data = pytest.mark.skipif(not os.environ.get("COMICSEQ_DATA"), reason="COMICSEQ_DATA names no folder of comics")

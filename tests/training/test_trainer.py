@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from transformers import Trainer
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.checkpoints.provenance import read_training_provenance, save_training_provenance
+from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.arguments import PretrainingArguments, parse_arguments
 from modeling_comicseq.training.dataset import PretrainingDataset
+from modeling_comicseq.training.run import build_model
 from modeling_comicseq.training.trainer import PRIVATE, ComicSeqTrainer
 
 from ..closeness import assert_close
-from ..data.made_dataset import made_table
+from ..data.made_dataset import made_dataset, made_table
 
 BOOKS = [[3, 4, 2, 5, 6, 3]] * 4
 
@@ -112,6 +117,29 @@ def test_the_best_checkpoint_is_kept(tmp_path):
     scores = logged(trainer, "eval_score")
     assert trainer.state.best_metric == max(scores)
     assert trainer.evaluate()["eval_score"] == pytest.approx(max(scores))
+
+
+def test_a_checkpoint_remembers_its_vectors_and_others_are_refused(tmp_path):
+    trainer = make_trainer(tmp_path / "first", max_steps=1)
+    trainer.write_card(tmp_path / "first")
+    trainer.model.save_pretrained(tmp_path / "first")
+    known = read_training_provenance(str(tmp_path / "first"))
+    (norm, *_) = {round(known["statistics"][f"{each}_embeddings"]["norm"], 3) for each in ("panel",)}
+    vectors = trainer.train_dataset.table.gather("panel_embeddings", trainer.train_dataset.table.pool.panels)
+    assert norm == round(float(np.linalg.norm(vectors, axis=1).mean()), 3)
+    save_training_provenance(tmp_path / "first", {"origin": {"encoders": "mine"}}, known["statistics"])
+
+    def open_again(dataset, **fields):
+        dataset.info.description = json.dumps({"origin": {"encoders": "others"}})
+        given = {"output_dir": str(tmp_path / "out"), "model": str(tmp_path / "first"), "dataset": "data", **fields}
+        return build_model(PretrainingArguments(use_cpu=True, **given), PanelTable(dataset))
+
+    with pytest.raises(ComicSeqDataError, match="'mine' here and 'others' there.* give --other-origin to go on"):
+        open_again(made_dataset(BOOKS))
+    assert open_again(made_dataset(BOOKS), other_origin=True).config.hidden_size == 16
+    trainer.train_dataset.table.dataset.info.description = json.dumps({"origin": {"image_encoder": "clip"}})
+    trainer.write_card(tmp_path / "first")
+    assert "Their vectors: visual_encoder clip." in (tmp_path / "first" / "README.md").read_text()
 
 
 def test_a_validation_split_that_cannot_be_asked_is_refused_before_training(tmp_path):
