@@ -51,7 +51,7 @@ NEVER_ZERO = ("panel_embeddings", "visual_embeddings")
 PRESENT = {"has_text": "text_embeddings", "has_caption": "caption_embeddings"}
 _BLOSC_HEADER = 16  # bytes
 # What else comes from a storage: an answer that is no answer of a server, in an exception of its driver.
-_FROM_DECODERS = (ValueError, TypeError, RuntimeError, EOFError, zlib.error, lzma.LZMAError, struct.error)
+_FROM_DECODERS = (ValueError, TypeError, RuntimeError, SystemError, EOFError, zlib.error, lzma.LZMAError, struct.error)
 _Item = TypeVar("_Item")
 
 
@@ -291,6 +291,7 @@ def open_group(url: str, remedy: str) -> zarr.Group:
     """
     file_system(url)
     if os.path.isfile(url):
+        remedy = f"name an archive as zip://::{url}" if url.endswith(".zip") else remedy
         raise ComicSeqDataError(f"{url} is a file and no Zarr group, which is a folder; {remedy}")
     try:
         # What was consolidated does not know an array that was added later.

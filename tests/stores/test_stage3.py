@@ -15,7 +15,7 @@ from datasets import load_from_disk
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.stores.metadata import dump, iter_entries
-from modeling_comicseq.stores.stage3 import Stage3Store, find_bad_vectors
+from modeling_comicseq.stores.stage3 import Stage3Store, find_bad_vectors, read_rows
 
 from .stage3_stores import make_source
 
@@ -490,6 +490,26 @@ def test_blosc_chunk_that_was_cut_off(tmp_path, zarr_format, elsewhere, left):
     found = f"chunk panel_embeddings/{name} is damaged (it has {path.stat().st_size} of {len(content)} bytes)"
     refused(source, "sequence_index 8", found, "restore")
     skipped(source, range(8, 12), found)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_flipped_bytes_of_a_blosc_chunk(tmp_path, zarr_format):
+    """They are found, or make other values; a length that is none is no fault of Python's."""
+    values = np.random.default_rng(0).standard_normal((8, 6, 16)).astype("f2")
+    codec = numcodecs.Blosc(cname="lz4") if zarr_format == 2 else zarr.codecs.BloscCodec(typesize=2, cname="lz4")
+    options = {"chunks": (4, 6, 16), "compressors": codec, "zarr_format": zarr_format}
+    array = zarr.create_array(f"{tmp_path}/x.zarr", data=values, **options)
+    path = tmp_path / "x.zarr" / ("1.0.0" if zarr_format == 2 else "c/1/0/0")
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    negative = content[:4] + b"\xff" * 4 + content[8:]  # decoded bytes
+    flipped = [bytearray(content) for _ in range(50)]
+    for each in flipped:
+        each[rng.integers(16)] ^= int(rng.integers(1, 256))
+    for number, damaged in enumerate([negative, *flipped]):
+        path.write_bytes(damaged)
+        read, failures = read_rows(array, 0, 8)
+        assert np.array_equal(read[:4], values[:4]) and [failure[:2] for failure in failures] in ([], [(4, 8)])
+        assert failures or number
 
 
 def test_absent_chunk_of_padding_is_no_fault(tmp_path):
