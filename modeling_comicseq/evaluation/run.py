@@ -98,8 +98,8 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         found = retrieve(embedding, table, batch_size=arguments.batch_size) if embedding else ([], [])
         results += found[0]
         differences += found[1]
-    if warning := few_books(min(result.num_books for result in results)):
-        note(warning)
+    if few := few_books(min(result.num_books for result in results)):
+        note(few)
     print_results(results, differences, console)
     write_everything(folder, arguments, table, questions, results, differences, notes, models, console)
 
