@@ -283,7 +283,7 @@ def test_an_answer_that_is_not_finite_is_none():
         sound = pipeline(task, model=model)
         with torch.no_grad():
             model.base_model.layernorm.weight[0] = torch.nan
-        with pytest.raises(ValueError, match="not finite: the model's weights are not"):
+        with pytest.raises(ValueError, match="not finite: the model's weights are not|hold NaN or infinity, so"):
             sound(np.ones((3, 24)))
         with pytest.raises(ValueError, match="layernorm.weight` of the model holds NaN or infinity"):
             pipeline(task, model=model)
