@@ -48,22 +48,39 @@ def test_compiled_kernels():
     assert_close(actual.loss, expected.loss)
 
 
+def second_axis(key: str) -> str | None:
+    """What the second axis of an input counts, if that is free."""
+    if key.startswith("candidate_"):
+        return "num_candidates"
+    return "num_panels" if key in ("panel_embeddings", "attention_mask", "text_embeddings") else None
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["encoder", "panel_picking", "reading_order"])
+@pytest.mark.parametrize("name", ["encoder", *TASKS])
 def test_export(name):
-    """The exported program serves other batch sizes than the example's."""
+    """The exported program serves other numbers of pages, panels and candidates than the example's."""
     model, inputs = build(name), example(name)
     inputs.pop("labels", None)
-    batch = torch.export.Dim("batch", min=1, max=64)
+    axes = {axis: torch.export.Dim(axis) for axis in ("batch_size", "num_candidates")}
+    axes["num_panels"] = torch.export.Dim("num_panels", max=model.config.max_position_embeddings)
+
+    def free_axes(key):
+        return {0: axes["batch_size"]} | ({1: axes[second_axis(key)]} if second_axis(key) else {})
+
+    def with_padding(key, value):
+        if second_axis(key) is None:
+            return value
+        fill = torch.nan if value.is_floating_point() else 0
+        return torch.cat((value, value.new_full((len(value), 3, *value.shape[2:]), fill)), dim=1)
+
     with torch.no_grad():
-        program = torch.export.export(
-            model, (), inputs, dynamic_shapes={key: {0: batch} for key in inputs}, strict=False
-        )
-        others = example(name, seed=5, batch_size=6)
-        others.pop("labels", None)
-        expected, actual = model(**others), program.module()(**others)
-    for one, other in zip(numbers(actual), numbers(expected), strict=True):
-        assert_close(one, other)
+        shapes = {key: free_axes(key) for key in inputs}
+        program = torch.export.export(model, (), inputs, dynamic_shapes=shapes, strict=False)
+        for others in (example(name, seed=5, batch_size=6), example(name, seed=6, batch_size=1)):
+            others = {key: with_padding(key, value) for key, value in others.items() if key != "labels"}
+            expected, actual = model(**others), program.module()(**others)
+            for one, other in zip(numbers(actual), numbers(expected), strict=True):
+                assert_close(one, other)
 
 
 @pytest.mark.slow
