@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..errors import ComicSeqArgumentError
 from .metadata import iter_entries
 from .stage3 import Stage3Store
 
@@ -27,17 +27,13 @@ def read_origin(store: Stage3Store, metadata: str, declared: Mapping[str, Any] |
         declared: What the user says.
 
     Raises:
-        ComicSeqDataError: An `origin` is no object, or the metadata cannot be read.
+        ComicSeqDataError: The metadata cannot be read.
     """
-    said = {name: value for name, value in store.attributes.items() if name != "origin"}
-    places = {f"the attributes of {store.url}": store.attributes, metadata: next(iter_entries(metadata), {})}
-    for place, content in places.items():
-        origin = content.get("origin") or {}
-        if not isinstance(origin, Mapping):
-            raise ComicSeqDataError(
-                f'`origin` in {place} is {origin!r}: write an object such as {{"visual_encoder": "NAME"}}.'
-            )
-        said |= origin
+    said = dict(store.attributes)
+    for content in (store.attributes, next(iter_entries(metadata), {})):
+        if isinstance(content.get("origin"), Mapping):  # anything else is about the comics, as a country is
+            said |= content["origin"]
+            said.pop("origin", None)
     return json.loads(json.dumps(said | dict(declared or {}), default=str))
 
 

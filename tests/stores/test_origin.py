@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
 from modeling_comicseq.data.conversion import convert_store
-from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError
 from modeling_comicseq.stores.origin import meaning_of, parse_origin, read_origin
 from modeling_comicseq.stores.provenance import read_provenance
 from modeling_comicseq.stores.stage3 import Stage3Store
@@ -48,9 +48,13 @@ def test_the_last_word_counts(source):
         "projection": "metadata",
         "normalisation": "declared",
     }
-    describe(source, origin="CLIP")
-    with pytest.raises(ComicSeqDataError, match="`origin` in the attributes of .* is 'CLIP': write an object"):
-        read_origin(Stage3Store.open(source.embeddings), source.metadata)
+
+
+def test_an_origin_of_the_comics_is_none_of_vectors(source):
+    describe(source, encoders="a", origin="Belgium")
+    source.write_metadata([entry | {"origin": "France"} for entry in source.entries])
+    origin = read_origin(Stage3Store.open(source.embeddings), source.metadata)
+    assert origin == {"encoders": "a", "origin": "Belgium"} and meaning_of(origin) == {"encoders": "a"}
 
 
 def test_words_and_files(tmp_path):
