@@ -93,7 +93,7 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         differences += found[1]
     if everything:
         embedding = {name: each.model for name, each in models.items() if STRIP_EMBEDDING.name not in each.untrained}
-        for name in models.keys() - embedding:
+        for name in [name for name in models if name not in embedding]:
             note(f"Left out {STRIP_EMBEDDING.title}: {models[name].name} has no strip vectors.")
         found = retrieve(embedding, table, batch_size=arguments.batch_size) if embedding else ([], [])
         results += found[0]
