@@ -38,11 +38,13 @@ def run_in_one_sentence(run: Callable[[], None], program: str) -> int | str | No
         run()
     except BrokenPipeError:  # whoever read the output has seen enough
         raise
-    except (ComicSeqError, OSError) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if (interrupt := find_interrupt(error)) is not None:
+            return interrupted(interrupt)
+        if not isinstance(error, ComicSeqError | OSError):
+            raise
         let_go(error)
         return f"{program}: {' '.join(str(error).split())}"
-    except KeyboardInterrupt as error:
-        return interrupted(error)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return None
@@ -58,13 +60,24 @@ def interrupted(error: KeyboardInterrupt, command: str | None = None) -> int:
     return 128 + (signal.SIGTERM if is_term else signal.SIGINT)
 
 
-def let_go(error: BaseException | None) -> None:
+def find_interrupt(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that led to an error: what ends in its midst may raise one of its own, as pools of processes do."""
+    return next((each for each in _chain(error) if isinstance(each, KeyboardInterrupt)), None)
+
+
+def let_go(error: BaseException) -> None:
     """Drops what the frames of an error hold: threads that read ahead for one of them would keep the process alive."""
-    seen = []  # a cause can have its effect as context
+    for each in _chain(error):
+        traceback.clear_frames(each.__traceback__)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """An error and what it came from."""
+    seen: list[BaseException] = []  # a cause can have its effect as context
     while error is not None and error not in seen:
         seen.append(error)
-        traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
+    return seen
 
 
 def listen() -> None:

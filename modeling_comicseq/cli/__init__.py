@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from ..command import interrupted, let_go
+from ..command import find_interrupt, interrupted, let_go
 from ..errors import ComicSeqError
 from .comics_pap import comics_pap
 from .convert import convert
@@ -31,12 +31,14 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # whoever read the output has seen enough
             raise
-        except (ComicSeqError, OSError) as error:
+        except (Exception, KeyboardInterrupt) as error:
+            if (interrupt := find_interrupt(error)) is not None:
+                raise typer.Exit(interrupted(interrupt, ctx.invoked_subcommand)) from None
+            if not isinstance(error, ComicSeqError | OSError):
+                raise
             let_go(error)
             typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt as error:
-            raise typer.Exit(interrupted(error, ctx.invoked_subcommand)) from None
 
 
 app = typer.Typer(

@@ -104,6 +104,20 @@ def test_what_the_user_is_to_change_is_said_in_one_line(monkeypatch, error, code
     assert (result.exit_code, result.output) == (code, message)
 
 
+def test_an_interrupt_is_told_whatever_it_became(monkeypatch):
+    """As of a pool of processes, which raises a TimeoutError while it is ended."""
+
+    def fail(*_, **__):
+        try:
+            raise Terminated
+        finally:
+            raise LookupError
+
+    monkeypatch.setattr("modeling_comicseq.checkpoints.export.export_checkpoint", fail)
+    result = run("export", "model", "out")
+    assert result.exit_code == 143 and result.output.startswith("Terminated: nothing half-written")
+
+
 def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("modeling_comicseq.checkpoints.export.export_checkpoint", lambda *_: 1 / 0)
     assert isinstance(run("export", "model", "out").exception, ZeroDivisionError)
