@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
-from transformers.utils import hub
+from transformers.utils import hub, logging
 
 from modeling_comicseq.checkpoints.export import export_checkpoint
 from modeling_comicseq.checkpoints.opening import load_checkpoint, open_checkpoint, read_config
@@ -17,7 +17,9 @@ from modeling_comicseq.comics_pap.files import find_skills
 from modeling_comicseq.encoders.image import load_image_encoder
 from modeling_comicseq.encoders.text import load_text_encoder
 from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.model.handler import EndpointHandler
+from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.model.pipeline_comicseq import ComicStripEmbeddingPipeline
 from tests.model_inputs import build
 
@@ -144,3 +146,17 @@ def test_a_name_on_the_hub_is_asked_for(folder, monkeypatch, network):
     Path("user").mkdir()
     with refused("user/comicseq is no ComicSeq checkpoint"):
         read_config("user/comicseq")
+
+
+def test_loading_prints_no_table_before_its_sentence(tmp_path, monkeypatch):
+    """Transformers would list every weight that is missing, and then comes what is wrong with the checkpoint."""
+    seen, before = [], logging.get_verbosity()
+
+    def load(*_, **__):
+        seen.append(logging.get_verbosity())
+        raise OSError("no weights")
+
+    monkeypatch.setattr(ComicSeqForPreTraining, "from_pretrained", load)
+    with pytest.raises(ComicSeqDataError, match="no weights"):
+        load_checkpoint(str(tmp_path), ComicSeqConfig())
+    assert seen == [logging.ERROR] and logging.get_verbosity() == before
