@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
-from types import FrameType
 
 import torch
 from accelerate.utils import broadcast_object_list
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from torch._dynamo.exc import TorchDynamoException
 from transformers import TrainingArguments
 
+from ..command import find_interrupt, listen
 from ..errors import ComicSeqDataError, ComicSeqError, Terminated
 from .arguments import PretrainingArguments
 from .checkpointing import PARTIAL, discard, last_checkpoint
@@ -74,17 +74,9 @@ def once(arguments: TrainingArguments, work: Callable[[], object]) -> None:
 @contextmanager
 def terminable() -> Iterator[None]:
     """Makes SIGTERM raise `Terminated`, which can be caught as Ctrl-C is."""
-    process = os.getpid()
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:  # a data loader's worker, which has inherited the handler
-            os._exit(128 + number)
-        raise Terminated
-
     # One that is set already, as by Trainer's `enable_jit_checkpoint`, stays.
     before = signal.getsignal(signal.SIGTERM)
-    if before is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, terminate)
+    listen()
     try:
         yield
     finally:
@@ -98,19 +90,20 @@ def stopped_in_one_sentence(arguments: PretrainingArguments) -> Iterator[None]:
     try:
         with terminable():
             yield
-    except KeyboardInterrupt as error:
-        message = f"{how_it_ended(error)}: {what_remains(arguments.output_dir)}."
-        raise TrainingStopped(message, exit_code(error), everywhere=True) from None
-    except TorchDynamoException as error:
-        text = " ".join(str(error).split())
-        raise TrainingStopped(
-            f"`torch_compile` failed with {arguments.torch_compile_backend}: {shorten(text, 200)}; set it to false, or choose"
-            f" another `torch_compile_backend`, and {what_remains(arguments.output_dir)}."
-        ) from error
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise TrainingStopped(_out_of_memory(arguments)) from error
+    except BaseException as error:
+        interrupt = find_interrupt(error)  # whatever error it became on the way
+        if interrupt is not None:
+            message = f"{how_it_ended(interrupt)}: {what_remains(arguments.output_dir)}."
+            raise TrainingStopped(message, exit_code(interrupt), everywhere=True) from None
+        if isinstance(error, TorchDynamoException):
+            text = " ".join(str(error).split())
+            raise TrainingStopped(
+                f"`torch_compile` failed with {arguments.torch_compile_backend}: {shorten(text, 200)}; set it to false, or"
+                f" choose another `torch_compile_backend`, and {what_remains(arguments.output_dir)}."
+            ) from error
+        if is_out_of_memory(error):
+            raise TrainingStopped(_out_of_memory(arguments)) from error
+        raise
 
 
 def how_it_ended(error: KeyboardInterrupt) -> str:
