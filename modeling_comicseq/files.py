@@ -118,11 +118,13 @@ def check_output(
     """
     path = _local(output)
     for given in inputs:
+        if given is not None and not os.fspath(given):
+            raise ComicSeqDataError("The name of an input is empty: name a file, a folder or a URL.")
         place = None if given is None else _local(given)
         if path is None or place is None:
             if given is not None and os.fspath(output).rstrip("/") == os.fspath(given).rstrip("/"):
                 raise ComicSeqDataError(f"The output {output} is one of the inputs: name another output.")
-        elif place.exists():
+        elif os.path.exists(place):  # False for a name that is too long, too
             how = _relation(path, place)
             if how is not None:
                 raise ComicSeqDataError(f"The output {output} {how} the input {given}: name another output.")

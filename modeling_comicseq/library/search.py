@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from filelock import FileLock
 
-from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError, in_words
 from ..evaluation.retrieval import SAME
 from ..files import check_output, disk_faults, write_json, written_folder
 from ..progress import progress_bar
@@ -360,11 +360,16 @@ def open_index(
         check_output(target, [store.url, metadata], folder=True)
         with disk_faults(target, "no index was made"):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
-                if not target.is_dir():
-                    for path in _outdated(folder, store, level, state):
-                        shutil.rmtree(path, ignore_errors=True)
-                    _build(store, metadata, level, factory, state, target, progress)
+            try:
+                with FileLock(folder / ".lock"):
+                    if not target.is_dir():
+                        for path in _outdated(folder, store, level, state):
+                            shutil.rmtree(path, ignore_errors=True)
+                        _build(store, metadata, level, factory, state, target, progress)
+            except BaseException:
+                if [path.name for path in folder.iterdir()] == [".lock"]:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
     try:
         labels = Dataset.from_file(str(target / "labels.arrow"))
         labels.load_faiss_index(_NAME, str(target / "index.faiss"))
@@ -494,7 +499,9 @@ def read_vector(path: Path) -> np.ndarray:
     try:
         vector = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ComicSeqDataError(f"{path} cannot be read ({error}): give a file that `numpy.save` wrote") from None
+        raise ComicSeqDataError(
+            f"{path} cannot be read ({in_words(error)}): give a file that `numpy.save` wrote"
+        ) from None
     if not isinstance(vector, np.ndarray):
         raise ComicSeqDataError(f"{path} holds several arrays: give a file that `numpy.save` wrote")
     return vector

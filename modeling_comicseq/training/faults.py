@@ -164,7 +164,7 @@ def _why_not_written(error: Exception, folder: Path) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         text = os.strerror(error.errno)
     # Neither safetensors nor torch.save raises an OSError for a write that fails; torch.save does not even say why.
-    elif "PytorchStreamWriter" in text or "inline_container" in text:
+    elif any(each in text for each in ("PytorchStreamWriter", "inline_container", "iostream error")):
         free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
         return f"a write failed, with {free / 2**20:,.0f} MiB free on the disk; {more_room}"
     elif not isinstance(error, SafetensorError):

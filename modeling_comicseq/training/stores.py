@@ -1,6 +1,7 @@
 """What a run trains and validates on: splits of a data set, or of Stage 3 stores that are converted first."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,11 @@ def _convert(arguments: PretrainingArguments, folder: Path, wanted: WantedTasks)
                 progress=not arguments.disable_tqdm,
                 check=check,
             )
-        except OSError as error:
+        except BaseException as error:
+            with suppress(OSError):
+                folder.rmdir()  # which fails where something is in it
+            if not isinstance(error, OSError):
+                raise
             raise ComicSeqDataError(
                 f"{embeddings} could not be converted to {folder / name}: {error}; mend that and run again"
             ) from None
