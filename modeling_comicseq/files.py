@@ -339,7 +339,7 @@ def check_not_mistyped(name: str, what: str) -> None:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     path = Path(name)
-    if path.exists():
+    if os.path.exists(path):
         return
     is_path = name.count("/") > 1 or name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name
     if "/" in name and not is_path and path.parent.is_dir():

@@ -98,11 +98,11 @@ def read_config(name: str) -> ComicSeqConfig:
         ComicSeqDataError: If there is none, or it is not ComicSeq's.
         ComicSeqArgumentError: If a field does not exist or its value is not allowed.
     """
-    if Path(name).is_dir() and not (Path(name) / CONFIG_NAME).is_file():  # would be read as one that says nothing
+    if os.path.isdir(name) and not (Path(name) / CONFIG_NAME).is_file():  # would be read as one that says nothing
         raise _no_checkpoint(name, FileNotFoundError(f"it holds no {CONFIG_NAME}"))
     what = "a model configuration, a checkpoint folder or a model on the Hub"
     check_not_mistyped(name, what)
-    if not Path(name).exists() and (name.endswith(".json") or "/" not in name):  # nor a name on the Hub
+    if not os.path.exists(name) and (name.endswith(".json") or "/" not in name):  # nor a name on the Hub
         raise ComicSeqDataError(f"There is no {name}: name {what}.")
     try:
         values, _ = PreTrainedConfig.get_config_dict(name)

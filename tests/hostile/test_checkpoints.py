@@ -142,7 +142,7 @@ TABLE = {
     "import: heads that do not divide": row(IMPORT + " --heads 7", "7", "24"),
 }
 
-OPEN = {"export: a name of 300 letters": "the system's own words are shown"}
+OPEN: dict[str, str] = {}
 
 
 @pytest.mark.parametrize("row", rows_of(TABLE, OPEN))
