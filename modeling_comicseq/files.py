@@ -224,6 +224,12 @@ def _relation(path: Path, place: Path) -> str | None:
     return None
 
 
+def lock_file(place: str | os.PathLike[str]) -> Path:
+    """The file that is there while `place` is locked, or was when a process was killed."""
+    path = Path(os.path.realpath(place))
+    return path.with_name(f".{path.name[:48]}.lock")
+
+
 @contextmanager
 def locked(place: str | os.PathLike[str]) -> Iterator[None]:
     """Keeps other processes away from a local file or folder, which need not exist, by a lock file beside it.
@@ -233,10 +239,9 @@ def locked(place: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         ComicSeqDataError: Another process has the lock.
     """
-    path = Path(os.path.realpath(place))
-    file = path.with_name(f".{path.name[:48]}.lock")
+    file = lock_file(place)
     with disk_faults(place):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = FileLock(file, timeout=0).acquire()
         except Timeout:

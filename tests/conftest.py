@@ -1,11 +1,17 @@
 """Settings of every test: no network, and one thread unless `COMICSEQ_TEST_THREADS` says how many."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as shells start what runs in the background; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(int(os.environ.get("COMICSEQ_TEST_THREADS", "1")))
 

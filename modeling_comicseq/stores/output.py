@@ -16,7 +16,7 @@ import fsspec
 import zarr
 
 from ..errors import ComicSeqDataError
-from ..files import disk_faults, file_system, is_url, locked, put_in_place, written_file
+from ..files import disk_faults, file_system, is_url, lock_file, locked, put_in_place
 from .pages import Pages
 from .stage5 import Layout, create_arrays, finish_store, metadata_beside, open_for_writing, part_files
 
@@ -161,16 +161,22 @@ class Output:
             finish_store(self.root, attributes)
         else:
             finish_store(self.root, attributes)
-            with written_file(Path(self.metadata)) as beside, open(beside, "wb") as file:
-                pages.write_metadata(file)
+            # Always of one name, so that the next run writes over what a killed one has left.
+            beside = Path(self.metadata).with_name(f".{Path(self.metadata).name}.partial")
+            try:
+                with open(beside, "wb") as file:
+                    pages.write_metadata(file)
+                os.replace(beside, self.metadata)
+            finally:
+                beside.unlink(missing_ok=True)
             replaced = Path(self.folder, "replaced")
             shutil.rmtree(replaced, ignore_errors=True)
             put_in_place(Path(self.root), Path(os.path.realpath(self.target)), replaced)
         self.remove_leftover()
 
     def has_leftover(self) -> bool:
-        """Whether a run was killed after its output was in place, before its working folder was removed."""
-        return self._system.exists(self._folder)
+        """Whether a run was killed after its output was in place, before its working folder and its lock were removed."""
+        return self._system.exists(self._folder) or (not self.is_url and lock_file(self.target).exists())
 
     def remove_leftover(self) -> None:
         """Removes the working folder."""
