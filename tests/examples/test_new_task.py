@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "new_task.py"
 
 @pytest.mark.slow
 def test_the_example_runs_and_its_checkpoint_loads(tmp_path):
-    run = subprocess.run([sys.executable, str(EXAMPLE), str(tmp_path)], capture_output=True, text=True)
+    command, environment = [sys.executable, str(EXAMPLE), str(tmp_path)], os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-2000:]
     answer = run.stdout.strip().splitlines()[-1]
     assert answer.startswith("{'index': ") and "'scores': [" in answer
