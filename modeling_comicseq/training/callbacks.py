@@ -99,8 +99,14 @@ class ProgressBar(ProgressCallback):
 class ReadableLogs(TrainerCallback):
     """Writes each log entry for people, in 80 columns, above the progress bar where there is one."""
 
+    def on_train_begin(self, args, state: TrainerState, control, **kwargs):
+        """Remembers where the run goes on from."""
+        self.begun = state.global_step
+
     def on_log(self, args, state: TrainerState, control, **kwargs):
-        if state.is_world_process_zero:
+        """Writes all but the summary of a training without a step."""
+        is_empty = "train_runtime" in kwargs["logs"] and state.global_step == self.begun
+        if state.is_world_process_zero and not is_empty:
             tqdm.write(readable(kwargs["logs"], state.global_step))
 
 

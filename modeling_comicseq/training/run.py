@@ -1,17 +1,21 @@
 """A pretraining run from its arguments to its model: what `run_pretraining.py` and `comicseq pretrain` do."""
 
+import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
 from transformers.utils import logging
 
 from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, override_config, read_config
+from ..checkpoints.provenance import read_training_provenance
 from ..data.panels import PanelTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
 from ..files import check_output, locked
@@ -88,24 +92,41 @@ def _train(arguments: PretrainingArguments) -> None:
         train_table, model.config, arguments.num_candidates, arguments.protocol, seed=arguments.seed
     )
     trainer = ComicSeqTrainer(model=model, args=arguments, train_dataset=dataset, validation_table=validation_table)
-    checkpoint = find_checkpoint(arguments, model.config)
+    checkpoint = find_checkpoint(arguments, model.config, read_provenance(train_table.dataset))
     console = Console(quiet=not trainer.is_world_process_zero(), soft_wrap=True)
     for incomplete in incomplete_checkpoints(arguments.output_dir):
         console.print(f"{incomplete} is not complete: its saving was broken off. It is passed over.")
     if checkpoint is not None:
         console.print(f"Resuming from {checkpoint} (train anew with --restart).")
     folder = Path(arguments.output_dir)
+    ended = None if checkpoint is None or _step_of(Path(checkpoint)) != _step_of(folder) else _step_of(folder)
     trainer.train(resume_from_checkpoint=checkpoint)
-    with saving(folder, lambda: folder):
-        trainer.save_state()
-        trainer.save_model()
-        trainer.create_model_card()
+    step = trainer.state.global_step
+    is_finished = step == ended
+    if is_finished:  # the card may hold an evaluation by now
+        console.print(
+            f"The run had already ended, at step {step:,}: nothing was trained, and what is in {folder} is as it was. Give"
+            " a larger --num-train-epochs or --max-steps to go on, or train anew with --restart."
+        )
+    else:
+        with saving(folder, lambda: folder):
+            trainer.save_model()
+            trainer.create_model_card()
+            trainer.save_state()  # last: it tells that the rest is of this step
     if arguments.push_to_hub:
         with hub_faults(
             f"The model is saved in {folder}, but", f"Upload it with `hf upload {trainer.hub_model_id} {folder}`"
         ):
             trainer.push_to_hub()
-    console.print(f"Saved to {folder}: load it with AutoModel.from_pretrained({arguments.output_dir!r}).")
+    if not is_finished:
+        console.print(f"Saved to {folder}: load it with AutoModel.from_pretrained({arguments.output_dir!r}).")
+
+
+def _step_of(folder: Path) -> int | None:
+    """The step that a checkpoint, or the finished run in `folder`, is of; None where there is none."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))["global_step"]
+    return None
 
 
 def configuration(arguments: PretrainingArguments) -> ComicSeqConfig:
@@ -141,8 +162,15 @@ def build_model(
     return checkpoint.model
 
 
-def find_checkpoint(arguments: PretrainingArguments, config: ComicSeqConfig) -> str | None:
+def find_checkpoint(
+    arguments: PretrainingArguments, config: ComicSeqConfig, provenance: Mapping[str, Any] | None = None
+) -> str | None:
     """The checkpoint to resume from: the one named, else the last complete one, unless `--restart` is given.
+
+    Args:
+        arguments: Those of the run.
+        config: That of its model.
+        provenance: That of the data that it trains on, which must be those of the checkpoint's run.
 
     Raises:
         ComicSeqDataError: If the one named is not complete, or the checkpoint is of another run.
@@ -164,6 +192,14 @@ def find_checkpoint(arguments: PretrainingArguments, config: ComicSeqConfig) -> 
                 f"{checkpoint} is of another run: its `{name}` is {getattr(saved, name)!r}, not {getattr(config, name)!r}."
                 " Give another --output_dir, or train anew with --restart."
             )
+    before = read_training_provenance(checkpoint).get("fingerprint")
+    now = (provenance or {}).get("source", {}).get("fingerprint")
+    if before is not None and now is not None and before != now:
+        raise ComicSeqDataError(
+            f"{checkpoint} is of another run: it was trained on other data than"
+            f" {arguments.dataset or arguments.train_embeddings} (their fingerprint is {before}, not {now}). Give another"
+            " --output_dir, train anew with --restart, or train that model further with --model."
+        )
     return checkpoint
 
 

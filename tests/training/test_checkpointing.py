@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoModelForPreTraining, TrainerCallback, TrainerState
 
 from modeling_comicseq import ComicSeqForPreTraining
+from modeling_comicseq.checkpoints.provenance import save_training_provenance
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.training import checkpointing
 from modeling_comicseq.training.callbacks import change_learning_rate, find_best
@@ -229,6 +231,18 @@ def test_which_checkpoint_a_run_resumes_from(tmp_path):
     arguments.resume_from_checkpoint = str(tmp_path / "checkpoint-4")
     with pytest.raises(ComicSeqDataError, match="checkpoint-4 is no complete checkpoint of a run"):
         find_checkpoint(arguments, config)
+
+
+def test_a_checkpoint_of_other_data_is_of_another_run(tmp_path):
+    trainer = make_trainer(tmp_path, max_steps=2, validate=False, save_strategy="steps", save_steps=2)
+    trainer.train()
+    last = tmp_path / "checkpoint-2"
+    save_training_provenance(last, {"source": {"fingerprint": "xxh3:1"}})
+    mark_complete(last)
+    find = partial(find_checkpoint, trainer.args, trainer.model.config)
+    assert find({"source": {"fingerprint": "xxh3:1"}}) == find({}) == str(last)
+    with pytest.raises(ComicSeqDataError, match="was trained on other data than .*xxh3:1, not xxh3:2.*--model"):
+        find({"source": {"fingerprint": "xxh3:2"}})
 
 
 def test_a_run_that_has_ended_within_an_epoch_is_not_trained_on(tmp_path):

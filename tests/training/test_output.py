@@ -60,6 +60,23 @@ def test_two_processes_of_a_run_stop_at_another_s_lock_and_go_on_without_it(fold
     assert run.exit_codes == [0, 0], run.output
 
 
+def test_a_run_that_had_ended_is_left_as_it_is(folder, tmp_path, capsys):
+    """Its card may hold an evaluation; options that come too late are told of, and more steps train on."""
+    output = tmp_path / "out"
+    pretrain(parse_arguments(argv(folder, output, max_steps=2)))
+    (output / "README.md").write_text("with an evaluation")
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    pretrain(parse_arguments(argv(folder, output, max_steps=2, learning_rate=1e-5)))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The run had already ended, at step 2: nothing was trained" in told and "--max-steps" in told
+    assert "mean loss" not in told and "Saved to" not in told
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    (output / "trainer_state.json").unlink()  # as if it had been killed before the end
+    pretrain(parse_arguments(argv(folder, output, max_steps=2)))
+    assert (output / "README.md").read_text() != "with an evaluation"
+
+
 def test_an_output_that_is_an_input_or_somebody_else_s(folder, tmp_path):
     with pytest.raises(ComicSeqDataError, match="lies in the input"):
         take(folder, folder / "data")
