@@ -41,6 +41,11 @@ def in_words(error: BaseException) -> str:
     return " ".join(said.split()) or "no reason is given"
 
 
+def split_names(words: Sequence[str]) -> list[str]:
+    """The names that an option lists, with blanks or commas between them."""
+    return [name.strip() for word in words for name in word.split(",") if name.strip()]
+
+
 def check_at_least(name: str, value: int, least: int) -> None:
     """Raises a `ComicSeqArgumentError` if `value` is below `least`."""
     if value < least:

@@ -82,6 +82,8 @@ def _disk_fault(error: Exception, place: Path) -> str | None:
     if not isinstance(error, OSError) or error.errno is None:
         if isinstance(error.__cause__, OSError):
             return _disk_fault(error.__cause__, place)
+        if rust := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors, whose files are new ones
+            return (_FULL | _BARRED).get(int(rust[1]))
         return next((what for code, what in _FULL.items() if os.strerror(code) in str(error)), None)
     if error.filename is None or isinstance(error.filename, int):
         return (_FULL | _BARRED).get(error.errno)

@@ -31,3 +31,19 @@ def track(items: Iterable[_Item], what: str, total: int | None = None, shown: bo
     """The items, with a bar of how many of them are done."""
     console = Console(stderr=True)
     return rich_track(items, what, total, console=console, disable=not shown or not console.is_terminal)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No bars and no tables of transformers while files of a second are read or written."""
+    from transformers.utils import logging
+
+    shows_progress, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shows_progress:
+            logging.enable_progress_bar()

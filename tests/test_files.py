@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from modeling_comicseq import files
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
@@ -183,3 +184,10 @@ def test_one_process_at_a_time(tmp_path):
     with locked(place):
         pass
     assert not list(place.parent.iterdir())
+
+
+def test_what_safetensors_says_of_a_disk(tmp_path):
+    """Its errors come from Rust and are no `OSError`."""
+    with pytest.raises(ComicSeqDataError, match="cannot be written: there is no permission to write there"):
+        with disk_faults(tmp_path / "model.safetensors"):
+            raise SafetensorError("Error while serializing: I/O error: Permission denied (os error 13)")

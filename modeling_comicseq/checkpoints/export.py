@@ -21,6 +21,7 @@ from ..model.modeling_comicseq import (
     ComicSeqTaskModel,
 )
 from ..model.tasks_comicseq import STRIP_EMBEDDING
+from ..progress import quiet_transformers
 from .opening import load_checkpoint, read_config
 from .provenance import TRAINING_PROVENANCE
 
@@ -80,7 +81,8 @@ def export_checkpoint(
     model = source.part(model_class, wanted)
     loader, precision = LOADERS.get(model_class, "AutoModelForMultipleChoice"), str(wanted).removeprefix("torch.")
     with written_folder(output, overwrite) as folder:
-        model.save_pretrained(folder)
+        with quiet_transformers():
+            model.save_pretrained(folder)
         carry_over(name, folder, output.name, f"Loads with `{loader}`; weights in {precision}.")
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return ExportReport(model_class.__name__, loader, precision, model.num_parameters(), num_bytes)

@@ -17,6 +17,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError, in_words
 from ..files import check_output, written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining, sinusoidal_positions
+from ..progress import quiet_transformers
 from .card import METADATA
 
 ENCODER = "sequence_transformer."
@@ -91,7 +92,8 @@ def import_checkpoint(
         model = ComicSeqForPreTraining(config)
         untrained = sorted(model.load_state_dict(converted, strict=False).missing_keys)
         make_neutral(model, untrained)
-        model.save_pretrained(folder)
+        with quiet_transformers():
+            model.save_pretrained(folder)
         write_card(folder, output.name, file, saved, config, untrained)
     return ImportReport(config, len(weights), untrained)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
-from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_NAME, logging
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_NAME
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, did_you_mean
 from ..files import check_not_mistyped
@@ -19,6 +19,7 @@ from ..model.checks_comicseq import check_finite
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import STRIP_EMBEDDING, TEXT_CLOZE
+from ..progress import quiet_transformers
 from .provenance import check_origin, strange_vectors
 
 if TYPE_CHECKING:
@@ -181,13 +182,11 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
     """
     if Path(name).is_file():
         raise ComicSeqDataError(f"{name} is a file: name a checkpoint folder or a model on the Hub.")
-    shows_progress, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.set_verbosity_error()  # what is missing is told below, in one sentence and not in a table
-    logging.disable_progress_bar()  # loading takes a second; a bar would stand above that of the work
     try:
-        loaded: Any = ComicSeqForPreTraining.from_pretrained(
-            name, config=config, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
-        )
+        with quiet_transformers():  # what is missing is told below, in one sentence and not in a table
+            loaded: Any = ComicSeqForPreTraining.from_pretrained(
+                name, config=config, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
+            )
     except (OSError, SafetensorError) as error:
         pickled = Path(name, WEIGHTS_NAME)
         if pickled.is_file() and not isinstance(error, SafetensorError):
@@ -205,10 +204,6 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
             raise
         fault = f"{index} is no list of weights ({first_line(error)}): restore it, or save the model again."
         raise ComicSeqDataError(fault) from None
-    finally:
-        logging.set_verbosity(verbosity)
-        if shows_progress:
-            logging.enable_progress_bar()
     model, info = loaded
     if info["mismatched_keys"]:
         key, saved, wanted = sorted(info["mismatched_keys"])[0]

@@ -17,7 +17,10 @@ def convert(
     output: Annotated[Path, Option(help="Folder of the data set to create.")],
     dtype: VectorType = "float16",
     fractions: Annotated[
-        tuple[float, float, float], Option(help="Shares of train, validation and test among the books.")
+        tuple[float, float, float],
+        Option(
+            metavar="TRAIN VALIDATION TEST", show_default="0.8 0.1 0.1", help="Shares of the splits among the books."
+        ),
     ] = (0.8, 0.1, 0.1),
     split_books: Annotated[
         Path | None, Option(help="JSON file of book ids, instead of --fractions; see above.")

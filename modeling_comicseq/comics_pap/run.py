@@ -18,6 +18,7 @@ from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..errors import ComicSeqDataError
 from ..files import check_output, check_report, has_words, written_folder
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
+from ..progress import quiet_transformers
 from ..stores.names import normal_form
 from .answers import answer_skill, read_modalities, untrained_heads
 from .files import SKILLS, Question, SkillFiles, by_skill, find_skills
@@ -122,7 +123,8 @@ def run_comics_pap(
         tuning = {"epochs": epochs, "learning_rate": learning_rate, "seed": seed}
         losses = fine_tune(network, training, inputs, **tuning)  # type: ignore[arg-type]
         with written_folder(output / "model", overwrite=True) as folder:
-            network.save_pretrained(folder)
+            with quiet_transformers():
+                network.save_pretrained(folder)
             described = describe_vectors(_panels(training, inputs))
             save_training_provenance(folder, {"origin": origin}, described and {"panel_embeddings": described})
         counts = Counter(question.skill for question in training)

@@ -136,7 +136,10 @@ def convert_store(
         for split, share in zip(SPLITS, rule.fractions, strict=True):
             if not placement.books[split] and (books is not None or share):
                 total = sum(placement.books.values())
-                logger.warning(f"no book falls into {split}: {total} books are few for a split by hash")
+                logger.warning(
+                    f"no book falls into {split}: {total} books are few for a split by hash; give it a"
+                    " larger share with --fractions, or list its books with --split-books"
+                )
         if placement.unlisted:
             logger.warning(
                 f"{placement.unlisted} pages belong to books that split_books does not list and are left out"

@@ -54,6 +54,8 @@ def open_split(folder: str, split: str) -> PanelTable:
             remedy = "it is a URL, download it and name the local folder"
         if (Path(folder) / "state.json").is_file():
             remedy = f"it is a single split, name the folder above it, {Path(folder).absolute().parent}"
+        elif below := next(Path(folder).glob("*/dataset_dict.json"), None):
+            remedy = f"did you mean {below.parent}"
         raise ComicSeqDataError(f"{folder} is no data set: {remedy}.") from None
     if split not in splits:
         raise ComicSeqDataError(f"{folder} has no split {split!r} but {', '.join(splits)}: name one of them.")

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import HfArgumentParser
 
 from ..data.distractors import check_protocols
-from ..errors import ComicSeqArgumentError, check_at_least, parse_into
+from ..errors import ComicSeqArgumentError, check_at_least, parse_into, split_names
 from ..files import refuse_url
 from ..model.tasks_comicseq import TASKS
 
@@ -59,6 +59,7 @@ class EvaluationArguments:
     )
 
     def __post_init__(self):
+        self.tasks = split_names(self.tasks)
         check_protocols(self.protocol or [])
         check_at_least("batch_size", self.batch_size, 1)
         for name, least in (("num_candidates", 2), ("repeats", 1), ("seed", 0)):

@@ -308,6 +308,9 @@ def told_apart(inputs: Any, names: list[str], width: int) -> Any:
         width: Numbers of a panel's vector.
     """
     if hasattr(inputs, "select_columns"):  # a data set of the library datasets, in memory or streamed
+        if isinstance(inputs, Mapping):
+            splits = ", ".join(inputs)
+            raise ValueError(f"`inputs` is a data set of several splits ({splits}): give one, as in dataset['test'].")
         present = [name for name in inputs.column_names or () if name in names]
         rows = inputs.select_columns(present) if present else inputs
         kind = PipelineIterator if isinstance(inputs, IterableDataset) else PipelineDataset

@@ -13,7 +13,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from ..checkpoints.opening import MODEL_FIELDS
 from ..data.distractors import check_protocols
-from ..errors import ComicSeqArgumentError, did_you_mean, parse_into
+from ..errors import ComicSeqArgumentError, did_you_mean, parse_into, split_names
 from ..files import refuse_url
 from ..resources import find_resource
 from .settings import check_after, check_before
@@ -121,6 +121,7 @@ class PretrainingArguments(TrainingArguments):
             self.bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         if self.disable_tqdm is None and not sys.stderr.isatty() and "ipykernel" not in sys.modules:
             self.disable_tqdm = True  # a bar in a pipe or a file is noise
+        self.tasks = split_names(self.tasks)
         check_before(self)
         super().__post_init__()
         check_after(self)

@@ -16,6 +16,7 @@ from modeling_comicseq.checkpoints.provenance import read_training_provenance, s
 from modeling_comicseq.cli import app
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
+from modeling_comicseq.evaluation.arguments import parse_arguments
 from modeling_comicseq.stores.provenance import read_provenance
 
 from ..stores.stage3_stores import WIDTHS, make_source
@@ -223,3 +224,8 @@ def test_long_pages_and_captions_of_another_width(tmp_path, capsys):
     assert counts.pop("caption_relevance") == 16
     assert set(counts.values()) == {several} and len(counts) == 6
     assert {r["num_questions"] for r in found["retrieval"]} == {16, several}
+
+
+def test_tasks_are_listed_with_commas_too():
+    words = ["--model", "m", "--dataset", "d", "--tasks", "panel_picking,text_closure", "reading_order"]
+    assert parse_arguments(words).tasks == ["panel_picking", "text_closure", "reading_order"]

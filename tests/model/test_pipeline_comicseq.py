@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from torch.testing import assert_close
 from torch.utils.data import IterableDataset
 from transformers import AutoModelForMultipleChoice, pipeline
@@ -275,6 +275,12 @@ def test_the_faulty_one_of_many_inputs_is_named(num_workers, pipelines):
     with pytest.raises(ValueError) as raised:
         pipelines["comic-strip-embedding"](pages, batch_size=2, num_workers=num_workers)
     assert str(raised.value) == "Input 3: `panel_embeddings` holds NaN, infinity or a number outside float32."
+
+
+def test_splits_are_asked_one_by_one(pipelines):
+    splits = DatasetDict({"test": Dataset.from_dict({"panel_embeddings": [[0.5] * 24]})})
+    with pytest.raises(ValueError, match=r"several splits \(test\): give one"):
+        pipelines["comic-strip-embedding"](splits)
 
 
 def test_an_answer_that_is_not_finite_is_none():
