@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -162,7 +163,11 @@ def _build(values: Mapping[str, Any], source: str) -> ComicSeqConfig:
     try:
         config = ComicSeqConfig.from_dict(dict(values))
     except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:  # the latter from transformers
-        raise ComicSeqArgumentError(f"{source}: {' '.join(str(error.__cause__ or error).split())}") from None
+        said = " ".join(str(error.__cause__ or error).split())
+        if wrong := re.match(r"Field '(\w+)' with value (.*?) doesn't match any type in \((.*?)\)\. Errors", said):
+            kinds = " or ".join(re.findall(r"<class '(\w+)'>", wrong[3]))
+            said = f"`{wrong[1]}` is {wrong[2]} but must be of the type {kinds}."
+        raise ComicSeqArgumentError(f"{source}: {said}") from None
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if config.num_bytes > memory:
         raise ComicSeqArgumentError(

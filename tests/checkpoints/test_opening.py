@@ -12,11 +12,11 @@ from transformers import BertConfig, BertModel
 from transformers.utils import hub, logging
 
 from modeling_comicseq.checkpoints.export import export_checkpoint
-from modeling_comicseq.checkpoints.opening import load_checkpoint, open_checkpoint, read_config
+from modeling_comicseq.checkpoints.opening import load_checkpoint, open_checkpoint, override_config, read_config
 from modeling_comicseq.comics_pap.files import find_skills
 from modeling_comicseq.encoders.image import load_image_encoder
 from modeling_comicseq.encoders.text import load_text_encoder
-from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.model.handler import EndpointHandler
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTraining
@@ -160,3 +160,10 @@ def test_loading_prints_no_table_before_its_sentence(tmp_path, monkeypatch):
     with pytest.raises(ComicSeqDataError, match="no weights"):
         load_checkpoint(str(tmp_path), ComicSeqConfig())
     assert seen == [logging.ERROR] and logging.get_verbosity() == before
+
+
+def test_a_field_of_another_type_is_told_without_the_library_s_words():
+    with pytest.raises(
+        ComicSeqArgumentError, match="^here: `masked_panel_weight` is 'half' but must be of the type float or"
+    ):
+        override_config(ComicSeqConfig(), {"masked_panel_weight": "half"}, "here")
