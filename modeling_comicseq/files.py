@@ -87,7 +87,8 @@ def _disk_fault(error: Exception, place: Path) -> str | None:
         return next((what for code, what in _FULL.items() if os.strerror(code) in str(error)), None)
     if error.filename is None or isinstance(error.filename, int):
         return (_FULL | _BARRED).get(error.errno)
-    file, path = (Path(os.path.realpath(os.fsdecode(each))) for each in (error.filename, place))
+    written = error.filename2 or error.filename  # a copy names what is copied, too
+    file, path = (Path(os.path.realpath(os.fsdecode(each))) for each in (written, place))
     if file.is_relative_to(path.parent) or path.is_relative_to(file):
         return (_FULL | _BARRED).get(error.errno)
     return f"{_FULL[error.errno]} ({error.filename})" if error.errno in _FULL else None

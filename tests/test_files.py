@@ -191,3 +191,11 @@ def test_what_safetensors_says_of_a_disk(tmp_path):
     with pytest.raises(ComicSeqDataError, match="cannot be written: there is no permission to write there"):
         with disk_faults(tmp_path / "model.safetensors"):
             raise SafetensorError("Error while serializing: I/O error: Permission denied (os error 13)")
+
+
+def test_a_copy_that_cannot_be_written_is_about_what_is_written(tmp_path):
+    source = tmp_path / "elsewhere" / "code.py"
+    with pytest.raises(ComicSeqDataError, match="out cannot be written: there is no permission"):
+        with disk_faults(tmp_path / "place" / "out"):
+            fault = os.strerror(errno.EACCES)
+            raise PermissionError(errno.EACCES, fault, str(source), None, str(tmp_path / "place" / "out" / "code.py"))
