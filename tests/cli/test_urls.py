@@ -38,7 +38,7 @@ TINY = Path(__file__).parents[2] / "configuration/model/comicseq-tiny.json"
 STORE = "--embeddings ../in/stage3_embeddings.zarr --metadata ../in/stage3_metadata.json"
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket/x", "foo://x", "file:///tmp/x"])
+@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket/x", "foo://x", "file:///nowhere/x"])
 @pytest.mark.parametrize(
     "command",
     [

@@ -33,3 +33,17 @@ OF_A_CHECKPOINT = {
     "encode": ENCODE, "order": ORDER, "order pages": ORDER_PAGES, "evaluate": EVALUATE, "run_eval.py": RUN_EVAL,
     "export": EXPORT, "pretrain": PRETRAIN + " --model model", "comics-pap": COMICS_PAP,
 }  # fmt: skip
+
+# All whose options typer reads, by name.
+TYPER = {
+    "synthesize": SYNTHESIZE,
+    "convert": CONVERT,
+    "questions": QUESTIONS,
+    "encode": ENCODE,
+    "search": SEARCH,
+    "inspect": INSPECT_5,
+    "order": ORDER,
+    "comics-pap": COMICS_PAP,
+    "export": EXPORT,
+    "import-checkpoint": IMPORT,
+}

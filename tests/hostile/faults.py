@@ -24,35 +24,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .commands import (
-    COMICS_PAP,
-    CONVERT,
-    ENCODE,
-    EVALUATE,
-    EXPORT,
-    IMPORT,
-    INSPECT_5,
-    ORDER,
-    PRETRAIN,
-    QUESTIONS,
-    RUN_EVAL,
-    SEARCH,
-)
+from .commands import EVALUATE, PRETRAIN, RUN_EVAL, TYPER
 
-COMMANDS = {
+COMMANDS = TYPER | {
     "synthesize": "synthesize --output out --books 1 --width 32 --no-progress",
-    "convert": CONVERT,
     "pretrain": PRETRAIN + " --max_steps 1 --per_device_train_batch_size 4 --dataloader_pin_memory false",
     "evaluate": EVALUATE + " --tasks panel_picking --repeats 1",
     "run_eval.py": RUN_EVAL + " --tasks reading_order --repeats 1",
-    "questions": QUESTIONS,
-    "encode": ENCODE,
-    "search": SEARCH,
-    "inspect": INSPECT_5,
-    "order": ORDER,
-    "comics-pap": COMICS_PAP,
-    "export": EXPORT,
-    "import-checkpoint": IMPORT,
 }
 # What a run that broke off leaves to go on from, or keeps whatever becomes of the rest.
 KEPT = {"pretrain": ("out",), "encode": (".out.zarr.partial",), "search": ("stage5.index",)}

@@ -21,21 +21,10 @@ from .commands import (
     RUN_PRETRAINING,
     SEARCH,
     SYNTHESIZE,
+    TYPER,
 )
 from .table import check_refused, each, folder, garbage, link, remove, row, rows_of, write
 
-TYPER = {
-    "synthesize": SYNTHESIZE,
-    "convert": CONVERT,
-    "questions": QUESTIONS,
-    "encode": ENCODE,
-    "search": SEARCH,
-    "inspect": INSPECT_5,
-    "order": ORDER,
-    "comics-pap": COMICS_PAP,
-    "export": EXPORT,
-    "import-checkpoint": IMPORT,
-}
 RUNS = {
     "pretrain": PRETRAIN,
     "run_pretraining.py": RUN_PRETRAINING,
