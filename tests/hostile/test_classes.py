@@ -12,6 +12,7 @@ from transformers import AutoModel, pipeline
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqModel
 from modeling_comicseq.model.handler import EndpointHandler
+from tests.model_inputs import TASKS, build, example
 
 from .conftest import CLASSES, DIMS, TINY
 from .table import check_sentence, snapshot
@@ -100,6 +101,19 @@ REFUSED = {
     "pages of 40 panels": (strips(np.ones((40, 8))), "40"),
     "no such checkpoint": (lambda: AutoModel.from_pretrained("./nowhere"), "nowhere"),
 }
+
+
+def of_class(name, **changes):
+    inputs = example(name) | changes
+    return lambda: build(name)(**{key: value for key, value in inputs.items() if value is not ...})
+
+
+for name, task_class in TASKS.items():
+    for each in (each.name for each in task_class.task.inputs if not each.is_optional):
+        REFUSED[f"{name} without {each}"] = (of_class(name, **{each: ...}), f"`{each}`")
+        REFUSED[f"{name}, {each} as an array"] = (of_class(name, **{each: np.ones(3)}), f"`{each}`", "torch.as_tensor")
+    REFUSED[f"{name}, a mistyped name"] = (of_class(name, atention_mask=torch.ones(3, 5)), "atention_mask")
+    REFUSED[f"{name}, labels as a list"] = (of_class(name, labels=[0, 1, 2]), "`labels`", "torch.as_tensor")
 
 
 @pytest.mark.parametrize("name", REFUSED)
