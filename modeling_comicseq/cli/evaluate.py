@@ -23,7 +23,8 @@ def evaluate(context: typer.Context) -> None:
     - `--seed`: seed of the questions
     - `--batch-size`: questions in a batch
     - `--other-origin`: ask about vectors of other encoders than a model was trained on, too
-    - `--output-dir`: folder of `results.json`, `report.md` and the plots; the models and their cards are then left alone
+    - `--output-dir`: folder of `results.json`, `report.md` and the plots; the models and their cards are then left alone;
+      by default the folder of a single local model, else `evaluation`
 
     `comicseq evaluate --help-all` says more of each, with its default.
 

@@ -25,7 +25,7 @@ def pretrain(context: typer.Context) -> None:
     - `--tasks`: `all` that the model wants, those `available` with the vectors of the data, or names of tasks
     - `--num-candidates`: candidates of a question, the right one included
     - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
-    - `--output-dir`: folder of the checkpoints and the final model
+    - `--output-dir`: folder of the checkpoints and the final model; by default `outputs/pretraining`
     - `--other-origin`: `true` goes on from a checkpoint that was trained on vectors of another origin
     - `--restart`: `true` trains from the start although `--output-dir` holds a checkpoint to resume from
     - `--early-stopping-patience`: stop after so many evaluations without a new best
