@@ -16,13 +16,15 @@ NAMES = PACKAGE / "model" / "tasks_comicseq.py"
 # What each room may import of the others: data flow one way.
 ABOVE = {
     "model": set(),
-    "stores": {"model"},
-    "encoders": {"model"},
-    "checkpoints": {"model", "stores", "data"},
-    "data": {"model", "stores", "checkpoints"},
-    "synthetic": {"model", "stores", "data"},
-    "evaluation": {"model", "stores", "data", "checkpoints", "synthetic"},
-    "tasks": {"model", "stores", "data", "checkpoints", "synthetic", "evaluation"},
+    "layouts": {"model"},
+    "pages": {"model", "layouts"},
+    "encoders": {"model", "layouts", "pages"},
+    "stores": {"model", "layouts", "pages"},
+    "checkpoints": {"model", "layouts", "stores", "data"},
+    "data": {"model", "layouts", "pages", "stores", "checkpoints"},
+    "synthetic": {"model", "layouts", "stores", "data"},
+    "evaluation": {"model", "layouts", "stores", "data", "checkpoints", "synthetic"},
+    "tasks": {"model", "layouts", "stores", "data", "checkpoints", "synthetic", "evaluation"},
 }
 
 
