@@ -25,6 +25,20 @@ class ComicSeqDataError(ComicSeqError):
     """A file, a store, a data set or a checkpoint is not what it should be, or does not fit another."""
 
 
+class PageProblem(ValueError):
+    """A reason why one page cannot be used: what was found, and what to do about it.
+
+    Whoever knows the page's name and file makes a `ComicSeqDataError` of it, or leaves the page out.
+    """
+
+    def __init__(self, found: str, remedy: str):
+        super().__init__(found, remedy)  # both, so that it can be sent between processes
+        self.found, self.remedy = found, remedy
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.remedy}"
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as schedulers send it before they kill."""
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TextIO
 import fsspec
 import orjson
 
-from ..errors import ComicSeqDataError, ComicSeqError, in_words
+from ..errors import ComicSeqDataError, ComicSeqError, PageProblem, in_words
 from ..files import file_system
 
-__all__ = ["PageEntry", "PageProblem", "describe_file", "dump", "iter_entries", "parse_entry"]
+__all__ = ["PageEntry", "describe_file", "dump", "iter_entries", "parse_entry"]
 
 _BLOCK = 1 << 20  # characters a read
 _LONGEST_ENTRY = 1 << 26  # an entry that is not closed after so many characters is an error, not a long page
@@ -45,14 +45,6 @@ class PageEntry(NamedTuple):
     page_name: str
     canonical_id: str
     rest: dict[str, Any]
-
-
-class PageProblem(ValueError):
-    """A reason why one page cannot be used: what was found, and what to do about it."""
-
-    def __init__(self, found: str, remedy: str):
-        super().__init__(f"{found}; {remedy}")
-        self.found, self.remedy = found, remedy
 
 
 def describe_file(path: str) -> dict[str, str]:

@@ -11,8 +11,8 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from ..errors import ComicSeqDataError
-from .metadata import PageProblem, dump, iter_entries, parse_entry
+from ..errors import ComicSeqDataError, PageProblem
+from .metadata import dump, iter_entries, parse_entry
 from .names import normal_form
 
 __all__ = ["Faults", "Pages", "read_pages"]
