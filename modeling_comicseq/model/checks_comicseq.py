@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from .configuration_comicseq import ComicSeqConfig
-from .heads_comicseq import as_mask
+from .heads_comicseq import as_mask, take_slot
 
 MODALITIES = ("panel", "visual", "text", "caption")
 
@@ -101,6 +101,24 @@ def check_mask(name: str, what: str, mask: torch.Tensor | None, vectors: torch.T
     mask = as_mask(mask, vectors)
     check_values(mask.any(1), f"`{name}` must mark at least one real {what} in every row", mask.int())
     return mask
+
+
+def check_boxes(config: ComicSeqConfig, boxes: torch.Tensor, shape: torch.Size, shown: torch.Tensor) -> None:
+    """Raises a `ValueError` unless `boxes` have the `shape` (B, N) and those that are `shown` (B, N) lie on the page."""
+    if not config.box_embedding:
+        raise ValueError(
+            "`panel_boxes` was given but the model cannot read boxes (`box_embedding` of its configuration is False):"
+            " leave them out, or take a model that was trained with them."
+        )
+    check_shape("panel_boxes", boxes, *shape, 4)
+    first, last = boxes[..., :2], boxes[..., 2:]
+    is_possible = ((first >= 0) & (first < last) & (last <= 1)).all(-1) | (boxes == 0).all(-1) | ~shown
+    check_values(
+        is_possible,
+        "`panel_boxes` must be x0 y0 x1 y1 as shares of the page, with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, or four"
+        " zeros where a box is not known",
+        take_slot(boxes, is_possible.int().argmin(1)),
+    )
 
 
 def check_modality(name: str, modality: str) -> None:

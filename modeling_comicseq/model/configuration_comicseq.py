@@ -61,6 +61,10 @@ class ComicSeqConfig(PreTrainedConfig):
         Factor on every input vector. By default each vector is normalised to a root mean square of 1, which keeps
         panels and sinusoidal positions at the same magnitude whatever the norm of the stored vectors is. 1.0 is the
         identity.
+    box_embedding (`bool`, *optional*, defaults to `False`):
+        Whether the model can be told where panels stand on the page (`panel_boxes`).
+    show_asked_box (`bool`, *optional*, defaults to `False`):
+        Whether the box of a panel that was taken out is shown. Its shape and its place say something of what stood in it.
     candidate_encoding (`str`, *optional*, defaults to `"joint"`):
         `"joint"` encodes candidates together with the sequence: each attends to the context and to itself, the context
         attends to no candidate. `"independent"` scores projected candidates that the encoder has not read.
@@ -111,6 +115,8 @@ class ComicSeqConfig(PreTrainedConfig):
     visual_embedding_dim: int | None = None
     caption_embedding_dim: int | None = None
     input_scale: float | int | None = None
+    box_embedding: bool = False
+    show_asked_box: bool = False
     candidate_encoding: str = "joint"
     similarity_term: bool = True
     contrastive_objective: str = "views"

@@ -15,7 +15,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .checks_comicseq import (
     as_index,
+    check_boxes,
     check_candidate_position,
     check_inputs,
     check_mask,
@@ -89,7 +90,7 @@ from .tasks_comicseq import (
 # What transformers and its decorators hand to the `forward` of any model.
 LIBRARY_ARGUMENTS = {*TransformersKwargs.__annotations__, "output_cross_attentions", "use_cache"} - {"position_ids"}
 # Axes of the inputs that are not listed with a task.
-NUM_AXES = {"attention_mask": 2, "candidate_mask": 2, "position_ids": 2, "mask_position": 1}
+NUM_AXES = {"attention_mask": 2, "candidate_mask": 2, "position_ids": 2, "mask_position": 1, "panel_boxes": 3}
 
 
 def split_arguments(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -225,8 +226,44 @@ class ComicSeqInputProjection(nn.Module):
         return hidden_states
 
 
+def own_generator() -> torch.Generator:
+    """
+    Random numbers that follow from the seed and leave the global generator as it is: with and without what is drawn from
+    it, all other weights begin the same.
+    """
+    return torch.Generator("cpu").manual_seed(torch.initial_seed())
+
+
+class ComicSeqBoxEmbedding(nn.Module):
+    """
+    Where a panel stands, as something to add to its token: an MLP on its box's edges, size and centre, each by itself and
+    as sines and cosines of several wavelengths (from twice the page down to a sixteenth of it), in which distances show.
+    It begins as zero.
+    """
+
+    num_wavelengths = 6
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        num_features = 8 * (1 + 2 * self.num_wavelengths)
+        self.dense_weight = nn.Parameter(torch.zeros(config.hidden_size, num_features))
+        self.dense_bias = nn.Parameter(torch.zeros(config.hidden_size))
+        self.output_weight = nn.Parameter(torch.zeros(config.hidden_size, config.hidden_size))
+
+    def forward(self, boxes: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """What to add `(B, N, D)` for `boxes` (B, N, 4), of which those that are not `shown` (B, N) are not read."""
+        boxes = torch.where(shown[..., None], single_or_double(boxes), 0.0)
+        first, last = boxes.split(2, dim=-1)
+        places = torch.cat((boxes, last - first, (first + last) / 2), dim=-1)
+        angles = places[..., None] * (math.pi * 2.0 ** torch.arange(self.num_wavelengths, device=boxes.device))
+        features = torch.cat((places[..., None], angles.sin(), angles.cos()), dim=-1).flatten(-2)
+        states = nn.functional.linear(features.to(self.dense_weight.dtype), self.dense_weight, self.dense_bias)
+        states = nn.functional.linear(nn.functional.gelu(states), self.output_weight)
+        return torch.where((boxes != 0).any(-1, keepdim=True), states, 0.0)  # four zeros: not known
+
+
 class ComicSeqEmbeddings(nn.Module):
-    """Turns vectors of any modality into tokens: projection, type, and sinusoidal position."""
+    """Turns vectors of any modality into tokens: projection, type, box, and sinusoidal position."""
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
@@ -236,6 +273,7 @@ class ComicSeqEmbeddings(nn.Module):
         self.visual_projection = ComicSeqInputProjection(config, config.visual_embedding_dim)
         self.caption_projection = ComicSeqInputProjection(config, config.caption_embedding_dim)
         self.mask_embedding = nn.Parameter(torch.zeros(config.hidden_size))
+        self.box_embedding = ComicSeqBoxEmbedding(config) if config.box_embedding else None
         self.register_buffer("position_embeddings", self.make_positions(), persistent=False)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -257,22 +295,29 @@ class ComicSeqEmbeddings(nn.Module):
 
     def forward(
         self,
-        panel_embeddings: torch.Tensor,
+        panel_embeddings: torch.Tensor | None,
         attention_mask: torch.Tensor,
         position_ids: torch.Tensor,
         masked_panels: torch.Tensor | None = None,
         visual_embedding: torch.Tensor | None = None,
         modality: str = "panel",
+        panel_boxes: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        if masked_panels is None:
-            return self.add_positions(self.project(panel_embeddings, attention_mask, modality), position_ids)
-
-        asked = self.mask_embedding.expand(panel_embeddings.shape[0], 1, -1)
-        if visual_embedding is not None:
-            given = masked_panels.new_ones(masked_panels.shape[0], 1)
-            asked = asked + self.project(visual_embedding[:, None], given, "visual")
-        hidden_states = self.project(panel_embeddings, attention_mask & ~masked_panels, modality)
-        return self.add_positions(torch.where(masked_panels[..., None], asked, hidden_states), position_ids)
+        shown = attention_mask if masked_panels is None else attention_mask & ~masked_panels
+        if panel_embeddings is None:  # boxes alone
+            hidden_states = self.mask_embedding.expand(*attention_mask.shape, -1)
+        else:
+            hidden_states = self.project(panel_embeddings, shown, modality)
+        if masked_panels is not None:
+            asked = self.mask_embedding.expand(masked_panels.shape[0], 1, -1)
+            if visual_embedding is not None:
+                given = masked_panels.new_ones(masked_panels.shape[0], 1)
+                asked = asked + self.project(visual_embedding[:, None], given, "visual")
+            hidden_states = torch.where(masked_panels[..., None], asked, hidden_states)
+        if panel_boxes is not None:
+            box_shown = attention_mask if self.config.show_asked_box else shown
+            hidden_states = hidden_states + self.box_embedding(panel_boxes, box_shown)
+        return self.add_positions(hidden_states, position_ids)
 
 
 def eager_attention_forward(
@@ -440,6 +485,11 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
         if isinstance(module, ComicSeqEmbeddings):
             init.normal_(module.mask_embedding, std=self.config.initializer_range)
             init.copy_(module.position_embeddings, module.make_positions())
+        elif isinstance(module, ComicSeqBoxEmbedding):
+            drawn = torch.empty(module.dense_weight.shape, device="cpu").normal_(generator=own_generator())
+            init.copy_(module.dense_weight, drawn / drawn.shape[1] ** 0.5)
+            init.zeros_(module.dense_bias)
+            init.zeros_(module.output_weight)
         elif isinstance(module, ComicSeqInputProjection):
             if module.projection is not None:
                 # Likeness survives a projection that keeps angles, and modalities of one width start in one space.
@@ -498,7 +548,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
 
     def embed(
         self,
-        panel_embeddings: torch.Tensor,
+        panel_embeddings: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         mask_position: torch.Tensor | None = None,
@@ -509,23 +559,28 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         modality: str = "panel",
         candidate_modality: str = "panel",
         candidates_read_context: bool = True,
+        panel_boxes: torch.Tensor | None = None,
         masked_panels: torch.Tensor | None = None,
     ) -> ComicSeqView:
         """
         Checks the inputs and embeds panels and candidates. Arguments are those of `forward`; `masked_panels` (B, N) marks
         panels to take out as `mask_position` does, but any number of them.
         """
-        if panel_embeddings is None:
-            raise ValueError("The encoder lacks `panel_embeddings`.")
-        panels = {"panel_embeddings": panel_embeddings, "attention_mask": attention_mask, "position_ids": position_ids}
+        panels = {"panel_embeddings": panel_embeddings, "panel_boxes": panel_boxes}
+        places = {"attention_mask": attention_mask, "position_ids": position_ids}
         asked = {"mask_position": mask_position, "visual_embedding": visual_embedding, "masked_panels": masked_panels}
         candidates = {"candidate_embeddings": candidate_embeddings, "candidate_mask": candidate_mask}
-        check_tensors(panels | asked | candidates | {"candidate_position": candidate_position})
-        config, batch_size = self.config, panel_embeddings.shape[0]
+        check_tensors(panels | places | asked | candidates | {"candidate_position": candidate_position})
+        slots = page_slots(panels)
+        config, batch_size = self.config, slots.shape[0]
         check_modality("modality", modality)
         check_modality("candidate_modality", candidate_modality)
-        check_shape("panel_embeddings", panel_embeddings, None, None, getattr(config, f"{modality}_embedding_dim"))
-        attention_mask = check_mask("attention_mask", "panel", attention_mask, panel_embeddings)
+        if panel_embeddings is not None:
+            width = getattr(config, f"{modality}_embedding_dim")
+            check_shape("panel_embeddings", panel_embeddings, None, None, width)
+        else:
+            check_shape("panel_boxes", panel_boxes, None, None, 4)
+        attention_mask = check_mask("attention_mask", "panel", attention_mask, slots)
         position_ids = check_positions(config, position_ids, attention_mask)
         if mask_position is not None:
             masked_panels = check_mask_position(mask_position, attention_mask)
@@ -535,8 +590,11 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
                     "`visual_embedding` is the picture of the panel at `mask_position`, which is not given."
                 )
             check_shape("visual_embedding", visual_embedding, batch_size, config.visual_embedding_dim)
+        if panel_boxes is not None:
+            hidden = torch.zeros_like(attention_mask) if masked_panels is None else masked_panels.bool()
+            check_boxes(config, panel_boxes, attention_mask.shape, attention_mask & (~hidden | config.show_asked_box))
         tokens = self.embeddings(
-            panel_embeddings, attention_mask, position_ids, masked_panels, visual_embedding, modality
+            panel_embeddings, attention_mask, position_ids, masked_panels, visual_embedding, modality, panel_boxes
         )
         if candidate_embeddings is None:
             return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask)
@@ -623,11 +681,13 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         modality: str = "panel",
         candidate_modality: str = "panel",
         candidates_read_context: bool = True,
+        panel_boxes: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqModelOutput:
         r"""
         panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
-            Stage 3 panel vectors in reading order. Padded slots are never read.
+            Stage 3 panel vectors in reading order. Padded slots are never read. May be left out where `panel_boxes` are
+            given: panels are then known by their boxes alone.
         attention_mask (`torch.Tensor` of shape `(batch_size, num_panels)`, *optional*):
             1 for a real panel, 0 for a padded slot.
         position_ids (`torch.LongTensor` of shape `(batch_size, num_panels)`, *optional*):
@@ -648,6 +708,10 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             What `candidate_embeddings` are.
         candidates_read_context (`bool`, *optional*, defaults to `True`):
             Whether candidates attend to the panels, or each to itself alone.
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where each panel stands, for a model with `box_embedding`: `x0 y0 x1 y1` as shares of the page, mirrored
+            (`1 - x1`, `1 - x0`) for pages that are read from right to left; four zeros where it is not known. The box at
+            `mask_position` is not read unless `show_asked_box`. Candidates have none: it would give the right one away.
 
         Example:
 
@@ -665,17 +729,33 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             check_names(type(self).__name__, others, inspect.signature(self.forward).parameters.keys() - {"kwargs"})
         panels = (panel_embeddings, attention_mask, position_ids, mask_position, visual_embedding)
         candidates = (candidate_embeddings, candidate_mask, candidate_position)
-        view = self.embed(*panels, *candidates, modality, candidate_modality, candidates_read_context)
+        view = self.embed(*panels, *candidates, modality, candidate_modality, candidates_read_context, panel_boxes)
         (hidden_states,) = self.encode([view], **settings)
         panels, candidates = view.split(hidden_states)
         strips = None if self.pooler is None else self.pooler(panels, view.panel_mask)[0]
         return ComicSeqModelOutput(last_hidden_state=panels, pooler_output=strips, candidate_hidden_state=candidates)
 
-    def encode_strip(self, panel_embeddings: torch.FloatTensor, panel_mask: torch.Tensor) -> torch.FloatTensor:
+    def encode_strip(
+        self,
+        panel_embeddings: torch.FloatTensor,
+        panel_mask: torch.Tensor,
+        panel_boxes: torch.FloatTensor | None = None,
+    ) -> torch.FloatTensor:
         """Returns one vector per strip, `(batch_size, hidden_size)`. `panel_mask` is 1 for a real panel."""
         if self.pooler is None:
             raise ValueError("A task class has no strip vectors: take ComicSeqModel or ComicSeqForPreTraining.")
-        return self(panel_embeddings, attention_mask=panel_mask).pooler_output
+        return self(panel_embeddings, attention_mask=panel_mask, panel_boxes=panel_boxes).pooler_output
+
+
+def page_slots(question: Mapping[str, Any]) -> torch.Tensor:
+    """What has a slot for each panel (B, N, ...): the vectors of a question, or its boxes where these are all there is."""
+    panels, boxes = question.get("panel_embeddings"), question.get("panel_boxes")
+    if panels is None and boxes is None:
+        raise ValueError("The encoder lacks `panel_embeddings` (or `panel_boxes`, for boxes alone).")
+    slots = boxes if panels is None else panels
+    if slots.dim() != 3:
+        check_shape("panel_boxes" if panels is None else "panel_embeddings", slots, None, None, None)
+    return slots
 
 
 def other_slots(panels: torch.Tensor, slot: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
@@ -693,7 +773,7 @@ def position_at(slot: torch.Tensor, position_ids: torch.Tensor | None) -> torch.
 
 def next_position(question: dict[str, Any]) -> torch.Tensor:
     """The position (B,) after the last real panel of each row; -1 where that has none."""
-    mask = as_mask(question["attention_mask"], question["panel_embeddings"])
+    mask = as_mask(question["attention_mask"], page_slots(question))
     last_position = position_at(last_slot(mask), question["position_ids"])
     return torch.where(last_position < 0, -1, last_position + 1)
 
@@ -750,6 +830,8 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         """
         asked = {each.name for each in cls.task.inputs if not each.is_optional}
         asked |= {name for name, default in cls._arguments.items() if default is inspect.Parameter.empty}
+        if isinstance(inputs, Mapping) and inputs.get("panel_boxes") is not None:
+            asked -= {"panel_embeddings"}  # boxes alone
         required = [name for name in cls._arguments if name in asked]
         # Whatever the task, a panel of its context may be masked, to see what an answer rests on.
         check_inputs(f"`{cls.task.name}`", inputs, {*cls._arguments, "mask_position", "labels"}, required)
@@ -850,6 +932,7 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
         candidate_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqTaskOutput:
         r"""
@@ -863,9 +946,11 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
             1 for a real candidate, 0 for padding.
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where each panel stands, as [`ComicSeqModel`] takes it.
         """
-        inputs = (panel_embeddings, mask_position, candidate_embeddings, attention_mask, candidate_mask, position_ids)
-        return self.answer(inputs, labels, **kwargs)
+        vectors, masks = (panel_embeddings, mask_position, candidate_embeddings), (attention_mask, candidate_mask)
+        return self.answer((*vectors, *masks, position_ids, panel_boxes), labels, **kwargs)
 
 
 @with_library_docstring
@@ -899,6 +984,7 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
         position_ids: torch.LongTensor | None = None,
         candidate_position: torch.LongTensor | None = None,
         labels: torch.Tensor | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqTaskOutput:
         r"""
@@ -913,9 +999,11 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
             a page that fills every position.
         labels (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a candidate of the same characters, 0 for another, -100 to ignore.
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where each panel stands, as [`ComicSeqModel`] takes it.
         """
         vectors, masks = (panel_embeddings, candidate_embeddings), (attention_mask, candidate_mask)
-        return self.answer((*vectors, *masks, position_ids, candidate_position), labels, **kwargs)
+        return self.answer((*vectors, *masks, position_ids, candidate_position, panel_boxes), labels, **kwargs)
 
 
 @with_library_docstring
@@ -944,6 +1032,7 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
         position_ids: torch.LongTensor | None = None,
         modality: str = "panel",
         labels: torch.LongTensor | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqTaskOutput:
         r"""
@@ -957,9 +1046,11 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
             What panels and candidates are: `"visual"` or `"text"` (vectors of that modality alone) or `"panel"` (fused ones).
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where each panel stands, as [`ComicSeqModel`] takes it.
         """
-        inputs = (panel_embeddings, candidate_embeddings, attention_mask, candidate_mask, position_ids, modality)
-        return self.answer(inputs, labels, **kwargs)
+        vectors, masks = (panel_embeddings, candidate_embeddings), (attention_mask, candidate_mask)
+        return self.answer((*vectors, *masks, position_ids, modality, panel_boxes), labels, **kwargs)
 
 
 @with_library_docstring
@@ -1082,6 +1173,7 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
         candidate_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
         labels: torch.LongTensor | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqTaskOutput:
         r"""
@@ -1099,9 +1191,11 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
             1 for a real candidate, 0 for padding.
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The right candidate.
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where each panel stands, as [`ComicSeqModel`] takes it.
         """
         vectors = (panel_embeddings, mask_position, text_embeddings, candidate_text_embeddings, visual_embedding)
-        return self.answer((*vectors, attention_mask, candidate_mask, position_ids), labels, **kwargs)
+        return self.answer((*vectors, attention_mask, candidate_mask, position_ids, panel_boxes), labels, **kwargs)
 
 
 @with_library_docstring
@@ -1114,8 +1208,8 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
 
     @staticmethod
     def encoder_inputs(config, question):
-        panels = question["panel_embeddings"]
-        return question | {"position_ids": torch.full(panels.shape[:2], -1, device=panels.device)}
+        slots = page_slots(question)
+        return question | {"position_ids": torch.full(slots.shape[:2], -1, device=slots.device)}
 
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
@@ -1128,26 +1222,32 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
         panel_embeddings: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqTaskOutput:
         r"""
         panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
-            Stage 3 panel vectors in any order.
+            Stage 3 panel vectors in any order. May be left out where `panel_boxes` are given.
         labels (`torch.Tensor` of shape `(batch_size, num_panels, num_panels)`, *optional*):
             Entry (i, j) is 1 where panel j is the next after panel i (`reading_order_target="adjacency"`) or anywhere
             after it (`"precedence"`), else 0; -100 is ignored (padding and the diagonal).
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where each panel stands, as [`ComicSeqModel`] takes it.
         """
-        return self.answer((panel_embeddings, attention_mask), labels, **kwargs)
+        return self.answer((panel_embeddings, attention_mask, panel_boxes), labels, **kwargs)
 
     @torch.no_grad()
     def predict_order(
-        self, panel_embeddings: torch.FloatTensor, attention_mask: torch.Tensor | None = None
+        self,
+        panel_embeddings: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
     ) -> torch.LongTensor:
         """
         Returns the slots of each row in reading order, `(batch_size, num_panels)`, -1 behind the last panel. The order
         is the best under the scores up to 12 panels, and the best of a beam beyond.
         """
-        logits = self(panel_embeddings, attention_mask).logits
+        logits = self(panel_embeddings, attention_mask, panel_boxes=panel_boxes).logits
         return best_orders(logits, as_mask(attention_mask, logits), self.config.reading_order_target)
 
 
@@ -1225,6 +1325,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         book_ids: torch.LongTensor | None = None,
         masked_panels: dict[str, torch.Tensor] | None = None,
         num_examples: torch.Tensor | int | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> ComicSeqForPreTrainingOutput:
         r"""
@@ -1242,6 +1343,9 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         num_examples (`int`, *optional*):
             What the summed task losses are divided by: the examples of the whole optimiser step. Defaults to those of
             this call.
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where the panels of `panel_embeddings` stand. The halves of a page should come without: they fit each other
+            like the parts of a puzzle, by which a page could be told without reading it.
         """
         tasks = {task: kwargs[task] for task in self.tasks if kwargs.get(task) is not None}
         settings = {name: value for name, value in kwargs.items() if name not in self.tasks}
@@ -1253,11 +1357,13 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
             asked = TASK_CLASSES[task].encoder_inputs(self.config, question)
             questions[task], views[task] = question | asked, self.comicseq.embed(**asked)
         if panel_embeddings is not None:
-            views["strips"] = self.comicseq.embed(panel_embeddings, attention_mask, position_ids)
+            strips = {"attention_mask": attention_mask, "position_ids": position_ids, "panel_boxes": panel_boxes}
+            views["strips"] = self.comicseq.embed(panel_embeddings, **strips)
         if masked_panels is not None:
             targets = ("target_embeddings", "labels")
             required = ("panel_embeddings", "masked_panels", *targets)
-            check_inputs("`masked_panels`", masked_panels, (*required, "attention_mask", "position_ids"), required)
+            optional = ("attention_mask", "position_ids", "panel_boxes")
+            check_inputs("`masked_panels`", masked_panels, (*required, *optional), required)
             pages = {name: value for name, value in masked_panels.items() if name not in targets}
             views["masked_panels"] = self.comicseq.embed(**pages)
         if not views:

@@ -25,7 +25,8 @@ class ComicSeqInput:
     Attributes:
         name: Argument of the task's class.
         kind: `"panels"` or `"candidates"`, vectors `(N, W)`, one for each; `"vector"`, a single one `(W,)`; `"slot"`, the
-            number of one of the panels; `"position"`, a place on the page, -1 for none.
+            number of one of the panels; `"position"`, a place on the page, -1 for none; `"boxes"`, where each panel
+            stands `(N, 4)`.
         modality: Whose width W the vectors have: `"panel"`, `"text"`, `"visual"` or `"caption"`.
         is_optional: Whether it may be left out.
     """
@@ -38,7 +39,7 @@ class ComicSeqInput:
     @property
     def num_axes(self) -> int:
         """Number of axes in a batch."""
-        return {"panels": 3, "candidates": 3, "vector": 2, "slot": 1, "position": 1}[self.kind]
+        return {"panels": 3, "candidates": 3, "boxes": 3, "vector": 2, "slot": 1, "position": 1}[self.kind]
 
 
 PANELS = ComicSeqInput("panel_embeddings", "panels")
