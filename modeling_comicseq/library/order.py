@@ -20,8 +20,9 @@ from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
 from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
 from ..model.tasks_comicseq import READING_ORDER
+from ..pages.json_list import iter_entries
 from ..progress import progress_bar
-from ..stores.metadata import iter_entries, parse_entry
+from ..stores.metadata import parse_entry
 from ..stores.origin import read_origin
 from ..stores.pages import read_pages
 from ..stores.stage3 import PANEL_ARRAYS, Stage3Store

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ComicSeqArgumentError
-from .metadata import iter_entries
+from ..pages.json_list import iter_entries
 from .stage3 import Stage3Store
 
 __all__ = ["meaning_of", "parse_origin", "read_origin"]

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import ComicSeqDataError, PageProblem
-from .metadata import dump, iter_entries, parse_entry
+from ..pages.json_list import iter_entries
+from .metadata import dump, parse_entry
 from .names import normal_form
 
 __all__ = ["Faults", "Pages", "read_pages"]

@@ -170,7 +170,7 @@ def test_metadata_in_another_order_or_for_some_rows(source, tmp_path):
 def test_metadata_in_no_order(tmp_path, monkeypatch):
     source = make_source(tmp_path / "in", pages=200)
     whole = rows_of(convert(source, tmp_path / "whole"))
-    monkeypatch.setattr("modeling_comicseq.stores.metadata._BLOCK", 1024)  # many batches
+    monkeypatch.setattr("modeling_comicseq.pages.json_list._BLOCK", 1024)  # many batches
     source.write_metadata([source.entries[row] for row in np.random.default_rng(0).permutation(200)])
     assert rows_of(convert(source, tmp_path / "mixed")) == whole
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from modeling_comicseq.errors import ComicSeqDataError
-from modeling_comicseq.stores.metadata import describe_file, iter_entries
+from modeling_comicseq.pages.json_list import iter_entries
+from modeling_comicseq.stores.metadata import describe_file
 from modeling_comicseq.stores.pages import Faults, read_pages
 
 PAGES = [f'{{"sequence_index": {n}, "num_panels": 1, "canonical_id": "a/{n}"}}' for n in range(3)]

@@ -14,7 +14,8 @@ from datasets import load_from_disk
 
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.errors import ComicSeqDataError
-from modeling_comicseq.stores.metadata import dump, iter_entries
+from modeling_comicseq.pages.json_list import iter_entries
+from modeling_comicseq.stores.metadata import dump
 from modeling_comicseq.stores.stage3 import Stage3Store, find_bad_vectors, read_rows
 
 from .stage3_stores import make_source
@@ -203,7 +204,7 @@ def test_metadata_is_read_in_pieces(tmp_path, monkeypatch):
     for indent in (None, 2):
         path.write_text("\ufeff" + json.dumps(entries, indent=indent), encoding="utf-8")
         for block in (1, 7, 64, 1000):
-            monkeypatch.setattr("modeling_comicseq.stores.metadata._BLOCK", block)
+            monkeypatch.setattr("modeling_comicseq.pages.json_list._BLOCK", block)
             assert list(iter_entries(str(path))) == entries
     with gzip.open(tmp_path / "metadata.json.gz", "wt") as file:
         json.dump(entries, file)
