@@ -1178,7 +1178,12 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
 
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
-        return head(panels)
+        boxes, slot = question["panel_boxes"], question.get("mask_position")
+        if boxes is not None:
+            mask = question["attention_mask"]
+            shown = as_mask(mask, panels) if slot is None else other_slots(panels, slot, mask)
+            boxes = torch.where(shown[..., None], single_or_double(boxes), 0.0)
+        return head(panels, boxes)
 
     @can_return_tuple
     @auto_docstring
