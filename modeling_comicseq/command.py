@@ -54,7 +54,7 @@ def interrupted(error: KeyboardInterrupt, command: str | None = None) -> int:
     """Says how to go on after an interrupt, and returns the exit code."""
     let_go(error)
     is_term = isinstance(error, Terminated)
-    how = "goes on from the parts that are finished" if command == "encode" else "starts again"
+    how = "goes on from the parts that are finished" if command in ("encode", "ingest") else "starts again"
     what = "Terminated" if is_term else "Interrupted"
     print(f"{what}: nothing half-written is in place, and the same command {how}.", file=sys.stderr)
     return 128 + (signal.SIGTERM if is_term else signal.SIGINT)

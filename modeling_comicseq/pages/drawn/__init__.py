@@ -1,1 +1,0 @@
-"""Comics drawn by the package itself: their pictures, panels, texts, speakers and states are known and nobody's."""

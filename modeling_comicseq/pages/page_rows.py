@@ -1,0 +1,173 @@
+"""One page as a row of the data set: its picture, its panels in reading order, and where each of them came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from PIL.Image import Image
+
+from ..errors import PageProblem
+from ..layouts.rules import xy_cut_order
+from .annotations import PageAnnotation, has_boxes, read_annotation
+from .matching import Given
+from .page_dataset import page_features
+from .pictures import Picture, read_picture
+from .sources import Content, SourcePage
+
+__all__ = ["GIVEN", "Reading", "page_row"]
+
+GIVEN = "given"
+_ALIKE = 0.01  # how far a page's proportions may be from those that its boxes were measured on
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pages are read.
+
+    Attributes:
+        panels: "auto": boxes that are given, else found ones; "given"; or "none".
+        panel_detector: Name of an object detector that finds panels; None for the gutter cut.
+        ocr: Name of the text recognition, or "none".
+        reading_direction: That of pages of which nothing else tells it.
+        images: "embedded", or "paths" of pictures that need no change.
+    """
+
+    panels: str = "auto"
+    panel_detector: str | None = None
+    ocr: str = "none"
+    reading_direction: str | None = None
+    images: str = "embedded"
+
+
+def page_row(
+    page: SourcePage,
+    content: Content,
+    entry: Mapping[str, Any] | None,
+    given: Given | None,
+    reading: Reading,
+) -> dict[str, Any]:
+    """The row of a page, without its book and its place in it.
+
+    Args:
+        page: The page.
+        content: Its picture, or what is wrong with it.
+        entry: What a data set holds beside the picture.
+        given: Its annotation.
+        reading: How it is read.
+
+    Raises:
+        PageProblem: It cannot be used.
+    """
+    if isinstance(content, PageProblem):
+        raise content
+    picture = content if isinstance(content, Picture) else read_picture(content)
+    size = picture.image.size
+    about, annotation = _annotation(entry, given, size)
+    row: dict[str, Any] = {"page_name": page.name, "size": list(size)}
+    row |= {name: getattr(page.info, name) or (entry or {}).get(name) for name in ("series", "number", "title")}
+    if reading.images == "paths" and page.kind == "folder" and not picture.is_changed:
+        row["image"] = {"bytes": None, "path": os.path.abspath(os.path.join(page.place, page.key))}
+    else:
+        row["image"] = {"bytes": picture.content, "path": Path(page.name).name}
+    told = {
+        GIVEN: annotation.reading_direction if annotation else None,
+        "ComicInfo.xml": page.info.reading_direction,
+        "option": reading.reading_direction,
+    }
+    origin, row["reading_direction"] = next(((o, d) for o, d in told.items() if d), (None, None))
+    row["reading_direction_origin"] = origin
+    row |= _panels(picture, annotation, row["reading_direction"], reading)
+    row["metadata"] = (entry or {}).get("metadata")
+    if about:
+        row["metadata"] = orjson.dumps(about, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return row
+
+
+def _annotation(
+    entry: Mapping[str, Any] | None, given: Given | None, size: tuple[int, int]
+) -> tuple[Mapping[str, Any] | None, PageAnnotation | None]:
+    """What is given of a page, as it stands and as it is understood."""
+    annotation: PageAnnotation | PageProblem | None
+    if given is not None:
+        about, annotation = given
+        if isinstance(annotation, PageProblem):
+            raise annotation
+    elif entry is not None:
+        about = dict(entry)
+        if about.get("panel_boxes") is None and about.get("boxes") is not None:
+            about["panel_boxes"] = about["boxes"]
+        objects = about.get("objects")
+        if not has_boxes(about) and isinstance(objects, Mapping) and "bbox" in objects:
+            about["panels"] = [{"bbox": box} for box in objects["bbox"]]
+        annotation = read_annotation(about, size) if has_boxes(about) else None
+        about = {key: value for key, value in entry.items() if key not in page_features()}
+    else:
+        return None, None
+    if annotation is not None and annotation.size is not None:
+        (width, height), (own_width, own_height) = annotation.size, size
+        if abs(width * own_height / (height * own_width) - 1) > _ALIKE:
+            found = f"has {own_width} × {own_height} pixels, but its boxes were measured on {width} × {height}"
+            raise PageProblem(found, "give the annotation of this very picture")
+    return about, annotation
+
+
+def _panels(
+    picture: Picture, annotation: PageAnnotation | None, direction: str | None, reading: Reading
+) -> dict[str, Any]:
+    """The columns about panels, in reading order."""
+    given = list(annotation.panels) if annotation and reading.panels != "none" else []
+    boxes = np.array([panel.box or (0, 0, 0, 0) for panel in given], np.float32).reshape(-1, 4)
+    origins: dict[str, str | None] = {"boxes": GIVEN if boxes.any() else None, "order": GIVEN if given else None}
+    if reading.panels == "auto" and not boxes.any():
+        boxes, origins["boxes"] = find_boxes(picture.image, reading)
+        if given and len(boxes) != len(given):
+            raise PageProblem(f"{len(boxes)} panels were found where {len(given)} are described", "give their boxes")
+        order, origins["order"] = order_boxes(boxes, direction)
+        boxes = boxes[order]
+    elif annotation and not annotation.in_reading_order:
+        order, origins["order"] = order_boxes(boxes, direction)
+        boxes, given = boxes[order], [given[place] for place in order]
+    if not len(boxes) and reading.panels != "none":
+        raise PageProblem(
+            "no panels are given" if reading.panels == "given" else "no panels were found",
+            "give their boxes, or leave the page out with --on-error skip",
+        )
+    columns: dict[str, Any] = {
+        "boxes": boxes.tolist(),
+        "texts": [panel.texts for panel in given],
+        "captions": [panel.caption for panel in given],
+        "speakers": [panel.speakers for panel in given],
+        "character_ids": [panel.character_ids for panel in given],
+    }
+    is_known = {
+        "texts": any(columns["texts"]),
+        "captions": any(columns["captions"]),
+        "speakers": any(map(any, columns["speakers"])),
+        "character_ids": any(each is not None for each in columns["character_ids"]),
+    }
+    for name, known in is_known.items():
+        origins[name] = GIVEN if known else None
+        columns[name] = columns[name] if known else None
+    if columns["texts"] is None:
+        columns["texts"] = [[] for _ in boxes]
+    return columns | {f"{name}_origin": origin for name, origin in origins.items()}
+
+
+def find_boxes(image: Image, reading: Reading) -> tuple[np.ndarray, str]:
+    """Boxes of the panels on a picture (n, 4), in any order, and what has found them."""
+    from .panel_finding import find_panels
+
+    return find_panels(image), "gutter cut"
+
+
+def order_boxes(boxes: np.ndarray, direction: str | None) -> tuple[np.ndarray, str]:
+    """The places of boxes as they are read, those that are not known last, and what has ordered them."""
+    known = np.flatnonzero(boxes.any(-1))
+    unknown = np.flatnonzero(~boxes.any(-1))
+    return np.concatenate([known[xy_cut_order(boxes[known], direction or "ltr")], unknown]), "XY-cut"

@@ -1,0 +1,183 @@
+"""Pages are read in parts, each written as one file when it is done: so a run that broke off goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, astuple, dataclass
+from multiprocessing import active_children, parent_process
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ..errors import ComicSeqDataError, PageProblem
+from ..progress import progress_bar
+from .matching import Given
+from .page_dataset import read_skipped, write_part
+from .page_rows import Reading, page_row
+from .picture_datasets import fingerprint_of
+from .sources import SourcePage, read_pages
+
+__all__ = ["Part", "cut", "read_parts"]
+
+# Another number when the same pages give other rows: it is part of the fingerprint.
+_FORMAT = 1
+_LENGTH = 16  # pages that are read again after an interrupt
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pages of one book, which are read by one process and written as one file.
+
+    Attributes:
+        pages: The pages.
+        book_id: Their book: that of the annotation, if it names one, else that of the source.
+        first: Place of the first in the book.
+        given: What is given of each.
+        fingerprint: Hash of the pages' files and of how they are read.
+    """
+
+    pages: Sequence[SourcePage]
+    book_id: str
+    first: int
+    given: Sequence[Given | None]
+    fingerprint: str
+
+
+def cut(pages: Sequence[SourcePage], given: Sequence[Given | None], reading: Reading) -> list[Part]:
+    """Cuts the pages into parts, book by book.
+
+    Where annotations name the books of pages, these are sorted into those, and in them by `page_index`, if all have one.
+    """
+    books: dict[str, list[int]] = {}
+    for number, page in enumerate(pages):
+        books.setdefault(_told(given[number], "book_id", str) or page.book_id, []).append(number)
+    parts = []
+    for book_id, numbers in books.items():
+        index = {number: _told(given[number], "page_index", int) for number in numbers}
+        if None not in index.values():
+            numbers = sorted(numbers, key=index.__getitem__)
+        for first in range(0, len(numbers), _LENGTH):
+            some = numbers[first : first + _LENGTH]
+            chosen, about = [pages[number] for number in some], [given[number] for number in some]
+            parts.append(Part(chosen, book_id, first, about, _fingerprint(chosen, book_id, first, about, reading)))
+    return parts
+
+
+def _told(given: Given | None, name: str, kind: type) -> Any:
+    value = given[0].get(name) if given else None
+    return value.strip() if isinstance(value, str) and kind is str else value if type(value) is kind else None
+
+
+def _fingerprint(
+    pages: Sequence[SourcePage], book_id: str, first: int, given: Sequence[Given | None], reading: Reading
+) -> str:
+    versions: list[Any] = []
+    for page in pages:
+        file = os.path.join(page.place, page.key) if page.kind == "folder" else page.place
+        if page.kind == "dataset":
+            versions.append(fingerprint_of(page.place))
+        elif os.path.exists(file):
+            versions.append([os.stat(file).st_size, os.stat(file).st_mtime_ns])
+    about = [each and (each[0], str(each[1]) if isinstance(each[1], PageProblem) else "") for each in given]
+    parts = [_FORMAT, asdict(reading), book_id, first, [astuple(page) for page in pages], versions, about]
+    text = orjson.dumps(parts, default=str, option=orjson.OPT_NON_STR_KEYS)
+    return hashlib.sha256(text).hexdigest()
+
+
+def read_parts(
+    parts: Sequence[Part], work: Path, reading: Reading, skip: bool, num_proc: int, progress: bool
+) -> list[Path]:
+    """Reads all parts that are not in the folder `work` yet, and returns their files; others are removed from it.
+
+    Args:
+        parts: The parts.
+        work: The folder, which is created.
+        reading: How pages are read.
+        skip: Whether pages with a fault are left out and listed.
+        num_proc: Processes that read.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ComicSeqDataError: A page has a fault and none is to be skipped, or a process was ended.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    files = [work / f"{part.fingerprint}.arrow" for part in parts]
+    for each in set(work.iterdir()) - set(files):
+        if each.is_file():
+            each.unlink()
+    left = [
+        (part, file)
+        for part, file in zip(parts, files, strict=True)
+        if not file.is_file() or (not skip and read_skipped(file))
+    ]
+    with progress_bar("Reading pages", sum(len(part.pages) for part in parts), progress) as advance:
+        advance(sum(len(part.pages) for part in parts) - sum(len(part.pages) for part, _ in left))
+        if num_proc == 1:
+            for part, file in left:
+                read_part(part, file, reading, skip)
+                advance(len(part.pages))
+        else:
+            _in_processes(left, reading, skip, num_proc, advance)
+    return files
+
+
+def _in_processes(
+    left: Sequence[tuple[Part, Path]], reading: Reading, skip: bool, num_proc: int, advance: Any
+) -> None:
+    with ProcessPoolExecutor(min(num_proc, max(len(left), 1)), initializer=_start_worker) as pool:
+        futures = {pool.submit(read_part, part, file, reading, skip): part for part, file in left}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                advance(len(futures[future].pages))
+        except BaseException as error:
+            for process in active_children():
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise ComicSeqDataError(
+                    "a worker process was ended from outside, perhaps for lack of memory: run the same command with a"
+                    " smaller --num-proc."
+                ) from None
+            raise
+
+
+def _start_worker() -> None:
+    """A worker leaves Ctrl-C to the process that started it, and ends with that one, however it ends."""
+
+    def end() -> None:
+        wait([parent_process().sentinel])  # type: ignore[union-attr]
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end, daemon=True).start()
+
+
+def read_part(part: Part, file: Path, reading: Reading, skip: bool) -> None:
+    """Reads the pages of a part and writes their rows.
+
+    Raises:
+        ComicSeqDataError: A page has a fault and none is to be skipped.
+    """
+    rows: list[Mapping[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
+    contents = read_pages(part.pages)
+    for number, (page, given, (content, entry)) in enumerate(zip(part.pages, part.given, contents, strict=True)):
+        try:
+            rows.append(
+                page_row(page, content, entry, given, reading)
+                | {"page_index": part.first + number, "book_id": part.book_id}
+            )
+        except PageProblem as problem:
+            if not skip:
+                raise ComicSeqDataError(f"{page.place}: page {page.key!r}: {problem}.") from None
+            skipped.append({"place": page.place, "page": page.key, "reason": str(problem)})
+    write_part(file, rows, skipped)
