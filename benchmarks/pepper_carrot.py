@@ -38,7 +38,8 @@ from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import model_logits
-from modeling_comicseq.files import check_output, write_json
+from modeling_comicseq.files import write_json
+from modeling_comicseq.outputs import check_output
 from modeling_comicseq.tasks import TASKS, get_tasks
 from modeling_comicseq.training.arguments import PretrainingArguments
 from modeling_comicseq.training.dataset import PretrainingDataset

@@ -33,7 +33,8 @@ from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.evaluation.retrieval import half_page_retrieval, same_book_retrieval
-from modeling_comicseq.files import check_output, write_json
+from modeling_comicseq.files import write_json
+from modeling_comicseq.outputs import check_output
 from modeling_comicseq.stores.pages import read_pages
 from modeling_comicseq.stores.vectors import VectorStore, find_metadata, mean_panels
 

@@ -9,7 +9,7 @@ import torch
 from transformers.utils.hub import cached_file
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_output, written_folder
+from ..files import written_folder
 from ..model import modeling_comicseq
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import (
@@ -21,6 +21,7 @@ from ..model.modeling_comicseq import (
     ComicSeqTaskModel,
 )
 from ..model.tasks_comicseq import STRIP_EMBEDDING
+from ..outputs import check_output
 from ..progress import quiet_transformers
 from .opening import load_checkpoint, read_config
 from .provenance import TRAINING_PROVENANCE

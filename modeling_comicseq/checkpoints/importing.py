@@ -14,9 +14,10 @@ import torch
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, in_words
-from ..files import check_output, written_folder
+from ..files import written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining, sinusoidal_positions
+from ..outputs import check_output
 from ..progress import quiet_transformers
 from .card import METADATA
 

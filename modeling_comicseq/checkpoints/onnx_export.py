@@ -16,10 +16,11 @@ from torch import nn
 from transformers.utils import CONFIG_NAME
 
 from ..errors import ComicSeqDataError
-from ..files import check_output, written_folder
+from ..files import written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import TASK_CLASSES, ComicSeqForPreTraining, ComicSeqModel, ComicSeqPreTrainedModel
 from ..model.tasks_comicseq import STRIP_EMBEDDING, TASKS, ComicSeqInput, ComicSeqTask
+from ..outputs import check_output
 from ..progress import progress_bar
 from .export import CLASSES, Source, carry_over, open_source
 from .opening import first_line

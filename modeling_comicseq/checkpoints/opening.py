@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_NAME
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, did_you_mean
-from ..files import check_not_mistyped
+from ..hub import check_not_mistyped
 from ..model.checks_comicseq import check_finite
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ComicSeqDataError
-from ..files import find_file, write_json
+from ..files import write_json
+from ..hub import find_file
 from ..stores.origin import meaning_of
 from .statistics import compare_vectors, describe_vectors, sample_vectors
 

@@ -44,7 +44,7 @@ def questions(
     from ..data.opening import open_split, tell_twins
     from ..evaluation.question_sets import freeze
     from ..evaluation.results import LEAKY
-    from ..files import check_output
+    from ..outputs import check_output
     from ..tasks import get_tasks
 
     check_output(output, [dataset], overwrite=None, folder=True)

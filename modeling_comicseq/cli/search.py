@@ -44,9 +44,9 @@ def search(
     Example: `comicseq search --store data/stage5.zarr --page library/book_1/page_007.jpg -k 5`
     """
 
-    from ..files import check_output, has_words
     from ..library.search import parse_panel, read_vector, write_hits
     from ..library.search import search as find
+    from ..outputs import check_output, has_words
 
     if output:
         is_own = has_words('"store": ', '"query": {', '"index": {')

@@ -18,8 +18,9 @@ from PIL import Image
 
 from ..checkpoints.opening import first_line
 from ..errors import ComicSeqDataError, did_you_mean
-from ..files import check_not_mistyped, file_system
+from ..hub import check_not_mistyped
 from ..model import tasks_comicseq as tasks
+from ..urls import file_system
 
 HUB_NAME = "VLR-CVC/ComicsPAP"
 # The task whose head answers each skill.

@@ -16,8 +16,9 @@ from ..checkpoints.statistics import MOST_VECTORS, describe_vectors
 from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
 from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
 from ..errors import ComicSeqDataError
-from ..files import check_output, check_report, has_words, written_folder
+from ..files import written_folder
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
+from ..outputs import check_output, check_report, has_words
 from ..progress import quiet_transformers
 from ..stores.names import normal_form
 from .answers import answer_skill, read_modalities, untrained_heads

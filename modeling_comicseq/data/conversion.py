@@ -22,8 +22,10 @@ from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from ..disk_faults import disk_faults
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_output, disk_faults, put_in_place, refuse_url, write_json, write_text
+from ..files import put_in_place, write_json, write_text
+from ..outputs import check_output
 from ..stores.metadata import describe_file
 from ..stores.origin import meaning_of, read_origin
 from ..stores.pages import Faults, Pages, read_pages
@@ -33,6 +35,7 @@ from ..stores.splits import SPLITS, SplitRule, load_split_books
 from ..stores.stage3 import PRESENT, Stage3Store
 from ..stores.twins import HOW, has_twin, same_pages
 from ..stores.windows import check_window
+from ..urls import refuse_url
 from .builder import FAULT, ConversionPlan, StoreBuilder
 from .dataset_card import dataset_card
 
@@ -111,7 +114,7 @@ def convert_store(
     if origin:
         options["origin"] = dict(origin)
     fingerprint = _fingerprint(store, metadata, options)
-    console = Console(stderr=True, quiet=not progress)
+    console = Console(stderr=True, quiet=not progress, soft_wrap=True)
     if _is_done(target, fingerprint, on_error, overwrite):
         console.print(f"{target} is already complete for this input: nothing to do")
         if _work_name(target).is_dir():  # of a run that was killed after its output was in place

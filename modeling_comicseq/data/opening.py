@@ -12,10 +12,10 @@ import numpy as np
 from datasets import Dataset, load_from_disk
 
 from ..errors import ComicSeqDataError, ComicSeqError
-from ..files import is_url
 from ..stores.names import respelled
 from ..stores.provenance import PROVENANCE_FILE, read_provenance
 from ..stores.twins import HOW, has_twin
+from ..urls import is_url
 from .panels import PanelTable
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from ..errors import ComicSeqDataError, ComicSeqError
-from ..files import check_not_mistyped
+from ..hub import check_not_mistyped
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 
 from ..errors import ComicSeqDataError
-from ..files import find_file
+from ..hub import find_file
 
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
 

@@ -11,8 +11,8 @@ from transformers import HfArgumentParser
 
 from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, check_at_least, parse_into, split_names
-from ..files import refuse_url
 from ..model.tasks_comicseq import TASKS
+from ..urls import refuse_url
 
 # What frozen questions have fixed, with the defaults for questions that are drawn.
 FROZEN = {"split": "test", "num_candidates": 5, "repeats": 3, "seed": 0}

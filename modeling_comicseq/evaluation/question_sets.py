@@ -20,7 +20,8 @@ from ..data.opening import open_arrow
 from ..data.panels import PanelTable
 from ..data.task import Drawn, Task
 from ..errors import ComicSeqDataError, ComicSeqError
-from ..files import check_output, write_json, written_folder
+from ..files import write_json, written_folder
+from ..outputs import check_output
 from .questions import QuestionSet, draw_question_set, split_fingerprint
 from .results import LEAKY, heading
 

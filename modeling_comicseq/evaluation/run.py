@@ -16,8 +16,9 @@ from ..data.opening import open_split, tell_twins
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_report, write_text
+from ..files import write_text
 from ..model.tasks_comicseq import STRIP_EMBEDDING
+from ..outputs import check_report
 from ..progress import track
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld

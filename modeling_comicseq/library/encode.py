@@ -22,9 +22,10 @@ from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 
 from ..checkpoints.opening import open_checkpoint
+from ..disk_faults import disk_faults
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_output, disk_faults
 from ..model.tasks_comicseq import STRIP_EMBEDDING
+from ..outputs import check_output
 from ..progress import progress_bar
 from ..stores.origin import read_origin
 from ..stores.output import Output, read_attributes

@@ -17,7 +17,8 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..evaluation.metrics import FEW_BOOKS, bootstrap_mean, few_books
 from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
-from ..files import check_report, write_json
+from ..files import write_json
+from ..outputs import check_report
 from ..progress import progress_bar
 from ..stores.pages import read_pages
 from ..stores.twins import hash_spans, same_pages

@@ -15,11 +15,12 @@ from rich.console import Console
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..errors import ComicSeqDataError
-from ..files import check_output, has_words, write_text
+from ..files import write_text
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
 from ..model.pipeline_comicseq import ask, order_confidence, pad, take_vectors
 from ..model.tasks_comicseq import READING_ORDER
+from ..outputs import check_output, has_words
 from ..pages.json_list import iter_entries
 from ..progress import progress_bar
 from ..stores.metadata import parse_entry

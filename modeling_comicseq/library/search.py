@@ -26,9 +26,11 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from filelock import FileLock
 
+from ..disk_faults import disk_faults
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, in_words
 from ..evaluation.retrieval import SAME
-from ..files import check_output, disk_faults, write_json, written_folder
+from ..files import write_json, written_folder
+from ..outputs import check_output
 from ..progress import progress_bar
 from ..stores.names import normal_path
 from ..stores.pages import Pages, read_pages

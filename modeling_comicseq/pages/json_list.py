@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import fsspec
 
 from ..errors import ComicSeqDataError, ComicSeqError, in_words
-from ..files import file_system
+from ..urls import file_system
 
 __all__ = ["iter_entries"]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ..errors import ComicSeqDataError, PageProblem, in_words
-from ..files import file_system
+from ..urls import file_system
 
 __all__ = ["PageEntry", "describe_file", "dump", "parse_entry"]
 

@@ -15,8 +15,10 @@ from typing import Any
 import fsspec
 import zarr
 
+from ..disk_faults import disk_faults
 from ..errors import ComicSeqDataError
-from ..files import disk_faults, file_system, is_url, lock_file, locked, put_in_place
+from ..files import lock_file, locked, put_in_place
+from ..urls import file_system, is_url
 from .pages import Pages
 from .stage5 import Layout, create_arrays, finish_store, metadata_beside, open_for_writing, part_files
 

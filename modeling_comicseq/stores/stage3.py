@@ -24,7 +24,7 @@ from zarr.core.sync import sync
 from zarr.storage import LocalStore
 
 from ..errors import ComicSeqDataError, in_words
-from ..files import file_system, is_url
+from ..urls import file_system, is_url
 
 __all__ = [
     "PAGE_ARRAYS",

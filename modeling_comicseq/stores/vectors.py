@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 
 from ..errors import ComicSeqDataError
-from ..files import file_system, is_url
+from ..urls import file_system, is_url
 from .metadata import describe_file
 from .stage3 import MASK_ARRAYS, PANEL_ARRAYS, Stage3Store, files_fingerprint, get_array, open_group, read_rows
 from .stage5 import ARRAYS, metadata_beside

@@ -21,7 +21,8 @@ import zarr
 from scipy.linalg import block_diag
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..files import check_output, write_text, written_folder
+from ..files import write_text, written_folder
+from ..outputs import check_output
 from ..progress import progress_bar
 
 FORMAT = "comicseq-synthetic-1"

@@ -14,8 +14,8 @@ from transformers import HfArgumentParser, TrainingArguments
 from ..checkpoints.opening import MODEL_FIELDS
 from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, did_you_mean, parse_into, split_names
-from ..files import refuse_url
 from ..resources import find_resource
+from ..urls import refuse_url
 from .settings import check_after, check_before
 
 # A store and its metadata are given together.

@@ -18,9 +18,10 @@ from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, ove
 from ..checkpoints.provenance import read_training_provenance
 from ..data.panels import PanelTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
-from ..files import check_output, locked
+from ..files import locked
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..outputs import check_output
 from ..resources import find_resource
 from ..stores.provenance import read_provenance
 from .arguments import STORES, PretrainingArguments, parse_arguments
