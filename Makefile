@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= outputs/demo
+# Each takes about a gigabyte. A file's tests stay in one process, which makes what they share once.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: demo test check lint clean
 
@@ -27,10 +30,10 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint  ## everything
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: lint  ## lint, types and the tests that are quick, before every commit
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 clean:
 	rm -rf $(VENV) outputs build

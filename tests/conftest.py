@@ -1,9 +1,10 @@
-"""Settings of every test: no network, and one thread unless `COMICSEQ_TEST_THREADS` says how many."""
+"""Settings of every test and of what it starts: no network, one thread unless `COMICSEQ_TEST_THREADS` says how many."""
 
 import os
 import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+threads = os.environ["OMP_NUM_THREADS"] = os.environ.get("COMICSEQ_TEST_THREADS", "1")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -13,7 +14,7 @@ if (
 ):  # as shells start what runs in the background; children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-torch.set_num_threads(int(os.environ.get("COMICSEQ_TEST_THREADS", "1")))
+torch.set_num_threads(int(threads))
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from ..command import find_interrupt, interrupted, let_go
 from ..errors import ComicSeqError
 from .comics_pap import comics_pap
 from .convert import convert
+from .draw import draw
 from .encode import encode
 from .evaluate import evaluate
 from .export import export
@@ -72,6 +73,7 @@ def options(
 
 app.command()(synthesize)
 app.command()(convert)
+app.command()(draw)
 app.command(context_settings=PASSED_ON, options_metavar="[CONFIG] [--option value ...]")(pretrain)
 app.command(context_settings=PASSED_ON, options_metavar="[--option value ...]")(evaluate)
 for command in (ingest, questions, encode, search, inspect, order, comics_pap, export, import_checkpoint):

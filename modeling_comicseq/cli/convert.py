@@ -58,6 +58,7 @@ def convert(
     """
 
     from ..data.conversion import convert_store
+    from ..evaluation.probe import places_for_card
     from ..stores.origin import parse_origin
     from ..stores.provenance import read_provenance
 
@@ -74,12 +75,15 @@ def convert(
         on_error=on_error,
         origin=parse_origin(origin or []),
         overwrite=overwrite,
+        probe=places_for_card,
     )
     provenance = read_provenance(output)
     table = Table("split", "books", "pages", "panels", "rows", title=str(output))
     for split, counts in provenance["counts"].items():
         table.add_row(split, *(f"{counts[key]:,}" for key in ("books", "pages", "panels", "rows")))
     Console().print(table)
+    if provenance.get("place"):
+        typer.echo(provenance["place"]["sentence"])
     skipped = provenance["conversion"]["skipped"]
     if skipped:
         typer.echo(f"{skipped:,} pages left out, see {output / 'skipped.json'}")

@@ -17,7 +17,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import DatasetInfo, Features, List, Value
+from datasets import Dataset, DatasetInfo, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -38,6 +38,8 @@ from ..stores.windows import check_window
 from ..urls import refuse_url
 from .builder import FAULT, ConversionPlan, StoreBuilder
 from .dataset_card import dataset_card
+from .opening import NEEDED_COLUMNS
+from .panels import PanelTable
 
 __all__ = ["convert_store", "dataset_features"]
 
@@ -46,6 +48,7 @@ logger = logging.getLogger(__name__)
 # Another number when the same input gives another data set: it is part of the fingerprint.
 _FORMAT = 4
 _MAX_SHARD_SIZE = "500MB"
+_MOST_PROBED = 4000  # rows
 
 
 def convert_store(
@@ -64,6 +67,7 @@ def convert_store(
     overwrite: bool = False,
     progress: bool = True,
     check: Callable[[Mapping[str, int]], None] | None = None,
+    probe: Callable[[PanelTable], Mapping[str, Any] | None] | None = None,
 ) -> None:
     """Converts a Stage 3 store to an Arrow data set, which `datasets.load_from_disk` opens.
 
@@ -86,6 +90,8 @@ def convert_store(
         overwrite: Replace an output that was made from other input or with other options.
         progress: Show a progress bar on the terminal.
         check: Is told how many books each split gets, before any vector is read, and raises what is wrong with that.
+        probe: Is given a sample of the rows, and says whether a panel's place on the page can be read off its vector, for
+            the provenance and the card: `places_for_card`.
 
     Raises:
         ComicSeqError: The input has a fault, an option is out of range, or `output` holds something else.
@@ -165,6 +171,8 @@ def convert_store(
         provenance = build_provenance(
             store, metadata, options, fingerprint, pages, placement, reports, len(faults.skipped), origin
         )
+        if probe is not None:
+            provenance["place"] = probe(_sample_rows(folder))
         _write_dataset(folder, features, provenance, faults.skipped)
         put_in_place(folder / "dataset", target, folder / "replaced")
 
@@ -305,6 +313,15 @@ def _build(plan: ConversionPlan, num_proc: int) -> list[dict[str, Any]]:
             "--num-proc"
         ) from None
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(reports.iterdir())]
+
+
+def _sample_rows(folder: Path) -> PanelTable:
+    """Rows from all over the Arrow files of a work folder, with what tells vectors and places."""
+    files = [datasets.Dataset.from_file(str(path)) for path in sorted((folder / "cache").rglob("*.arrow"))]
+    table = pa.concat_tables([file.data.table.select(NEEDED_COLUMNS) for file in files])
+    rows = np.linspace(0, len(table) - 1, min(len(table), _MOST_PROBED)).astype(int)
+    # Slice by slice, to read no more than these.
+    return PanelTable(Dataset(pa.concat_tables([table.slice(row, 1) for row in rows.tolist()]).combine_chunks()))
 
 
 def _write_dataset(

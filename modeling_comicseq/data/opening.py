@@ -96,6 +96,14 @@ def open_split(folder: str, split: str) -> PanelTable:
     return table
 
 
+def training_split(folder: str, split: str) -> PanelTable | None:
+    """The train split of the data set in `folder`; None where that is `split` itself, or cannot be had."""
+    try:
+        return None if split == "train" else open_split(folder, "train")
+    except ComicSeqDataError:
+        return None
+
+
 def tell_twins(table: PanelTable, where: str) -> str | None:
     """A sentence about the pages of a table that stand twice; None where there are none."""
     twice = has_twin(table.twins)

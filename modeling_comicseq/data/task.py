@@ -139,6 +139,13 @@ class Task(ABC):
     def baselines(self, table: PanelTable, note: Callable[[str], None]) -> Mapping[str, Answer]:
         """Answers without a model, by name; `note` is told why one is left out."""
 
+    def fitted(self, tables: Sequence[PanelTable], note: Callable[[str], None]) -> Mapping[str, Answer]:
+        """Further such answers, which are fitted on the books of `tables` but those that they are asked about.
+
+        Batches that they are asked have `book_ids` (B,), the names of their books.
+        """
+        return {}
+
     @abstractmethod
     def ask(self, model: Any, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
         """A `ComicSeqForPreTraining`'s answers, under "", and those with something taken away, by what that is.

@@ -30,7 +30,8 @@ def put_on_card(folder: Path, results: Sequence[Result], model: str, about: dict
         folder: The checkpoint.
         results: Results of the evaluation.
         model: The model's name in them.
-        about: `dataset`, `split`, `data_fingerprint` and `questions_fingerprint`.
+        about: `dataset`, `split`, `data_fingerprint`, `questions_fingerprint`, and `place` where it is known whether places
+            can be read off the vectors.
     """
     put_results(folder, _summary(results, model, about).rstrip(), _model_index(results, model, about))
 

@@ -44,6 +44,7 @@ def compare(
     table: PanelTable,
     questions: QuestionSet,
     *,
+    training: PanelTable | None = None,
     batch_size: int = 256,
     world: SyntheticWorld | None = None,
     note: Callable[[str], None] = lambda sentence: None,
@@ -54,6 +55,7 @@ def compare(
         models: The models by name.
         table: The split that the questions are about.
         questions: One task's questions under one protocol.
+        training: Another split, on which baselines are fitted, too, that are fitted on other books than they are asked about.
         batch_size: Questions in a batch.
         world: The generative model of a synthetic corpus: the best answers that can be given then stand beside it.
         note: Is told, in one sentence, why rows are left out.
@@ -64,11 +66,13 @@ def compare(
     """
     task = questions.task
     baselines = {"chance": task.chance, **task.baselines(table, note)}
+    baselines |= task.fitted([table] if training is None else [table, training], note)
     optima = [] if world is None else task.optima(questions, table, world, note)
     parts: dict[tuple[str, str, str], list[Values]] = defaultdict(list)
     for chosen, batch in questions.batches(table, batch_size):
+        books = table.book_ids[table.books[questions.rows[chosen]]]
         for name, answer in baselines.items():
-            parts[name, "baseline", ""].append(answer(batch))
+            parts[name, "baseline", ""].append(answer(batch | {"book_ids": books}))
         for optimum in optima:
             parts[optimum.name, "optimum", ""].append(optimum.answer(batch))
         for name, model in models.items():

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..data.distractors import PROTOCOLS
-from ..data.opening import open_split, tell_twins
+from ..data.opening import open_split, tell_twins, training_split
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
@@ -27,6 +27,7 @@ from .card import put_on_card
 from .compare import compare
 from .metrics import few_books
 from .plots import PLOTS, plot_results
+from .probe import Place, probe_tables
 from .question_sets import Questions, draw_questions, load_questions, read_about
 from .report import print_results, report_markdown
 from .results import Difference, Result, results_json, write_results
@@ -62,6 +63,8 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
             notes.append(sentence)
             console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
+    training = training_split(arguments.dataset, settings["split"])
+    place = probe_tables([table] if training is None else [table, training])
     twins = tell_twins(table, f"the split {settings['split']!r}")
     if twins is not None:
         note(f"Warning: {twins}")
@@ -89,7 +92,8 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     differences: list[Difference] = []
     for each in track(questions.sets, "Asking"):
         answering = {name: models[name].model for name in asked[each.task.name]}
-        found = compare(answering, table, each, batch_size=arguments.batch_size, world=world, note=note)
+        size = arguments.batch_size
+        found = compare(answering, table, each, training=training, batch_size=size, world=world, note=note)
         results += found[0]
         differences += found[1]
     if everything:
@@ -102,7 +106,9 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     if few := few_books(min(result.num_books for result in results)):
         note(few)
     print_results(results, differences, console)
-    write_everything(folder, arguments, table, questions, results, differences, notes, models, console)
+    if place is not None:
+        console.print(place.sentence(), soft_wrap=True, highlight=False)
+    write_everything(folder, arguments, table, questions, results, differences, notes, models, place, console)
 
 
 def open_models(arguments: EvaluationArguments, table: PanelTable) -> dict[str, Checkpoint]:
@@ -178,18 +184,22 @@ def write_everything(
     differences: Sequence[Difference],
     notes: Sequence[str],
     models: Mapping[str, Checkpoint],
+    place: Place | None,
     console: Console,
 ) -> None:
     """Writes results.json, report.md and its plots; and onto the cards of local models, unless `output_dir` is given."""
     about = questions.about(table)
     content = {"settings": asdict(arguments), "questions": about, "notes": notes}
-    write_results(content | results_json(results, differences), folder / "results.json")
+    found_place = None if place is None else place.to_json()
+    write_results(content | {"place": found_place} | results_json(results, differences), folder / "results.json")
     asked = {
         "dataset": Path(arguments.dataset).resolve().name,
         "split": questions.split,
         "data_fingerprint": about["data_fingerprint"],
         "questions_fingerprint": questions.fingerprint,
     }
+    if place is not None:
+        asked["place"] = place.sentence()
     in_report = {"models": arguments.model} | asked | {"questions a page and task": questions.repeats}
     plots = plot_results(results, folder)
     write_text(folder / "report.md", report_markdown(results, differences, in_report, notes, plots))

@@ -362,7 +362,7 @@ class _Page:
         count = 1 + self.one_of(*weights) + (int(self.rng.integers(0, more + 1)) if depth == 1 else 0)
         parts = self.parts(region, count, across)
         cuts = [part[0][1] for part in parts[1:]] if across else []
-        if any(abs(cut - other) < 0.06 for cut in cuts for other in beside):
+        if any(abs(cut - other) < 0.09 for cut in cuts for other in beside):
             parts, cuts = [region], []
         if len(parts) == 1:
             self.panels.append(region)
@@ -418,7 +418,7 @@ class _Page:
         if self.chance(self.style.overlaps):
             for _ in range(1 + self.one_of(0.6, 0.3, 0.1)):
                 self.overlap()
-        if self.chance(self.style.insets):
+        if self.chance(max(self.style.insets, 0.5 * (len(self.panels) == 1 and self.style.format == "page"))):
             for _ in range(1 + self.one_of(0.7, 0.2, 0.1)):
                 self.inset()
 
@@ -470,12 +470,12 @@ class _Page:
         gutter, between the two.
         """
         areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in map(self.sides, self.panels)]
-        if len(areas) > 1 and self.chance(0.35):
-            after = int(self.rng.integers(len(areas) - 1))
-            boxes = [self.sides(panel) for panel in self.panels[after : after + 2]]
-            (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = boxes
-            x = sum(sorted((ax0, ax1, bx0, bx1))[1:3]) / 2
-            y = sum(sorted((ay0, ay1, by0, by1))[1:3]) / 2
+        after = int(self.rng.integers(len(areas)))
+        (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = map(self.sides, (self.panels * 2)[after : after + 2])
+        # Sides that the two have in common; negative where they are apart.
+        beside, below = min(ax1, bx1) - max(ax0, bx0), min(ay1, by1) - max(ay0, by0)
+        if after + 1 < len(areas) and max(beside, below) > 0.1 and min(beside, below) > -0.1 and self.chance(0.5):
+            x, y = (sum(sorted(ends)[1:3]) / 2 for ends in ((ax0, ax1, bx0, bx1), (ay0, ay1, by0, by1)))
             size = self.uniform(0.25, 0.5)
             width, height = (size * min(a, b) for a, b in ((ax1 - ax0, bx1 - bx0), (ay1 - ay0, by1 - by0)))
             place = after + 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..evaluation.probe import Place
 from .space import Space
 
 __all__ = ["Diagnosis", "Neighbours", "compare_neighbours", "diagnose"]
@@ -69,16 +70,27 @@ class Diagnosis:
         verdict: One of "healthy", "collapsed", "page fingerprint", "no book structure" and "undetermined".
         reading: Sentences that say why and what else was found, the gravest first.
         is_damaged: Whether vectors were left out that no sound store has.
+        tells_places: Whether a panel's place on the page can be read off its vector, which it should not.
     """
 
     verdict: Verdict
     reading: list[str]
     is_damaged: bool = False
+    tells_places: bool = False
 
     @property
     def headline(self) -> str:
         """The verdict, after what is graver."""
-        return f"damaged, what is left is {self.verdict}" if self.is_damaged else self.verdict
+        verdict = f"damaged, what is left is {self.verdict}" if self.is_damaged else self.verdict
+        return f"{verdict}, but places can be read off" if self.tells_places else verdict
+
+    def add_place(self, place: Place, stage: int) -> None:
+        """Adds what was found about places in the vectors of a store of this stage."""
+        self.tells_places = stage == 3 and place.verdict in ("readable", "partly readable")
+        # Stage 5 was told positions, and is to know them.
+        self.reading.insert(
+            0 if self.tells_places else len(self.reading), place.sentence(is_contextualised=stage == 5)
+        )
 
 
 def diagnose(panels: Space, strips: Space, neighbours: Neighbours | None) -> Diagnosis:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..evaluation.metrics import FEW_BOOKS, bootstrap_mean, few_books
+from ..evaluation.probe import MOST_PAGES, Place, probe_places, spread
 from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
 from ..files import write_json
@@ -50,6 +51,7 @@ class Report:
         panels: Measures of the panel vectors.
         strips: Measures of the strip vectors.
         neighbours: Whether near pages are of one book; None where no book has two pages.
+        place: Whether a panel's place on the page can be read off its vector; None where too few pages have two panels.
         diagnosis: The verdict.
     """
 
@@ -63,6 +65,7 @@ class Report:
     panels: Space
     strips: Space
     neighbours: Neighbours | None
+    place: Place | None
     diagnosis: Diagnosis
 
 
@@ -151,13 +154,15 @@ def inspect_store(
     names, books = np.unique(np.asarray(named.strings("book_id"))[has_panels], return_inverse=True)
     chosen = _sample(books, pages, seed)
     rows, row_books = every[chosen], books[chosen]
-    panels, strips, vectors, hashes = _gather(store, rows, row_books, progress)
+    panels, strips, vectors, hashes, place = _gather(store, rows, row_books, progress)
     paths = named.table["canonical_id"].filter(pa.array(has_panels)).take(pa.array(chosen)).to_pylist()
     is_first = same_pages(hashes, row_books.tolist(), paths) == np.arange(len(rows))  # a copy would be the nearest
     usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
     units, unit_books = unit(vectors[usable]), row_books[usable]
     neighbours = _neighbours(units[is_first[usable]], unit_books[is_first[usable]])
     diagnosis = diagnose(panels, strips, neighbours)
+    if place is not None:
+        diagnosis.add_place(place, store.stage)
     report = Report(
         store=store.url,
         stage=store.stage,
@@ -169,6 +174,7 @@ def inspect_store(
         panels=panels,
         strips=strips,
         neighbours=neighbours,
+        place=place,
         diagnosis=diagnosis,
     )
     return report, (*project(units), names[unit_books])
@@ -196,10 +202,12 @@ def _sample(books: np.ndarray, pages: int, seed: int) -> np.ndarray:
 
 def _gather(
     store: VectorStore, rows: np.ndarray, books: np.ndarray, progress: bool
-) -> tuple[Space, Space, np.ndarray, np.ndarray]:
-    """Measures of panels and strips of these rows, read in their order, the strip vectors `(rows, D)`, and a hash of the
-    panels of each `(rows,)`."""
+) -> tuple[Space, Space, np.ndarray, np.ndarray, Place | None]:
+    """Measures of panels and strips of these rows, read in their order, the strip vectors `(rows, D)`, a hash of the panels
+    of each `(rows,)`, and whether places can be read off panels."""
     panels, strips = SpaceGatherer(store.width), SpaceGatherer(store.width)
+    probed = spread(len(rows), MOST_PAGES)
+    probe: list[tuple[np.ndarray, np.ndarray]] = []
     vectors, hashes = np.empty((len(rows), store.width), np.float32), np.empty(len(rows), np.uint64)
     with progress_bar(f"Reading pages of {Path(store.url).name}", len(rows), progress) as advance:
         for lo, hi in store.blocks("panel"):
@@ -215,9 +223,13 @@ def _gather(
             page, slot = np.nonzero(real[inside])
             real_panels = block[inside[page], slot]
             hashes[first:last] = hash_spans(real_panels, np.searchsorted(page, np.arange(last - first + 1)))
+            is_probed = np.isin(first + np.arange(last - first), probed)
+            probe.append((real_panels[is_probed[page]], np.bincount(page)[is_probed]))
             panels.add(real_panels, rows[first:last][page], books[first:last][page])
             advance(int(last - first))
-    return panels.finish(), strips.finish(), vectors, hashes
+    probed_panels, counts = (np.concatenate(each) for each in zip(*probe, strict=True))
+    place = probe_places(probed_panels, counts, books[probed])
+    return panels.finish(), strips.finish(), vectors, hashes, place
 
 
 def _neighbours(units: np.ndarray, books: np.ndarray) -> Neighbours | None:
@@ -275,6 +287,10 @@ def _figures(report: Report) -> list[dict[str, str]]:
         if level == "panels":
             shares = " / ".join(f"{100 * max(part, 0):.0f}" for part in space.shares or ())
             section["told apart by book / page / panel, %"] = shares or "–"
+            place = report.place
+            section["place read off, pairs in order, %"] = (
+                interval(place.pairs, place.low, place.high) if place else "–"
+            )
         else:
             near = report.neighbours
             section["nearest page is of the same book, %"] = (

@@ -63,6 +63,8 @@ class ComicSeqConfig(PreTrainedConfig):
         identity.
     box_embedding (`bool`, *optional*, defaults to `False`):
         Whether the model can be told where panels stand on the page (`panel_boxes`).
+    box_relation_layers (`int`, *optional*, defaults to 0):
+        Layers of the head for reading order in which the boxes of every two panels are compared, where they are given.
     show_asked_box (`bool`, *optional*, defaults to `False`):
         Whether the box of a panel that was taken out is shown. Its shape and its place say something of what stood in it.
     candidate_encoding (`str`, *optional*, defaults to `"joint"`):
@@ -116,6 +118,7 @@ class ComicSeqConfig(PreTrainedConfig):
     caption_embedding_dim: int | None = None
     input_scale: float | int | None = None
     box_embedding: bool = False
+    box_relation_layers: int = 0
     show_asked_box: bool = False
     candidate_encoding: str = "joint"
     similarity_term: bool = True
@@ -202,7 +205,9 @@ class ComicSeqConfig(PreTrainedConfig):
             require(field, getattr(self, field) >= 1, "at least 1")
         embedded = "at least 0, where the heads read the embedded vectors"
         require("num_hidden_layers", self.num_hidden_layers >= 0, embedded)
-        require("num_hidden_layers", self.num_hidden_layers <= MAX_LAYERS, f"at most {MAX_LAYERS}")
+        for field in ("num_hidden_layers", "box_relation_layers"):
+            require(field, getattr(self, field) <= MAX_LAYERS, f"at most {MAX_LAYERS}")
+        require("box_relation_layers", self.box_relation_layers >= 0, "at least 0")
         if self.num_bytes > MAX_BYTES:
             sizes = ", ".join(f"`{field}` {getattr(self, field)}" for field in (*sizes, *dims, "num_hidden_layers"))
             raise ValueError(

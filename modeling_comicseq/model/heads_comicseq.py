@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .configuration_comicseq import ComicSeqConfig
+from .geometry_comicseq import ComicSeqBoxRelations
 
 
 def as_mask(mask: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
@@ -263,13 +264,18 @@ class ComicSeqMaskedPanelHead(nn.Module):
 class ComicSeqReadingOrderHead(nn.Module):
     """
     How likely is it that panel i is followed by panel j? Scores `(B, N, N)` from panels (B, N, D). No panel follows itself:
-    the diagonal is 0 and is not read.
+    the diagonal is 0 and is not read. With `box_relation_layers`, what the panels' boxes (B, N, 4) say is added where they are
+    given.
     """
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.scorer = ComicSeqBilinear(config)
+        self.box_relations = ComicSeqBoxRelations(config) if config.box_relation_layers else None
 
-    def forward(self, panels: torch.Tensor) -> torch.Tensor:
+    def forward(self, panels: torch.Tensor, boxes: torch.Tensor | None = None) -> torch.Tensor:
         itself = torch.eye(panels.shape[-2], dtype=torch.bool, device=panels.device)
-        return self.scorer(panels, panels).masked_fill(itself, 0.0)
+        scores = self.scorer(panels, panels)
+        if self.box_relations is not None and boxes is not None:
+            scores = scores + self.box_relations(panels, boxes)
+        return scores.masked_fill(itself, 0.0)

@@ -47,6 +47,7 @@ from .checks_comicseq import (
     check_tensors,
 )
 from .configuration_comicseq import DEFAULT_TASK_WEIGHTS, ComicSeqConfig
+from .geometry_comicseq import ComicSeqBoxEmbedding, ComicSeqBoxLinear
 from .heads_comicseq import (
     ComicSeqBilinear,
     ComicSeqCaptionRelevanceHead,
@@ -224,42 +225,6 @@ class ComicSeqInputProjection(nn.Module):
         if self.type_embedding is not None:
             hidden_states = hidden_states + self.type_embedding
         return hidden_states
-
-
-def own_generator() -> torch.Generator:
-    """
-    Random numbers that follow from the seed and leave the global generator as it is: with and without what is drawn from
-    it, all other weights begin the same.
-    """
-    return torch.Generator("cpu").manual_seed(torch.initial_seed())
-
-
-class ComicSeqBoxEmbedding(nn.Module):
-    """
-    Where a panel stands, as something to add to its token: an MLP on its box's edges, size and centre, each by itself and
-    as sines and cosines of several wavelengths (from twice the page down to a sixteenth of it), in which distances show.
-    It begins as zero.
-    """
-
-    num_wavelengths = 6
-
-    def __init__(self, config: ComicSeqConfig):
-        super().__init__()
-        num_features = 8 * (1 + 2 * self.num_wavelengths)
-        self.dense_weight = nn.Parameter(torch.zeros(config.hidden_size, num_features))
-        self.dense_bias = nn.Parameter(torch.zeros(config.hidden_size))
-        self.output_weight = nn.Parameter(torch.zeros(config.hidden_size, config.hidden_size))
-
-    def forward(self, boxes: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        """What to add `(B, N, D)` for `boxes` (B, N, 4), of which those that are not `shown` (B, N) are not read."""
-        boxes = torch.where(shown[..., None], single_or_double(boxes), 0.0)
-        first, last = boxes.split(2, dim=-1)
-        places = torch.cat((boxes, last - first, (first + last) / 2), dim=-1)
-        angles = places[..., None] * (math.pi * 2.0 ** torch.arange(self.num_wavelengths, device=boxes.device))
-        features = torch.cat((places[..., None], angles.sin(), angles.cos()), dim=-1).flatten(-2)
-        states = nn.functional.linear(features.to(self.dense_weight.dtype), self.dense_weight, self.dense_bias)
-        states = nn.functional.linear(nn.functional.gelu(states), self.output_weight)
-        return torch.where((boxes != 0).any(-1, keepdim=True), states, 0.0)  # four zeros: not known
 
 
 class ComicSeqEmbeddings(nn.Module):
@@ -481,15 +446,15 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module):
+        if isinstance(module, ComicSeqBoxLinear):
+            init.copy_(module.weight, module.draw_weight())
+            if module.bias is not None:
+                init.zeros_(module.bias)
+            return
         super()._init_weights(module)
         if isinstance(module, ComicSeqEmbeddings):
             init.normal_(module.mask_embedding, std=self.config.initializer_range)
             init.copy_(module.position_embeddings, module.make_positions())
-        elif isinstance(module, ComicSeqBoxEmbedding):
-            drawn = torch.empty(module.dense_weight.shape, device="cpu").normal_(generator=own_generator())
-            init.copy_(module.dense_weight, drawn / drawn.shape[1] ** 0.5)
-            init.zeros_(module.dense_bias)
-            init.zeros_(module.output_weight)
         elif isinstance(module, ComicSeqInputProjection):
             if module.projection is not None:
                 # Likeness survives a projection that keeps angles, and modalities of one width start in one space.
@@ -1213,7 +1178,12 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
 
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
-        return head(panels)
+        boxes, slot = question["panel_boxes"], question.get("mask_position")
+        if boxes is not None:
+            mask = question["attention_mask"]
+            shown = as_mask(mask, panels) if slot is None else other_slots(panels, slot, mask)
+            boxes = torch.where(shown[..., None], single_or_double(boxes), 0.0)
+        return head(panels, boxes)
 
     @can_return_tuple
     @auto_docstring

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ComicSeqDataError, PageProblem, in_words
-from ..files import check_not_mistyped
+from ..hub import check_not_mistyped
 from .archives import ARCHIVES, list_archive, read_archive
 from .comic_info import COMIC_INFO, ComicInfo, read_comic_info
 from .page_order import in_page_order, natural_key

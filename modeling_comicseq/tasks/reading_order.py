@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..data.views import Batch, Vectors, page_panels
 from ..evaluation.baselines import nearest_neighbour_chain
 from ..evaluation.metrics import kendall_tau, pairwise_accuracy, perfect_match
 from ..evaluation.ordering import pair_logits, predicted_orders, true_order
+from ..evaluation.probe import PlaceProbe, can_probe, sample_pages
 from ..evaluation.scoring import model_logits
 from ..model.tasks_comicseq import READING_ORDER
 from ..synthetic.order_optimum import MAX_PANELS, order_posterior
@@ -68,6 +69,13 @@ class ReadingOrder(Task):
         return {
             "nearest-neighbour chain": lambda batch: self._judge_orders(batch, nearest_neighbour_chain(batch)),
         }
+
+    def fitted(self, tables: Sequence[PanelTable], note: Callable[[str], None]) -> Mapping[str, Answer]:
+        panels = sample_pages(tables)
+        if not can_probe(*panels[1:]):
+            return {}
+        probe = PlaceProbe(*panels)
+        return {"place probe": lambda batch: self._judge_orders(batch, probe.orders(batch))}
 
     def ask(self, model, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
         target = model.config.reading_order_target

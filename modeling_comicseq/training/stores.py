@@ -12,6 +12,7 @@ from ..data.conversion import convert_store
 from ..data.opening import open_split, tell_twins
 from ..data.panels import PanelTable
 from ..errors import ComicSeqDataError
+from ..evaluation.probe import places_for_card
 from ..stores.names import normal_form
 from ..stores.provenance import read_provenance
 from ..stores.stage3 import Stage3Store
@@ -146,6 +147,7 @@ def _convert(arguments: PretrainingArguments, folder: Path, wanted: WantedTasks)
                 overwrite=True,  # a store that has changed; what is no converted data set is left alone all the same
                 progress=not arguments.disable_tqdm,
                 check=check,
+                probe=places_for_card,
             )
         except BaseException as error:
             with suppress(OSError):

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("model",),
     "import-checkpoint": ("in/best_model.pt",),
     "synthesize": ("--output",),
+    "draw": ("--output",),
 }
 # Written one by one into a folder, of which the first is the one that is looked at.
 FILES = {"inspect": "inspect.json", "evaluate": "results.json", "comics-pap": "report.md"}

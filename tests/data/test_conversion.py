@@ -26,6 +26,7 @@ from modeling_comicseq.data import builder, conversion
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
+from modeling_comicseq.evaluation.probe import places_for_card
 from modeling_comicseq.stores.placement import natural_order
 from modeling_comicseq.stores.provenance import read_provenance
 from modeling_comicseq.stores.splits import SPLITS, split_of
@@ -505,6 +506,22 @@ def test_provenance_and_card(source, tmp_path):
         assert text in card
     for split, counts in provenance["counts"].items():
         assert counts["rows"] == data[split].num_rows and f"| {split} | {counts['books']} |" in card
+
+
+def test_the_card_says_whether_places_can_be_read_off(tmp_path):
+    """The store's third number is the panel's, as in compositions of the original pipeline."""
+    source = make_source(tmp_path / "in", pages=40)
+    group = zarr.open_group(source.embeddings, mode="r+")
+    panels = np.asarray(group["panel_embeddings"][...])
+    panels[..., 2] = np.arange(panels.shape[1])
+    group["panel_embeddings"][...] = panels
+    convert(source, tmp_path / "out", probe=places_for_card)
+    place = read_provenance(tmp_path / "out")["place"]
+    assert place["verdict"] == "readable" and place["pages"] == int((source.mask.sum(1) > 1).sum())
+    assert place["sentence"] in (tmp_path / "out" / "README.md").read_text()
+    few = make_source(tmp_path / "few", pages=8)
+    convert(few, tmp_path / "none", probe=places_for_card)
+    assert read_provenance(tmp_path / "none")["place"] is None
 
 
 def test_fingerprint_is_of_the_vectors(source, tmp_path, monkeypatch):

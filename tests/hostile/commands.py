@@ -8,6 +8,7 @@ INSPECT = "inspect store.zarr --metadata metadata.json --output out"
 INSPECT_5 = "inspect stage5.zarr --output out"
 SEARCH = "search --store stage5.zarr --page 3 --output out.json"
 SYNTHESIZE = "synthesize --output out --books 1 --no-progress"
+DRAW = "draw --output out --books 1 --pages 1 --height 64 --no-progress"
 QUESTIONS = "questions --dataset data --output out"
 EVALUATE = "evaluate --model model --dataset data --output_dir out"
 RUN_EVAL = "run_eval.py --model model --dataset data --output_dir out"
@@ -37,6 +38,7 @@ OF_A_CHECKPOINT = {
 # All whose options typer reads, by name.
 TYPER = {
     "synthesize": SYNTHESIZE,
+    "draw": DRAW,
     "convert": CONVERT,
     "questions": QUESTIONS,
     "encode": ENCODE,

@@ -381,8 +381,8 @@ def test_rerun_encodes_only_what_is_missing(checkpoint, source, tmp_path, small_
     began = []
 
     def interrupted(store, pages, lo, hi):
-        began.append(lo)
-        if began == [0, 8, 16]:
+        began.append(lo)  # by two threads, in any order
+        if lo == 16 and -1 not in began:
             raise KeyboardInterrupt
         return reading.read_panels(store, pages, lo, hi)
 
@@ -390,10 +390,10 @@ def test_rerun_encodes_only_what_is_missing(checkpoint, source, tmp_path, small_
     with pytest.raises(KeyboardInterrupt):
         run(checkpoint, source, tmp_path / "out.zarr")
     done = {path.name for path in (tmp_path / ".out.zarr.partial" / "done").iterdir()}
-    assert not (tmp_path / "out.zarr").exists() and "00000.json" in done
+    assert not (tmp_path / "out.zarr").exists() and done == {"00000.json", "00001.json"}
     began.append(-1)
     run(checkpoint, source, tmp_path / "out.zarr")
-    assert began == [0, 8, 16, -1, *(lo for lo in (8, 16) if f"{lo // 8:05d}.json" not in done)]
+    assert sorted(began[:3]) == [0, 8, 16] and began[3:] == [-1, 16]
     assert same_files(tmp_path / "out.zarr", tmp_path / "reference" / "out.zarr")
 
 

@@ -141,6 +141,20 @@ def test_a_page_that_stands_twice_is_not_its_own_neighbour(tmp_path):
     assert read(twice).neighbours == read(once).neighbours
 
 
+def test_places_that_can_be_read_off_are_told(tmp_path):
+    made = made_space(tmp_path / "five", book=0.3, page=0.2, panel=0.5)
+    panels = made.panels.copy()
+    panels[..., 0] = np.arange(panels.shape[1]) / 4
+    books = np.repeat(np.arange(24), 8)
+    reports = [read(write_store(tmp_path / str(stage), panels, made.mask, books, stage=stage)) for stage in (3, 5)]
+    assert reports[0].diagnosis.headline == "healthy, but places can be read off"
+    assert "can be read off its vector" in reports[0].diagnosis.reading[0]
+    # An encoder is told positions, and its vectors may know them.
+    assert reports[1].diagnosis.headline == "healthy" and "the encoder was told" in reports[1].diagnosis.reading[-1]
+    assert reports[0].place == reports[1].place and reports[0].place.verdict == "readable"
+    assert read(made).place.verdict == "not readable"
+
+
 def test_noise_is_not_healthy(tmp_path):
     verdicts = [
         read(made_space(tmp_path / str(seed), book=0, page=0, panel=1, seed=seed)).diagnosis.verdict

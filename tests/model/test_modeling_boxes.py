@@ -20,11 +20,12 @@ def test_a_model_with_boxes_begins_as_one_without():
         models.append(ComicSeqForPreTraining(tiny_config(box_embedding=box_embedding)).eval())
     without, with_boxes = (model.state_dict() for model in models)
     assert all(torch.equal(weight, with_boxes[name]) for name, weight in without.items())
-    assert all("box" in name for name in with_boxes.keys() - without.keys())
-    inputs = example("encoder")
-    expected = models[0].comicseq(**inputs)
-    actual = models[1].comicseq(**inputs, panel_boxes=draw_boxes(*inputs["attention_mask"].shape))
-    assert torch.equal(actual.pooler_output, expected.pooler_output)
+    added = with_boxes.keys() - without.keys()
+    assert added and all("box_embedding" in name for name in added)
+    inputs = example("reading_order")
+    boxes = draw_boxes(*inputs["attention_mask"].shape)
+    expected, actual = models[0](reading_order=inputs), models[1](reading_order=inputs | {"panel_boxes": boxes})
+    assert torch.equal(actual.task_logits["reading_order"], expected.task_logits["reading_order"])
 
 
 def test_a_box_is_seen_and_four_zeros_add_nothing():
@@ -63,6 +64,31 @@ def test_order_is_read_from_boxes_alone_on_pages_of_any_length():
         shuffled = model.predict_order(panel_boxes=boxes[:1, shuffle])
     assert torch.equal(shuffle[shuffled], order[:1])
     assert torch.equal(order[1].sort().values, torch.cat((torch.full((44,), -1), torch.arange(20))))
+
+
+def test_the_head_compares_boxes_where_they_are_shown_and_known():
+    """With its layers, orders still follow the panels; what is masked, padded or not known is not read."""
+    model = build("reading_order", tiny_config(box_embedding=True, box_relation_layers=2, panel_embedding_dim=1))
+    boxes, mask = draw_boxes(2, 9), lengths_mask([9, 5])
+    with torch.no_grad():
+        logits = model(panel_boxes=boxes, attention_mask=mask).logits
+        shuffle = torch.randperm(9)
+        shuffled = model(panel_boxes=boxes[:1, shuffle]).logits
+        torch.testing.assert_close(shuffled, logits[:1, shuffle][:, :, shuffle])
+        hidden = boxes.clone()
+        hidden[1, 5:] = torch.nan
+        assert torch.equal(model(panel_boxes=hidden, attention_mask=mask).logits[1, :5, :5], logits[1, :5, :5])
+        torch.testing.assert_close(model(panel_boxes=boxes[1:, :5]).logits, logits[1:, :5, :5])
+        unknown = boxes.clone()
+        unknown[:, 2] = 0.0
+        masked = {"mask_position": torch.tensor([2, 2]), "attention_mask": mask}
+        known = torch.arange(9) != 2
+        asked, told = model(panel_boxes=unknown, attention_mask=mask).logits, model(panel_boxes=boxes, **masked).logits
+        torch.testing.assert_close(told[:, known][:, :, known], asked[:, known][:, :, known])
+    panels = torch.randn(2, 9, 1)
+    without, scorer = model(panels, mask).logits, model.reading_order_head.scorer
+    states = model.comicseq(panels, attention_mask=mask, position_ids=torch.full((2, 9), -1)).last_hidden_state
+    assert torch.equal(without, scorer(states, states).masked_fill(torch.eye(9, dtype=torch.bool), 0.0))
 
 
 @pytest.mark.parametrize(

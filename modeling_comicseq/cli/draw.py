@@ -1,0 +1,32 @@
+"""`comicseq draw`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from .options import Overwrite, Seed
+
+
+def draw(
+    output: Annotated[Path, Option(help="Folder to create.")],
+    books: Annotated[int, Option(min=1, help="Number of books.")] = 20,
+    seed: Seed = 0,
+    pages: Annotated[int, Option(min=1, help="Pages of a book.")] = 8,
+    height: Annotated[int, Option(help="Height of a page in pixels.")] = 1200,
+    num_proc: Annotated[int, Option(min=1, help="Processes that draw.")] = 1,
+    overwrite: Overwrite = False,
+    progress: Annotated[bool, Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Draw **comics** whose panels, texts, speakers and order are known, and which are nobody's: no rights are reserved.
+
+    In the folder are a folder of PNG pictures a book, `panels.json` with what is known about every panel, and a
+    `README.md` that says what is in it. The same seed draws the same books.
+
+    Example: `comicseq draw --books 20 --output drawn`.
+    """
+    from ..pages.drawn.writing import write_books
+
+    drawn, panels = write_books(output, books, seed, pages, height, num_proc, overwrite, progress)
+    typer.echo(f"{output}: {books} books, {drawn} pages, {panels} panels")

@@ -1,0 +1,149 @@
+"""What is said and told in a panel: a small grammar whose words refer to what is drawn."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from .state import Event
+from .world import PLACES, PROPS
+
+PLACE = {place.name: place for place in PLACES}
+ARTICLE = {prop.name: prop.article for prop in PROPS}
+# Lines of each action: what is said, in this order, by the actor (a), the other (b), or nobody (n: narration).
+LINES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "enter": (
+        ("a: Hello! May I join you?",),
+        ("a: There you are, {b}!",),
+        ("n: {a} arrives.", "a: I looked for you everywhere!"),
+        ("b: Look, it's {a}!",),
+    ),
+    "greet": (
+        ("a: Good {time}, {b}!",),
+        ("a: How are you, {b}?", "b: Fine, thank you!"),
+        ("a: It is nice {place}.", "b: It is!"),
+        ("a: {b}, my friend!",),
+    ),
+    "farewell": (
+        ("a: I have to go {to} now.",),
+        ("a: I will be {there} if you need me.",),
+        ("a: Somebody waits for me {there}.", "b: So soon?"),
+    ),
+    "leave": (("a: See you later, {b}!",), ("b: Goodbye, {a}!",), ("n: So {a} went {to}.",), ("a: Bye!", "b: Bye!")),
+    "ask": (
+        ("a: {b}, may I have the {p}?",),
+        ("a: What a fine {p} you have there!",),
+        ("a: Could you lend me the {p}?", "b: Hmm..."),
+        ("a: I need {an} {p}.",),
+    ),
+    "give": (
+        ("a: Here, take it!",),
+        ("a: The {p} is for you, {b}.",),
+        ("a: Here you are.", "b: Oh!"),
+        ("a: You can have it, {b}.",),
+    ),
+    "refuse": (("a: No! It's mine!",), ("a: Not now, {b}.", "b: But why?"), ("a: I will not give you the {p}.",)),
+    "thank": (("a: Thank you, {b}!",), ("a: You are so kind!", "b: Never mind."), ("a: I will take care of it.",)),
+    "quarrel": (("a: That is not fair!",), ("a: You never share!", "b: ..."), ("a: I am cross with you, {b}!",)),
+    "apologise": (
+        ("a: I am sorry, {b}.",),
+        ("a: You are right. Forgive me!",),
+        ("a: Let's be friends again.", "b: Yes!"),
+    ),
+    "spot": (("a: What is that?",), ("a: Oh! Is that {an} {p}?",), ("a: Look what lies here!",)),
+    "take": (("a: I'll take it with me.",), ("a: Got it!",), ("n: {a} picks up the {p}.",), ("a: {An} {p}!",)),
+    "put": (("a: I'll leave it here.",), ("a: The {p} can stay {place}.",), ("a: It is too heavy.",)),
+    "drop": (("a: Oh no, the {p}!",), ("a: Oops!",), ("n: The {p} falls down!", "a: Oh no!"), ("a: I dropped it!",)),
+    "comfort": (("a: Don't cry, {b}.",), ("a: It is not broken.", "b: Really?"), ("a: That happens to all of us.",)),
+    "search": (
+        ("a: Where is the {p}?",),
+        ("a: I have lost my {p}!",),
+        ("a: What may be in the chest?",),
+        ("a: There must be {an} {p} here.",),
+    ),
+    "open": (("a: Let me open the chest.",), ("n: Creak!",), ("a: Open up!",), ("a: It isn't locked.",)),
+    "close": (("a: Lid down!",), ("n: Clack!",), ("a: I'll close the chest.",)),
+    "fetch": (("a: Here it is!",), ("a: I've found the {p}!",), ("a: It was in the chest!",)),
+    "stow": (("a: In there it is safe.",), ("a: I'll hide the {p}.",), ("n: The {p} goes into the chest.",)),
+    "hunger": (("a: I am so hungry!",), ("a: When do we eat?",), ("n: Grumble!", "a: My tummy...")),
+    "eat": (("a: Yum! What a good {p}!",), ("n: Munch, munch!",), ("a: That tastes great!",)),
+    "throw": (("a: Catch, {b}!",), ("a: Here it comes!",), ("a: Your turn, {b}!", "b: I'll get it!")),
+    "show": (("a: Look at my {p}!",), ("a: See what I have?", "b: Let me see!"), ("a: This is my {p}.",)),
+    "admire": (("a: How beautiful!",), ("a: Wow!", "b: Isn't it?"), ("a: I have never seen such {an} {p}!",)),
+    "wear": (("a: I'll put it on.",), ("a: How does the {p} look?",), ("a: Now I am dressed up!",)),
+    "take off": (("a: Enough of the {p}.",), ("a: I'll take it off.",)),
+    "play": (("a: This song is for you, {b}!",), ("n: La la la!",), ("a: I can play the {p}!",)),
+    "miss": (("a: I wonder where {b} is.",), ("a: If only {b} were here!",), ("a: {b}! Where are you?",)),
+    "complain of dark": (("a: It is so dark here!",), ("a: I can't see a thing.",), ("a: Where is the lamp?",)),
+    "switch on": (("n: Click!", "a: That's better."), ("a: Let there be light!",), ("a: Now I can see you.",)),
+    "switch off": (("a: We don't need the lamp.",), ("n: Click!",), ("a: It is bright enough.",)),
+    "yawn": (("a: I'm so tired, {b}...",), ("a: Yaaawn!",), ("a: What a long day.", "b: Sit down.")),
+    "fall asleep": (("a: Zzz...",), ("n: And {a} falls asleep.",), ("b: {a}? Are you asleep?", "a: Zzz...")),
+    "wake": (("a: Wake up, {b}!",), ("a: {b}! You can't sleep {place}!",), ("a: Good morning!", "b: Huh?")),
+    "plan": (
+        ("a: Let us go {to}!",),
+        ("a: Next we go {to}.", "b: Hurray!"),
+        ("a: I know! We have to go {to}.",),
+        ("a: Shall we go {to}?", "b: Yes, let's go!"),
+    ),
+}
+TOLD: dict[str, str] = {
+    "enter": "{a} comes to {b}", "greet": "{a} greets {b}", "farewell": "{a} tells {b} of going {to}",
+    "leave": "{a} leaves and goes {to}", "ask": "{a} asks {b} for the {p}", "give": "{a} gives the {p} to {b}",
+    "refuse": "{a} refuses {b} the {p}", "thank": "{a} thanks {b} for the {p}", "quarrel": "{a} is angry with {b}",
+    "apologise": "{a} says sorry to {b}", "spot": "{a} sees {an} {p}", "take": "{a} picks up the {p}",
+    "put": "{a} puts down the {p}", "drop": "{a} drops the {p}", "comfort": "{a} comforts {b}",
+    "search": "{a} looks for the {p}", "open": "{a} opens the chest", "close": "{a} closes the chest",
+    "fetch": "{a} takes the {p} out of the chest", "stow": "{a} puts the {p} into the chest", "hunger": "{a} is hungry",
+    "eat": "{a} eats the {p}", "throw": "{a} throws the {p} to {b}", "show": "{a} shows {b} {an} {p}",
+    "admire": "{a} admires the {p} of {b}", "wear": "{a} puts on the {p}", "take off": "{a} takes off the {p}",
+    "play": "{a} plays the {p} for {b}", "miss": "{a} misses {b}", "complain of dark": "{a} finds it dark",
+    "switch on": "{a} switches on the lamp", "switch off": "{a} switches off the lamp", "yawn": "{a} is tired",
+    "fall asleep": "{a} falls asleep", "wake": "{a} wakes {b}", "plan": "{a} proposes to go {to}",
+}  # fmt: skip
+
+
+def fill(template: str, event: Event, scene: dict[str, Any]) -> str:
+    """A line with the names of what is drawn in it."""
+    place, to = PLACE[scene["place"]], PLACE[event.to] if event.to else None
+    article = ARTICLE.get(event.prop or "", "a")
+    return template.format(
+        a=event.actor, b=event.other or "friend", p=event.prop, an=article, An=article.capitalize(),
+        place=place.phrase, there=to and to.phrase, to=to and to.target, time=greeting(scene["time"]),
+    )  # fmt: skip
+
+
+def greeting(time: str) -> str:
+    """The word after "good" at a time of the day."""
+    return "day" if time == "noon" else "evening" if time == "night" else time
+
+
+def lines(event: Event, scene: dict[str, Any], opens: bool, rng: random.Random) -> list[tuple[str | None, str]]:
+    """The texts of a panel in reading order: each with its speaker, None for narration.
+
+    Args:
+        event: What happens.
+        scene: What can be seen.
+        opens: Whether the panel is the first of its page, which tells of time and place.
+        rng: The panel's random numbers.
+    """
+    speakers = {"a": event.actor, "b": event.other, "n": None}
+    chosen = [line.partition(": ") for line in rng.choice(LINES[event.action])]
+    told = [
+        (speakers[who], fill(words, event, scene))
+        for who, _, words in chosen
+        if who != "b" or event.other in scene["present"]
+    ]
+    if opens and rng.random() < 0.7:
+        told.insert(0, (None, f"{_when(scene['time'])}, {PLACE[scene['place']].phrase}."))
+    return told
+
+
+def _when(time: str) -> str:
+    return {"morning": "In the morning", "noon": "At noon", "evening": "In the evening", "night": "At night"}[time]
+
+
+def describe(event: Event, scene: dict[str, Any]) -> str:
+    """What a panel shows, in one sentence."""
+    place = "" if event.action == "leave" else f" {PLACE[scene['place']].phrase}"
+    return f"{fill(TOLD[event.action], event, scene)}{place}, {'at ' if scene['time'] in ('noon', 'night') else 'in the '}{scene['time']}."

@@ -1,0 +1,113 @@
+"""What holds of every drawn page: order, boxes, texts, speakers, and that a seed is all that counts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from modeling_comicseq.pages.drawn.book import draw_book
+from modeling_comicseq.pages.drawn.writing import write_books
+
+COMMAND = "import sys; sys.argv[0] = 'comicseq'; from modeling_comicseq.command import main; main()"
+BOOKS, PAGES, HEIGHT = 6, 3, 240
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("drawn") / "books"
+    write_books(path, BOOKS, pages=PAGES, height=HEIGHT, progress=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def entries(folder):
+    return json.loads((folder / "panels.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def panels(entries):
+    return [panel for entry in entries for panel in entry["panels"]]
+
+
+def is_within(box, other, slack=0):
+    return all(box[i] >= other[i] - slack for i in (0, 1)) and all(box[i] <= other[i] + slack for i in (2, 3))
+
+
+def overlap(box, other):
+    return min(box[2], other[2]) > max(box[0], other[0]) and min(box[3], other[3]) > max(box[1], other[1])
+
+
+def test_every_page_is_a_picture_of_the_stated_size(folder, entries):
+    assert len(entries) == BOOKS * PAGES
+    for entry in entries:
+        with Image.open(folder / entry["image"]) as image:
+            assert list(image.size) == entry["size"] and image.size[1] == HEIGHT and image.mode == "RGB"
+            assert len(image.getcolors(1 << 17)) > 50
+    assert "No rights are reserved" in (folder / "README.md").read_text()
+
+
+def test_books_differ_in_what_books_differ_in(entries):
+    assert {entry["direction"] for entry in entries} == {"ltr", "rtl"}
+    assert len({tuple(entry["size"]) for entry in entries}) > 1
+    assert len({entry["book_id"] for entry in entries}) == BOOKS
+    assert len({len(entry["panels"]) for entry in entries}) > 2
+
+
+def test_boxes_are_on_the_page(entries):
+    for entry in entries:
+        for panel in entry["panels"]:
+            x0, y0, x1, y1 = panel["box"]
+            assert 0 <= x0 < x1 <= entry["size"][0] and 0 <= y0 < y1 <= entry["size"][1]
+
+
+def test_texts_are_in_their_balloons_and_these_in_their_panel(panels):
+    for panel in panels:
+        assert len(panel["text"]) == len(panel["speakers"]) == len(panel["text_boxes"]) == len(panel["balloon_boxes"])
+        for text, balloon in zip(panel["text_boxes"], panel["balloon_boxes"], strict=True):
+            assert is_within(text, balloon) and is_within(balloon, panel["box"])
+    assert sum(len(panel["text"]) for panel in panels) > 0.8 * len(panels)
+
+
+def test_balloons_cover_neither_each_other_nor_a_face(panels):
+    for panel in panels:
+        boxes = panel["balloon_boxes"]
+        assert not [(a, b) for i, a in enumerate(boxes) for b in boxes[:i] if overlap(a, b)]
+        assert not [(a, b) for a in boxes for b in panel["face_boxes"] if overlap(a, b)]
+
+
+def test_who_speaks_is_in_the_picture(panels):
+    for panel in panels:
+        assert set(panel["speakers"]) <= {None, *panel["character_ids"]}
+        assert len(panel["face_boxes"]) == len(panel["character_ids"])
+    assert {None} < {speaker for panel in panels for speaker in panel["speakers"]}
+
+
+def test_the_same_seed_draws_the_same_in_any_processes(folder, tmp_path):
+    words = f"draw --output {tmp_path}/again --books 2 --pages {PAGES} --height {HEIGHT} --num-proc 2".split()
+    done = subprocess.run([sys.executable, "-c", COMMAND, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    again = json.loads((tmp_path / "again" / "panels.json").read_text())
+    assert again == json.loads((folder / "panels.json").read_text())[: len(again)]
+    for entry in again:
+        assert (tmp_path / "again" / entry["image"]).read_bytes() == (folder / entry["image"]).read_bytes()
+
+
+def test_other_seeds_and_books_are_others():
+    stories = {
+        json.dumps([entry["panels"] for _, entry in draw_book(*of, 1, HEIGHT)]) for of in ((0, 0), (0, 1), (1, 0))
+    }
+    assert len(stories) == 3
+
+
+def test_the_size_of_the_picture_changes_nothing_but_the_pixels():
+    small, large = ([entry for _, entry in draw_book(3, 1, 2, height)] for height in (240, 480))
+    for a, b in zip(small, large, strict=True):
+        for one, other in zip(a["panels"], b["panels"], strict=True):
+            assert {k: v for k, v in one.items() if "box" not in k} == {
+                k: v for k, v in other.items() if "box" not in k
+            }
+            assert all(abs(2 * x - y) <= 2 for x, y in zip(one["box"], other["box"], strict=True))
