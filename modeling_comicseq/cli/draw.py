@@ -14,7 +14,7 @@ def draw(
     books: Annotated[int, Option(min=1, help="Number of books.")] = 20,
     seed: Seed = 0,
     pages: Annotated[int, Option(min=1, help="Pages of a book.")] = 8,
-    height: Annotated[int, Option(help="Height of a page in pixels.")] = 1200,
+    width: Annotated[int, Option(help="Width of a page in pixels; double pages are twice as wide.")] = 850,
     num_proc: Annotated[int, Option(min=1, help="Processes that draw.")] = 1,
     overwrite: Overwrite = False,
     progress: Annotated[bool, Option(help="Show a progress bar.")] = True,
@@ -28,5 +28,5 @@ def draw(
     """
     from ..pages.drawn.writing import write_books
 
-    drawn, panels = write_books(output, books, seed, pages, height, num_proc, overwrite, progress)
+    drawn, panels = write_books(output, books, seed, pages, width, num_proc, overwrite, progress)
     typer.echo(f"{output}: {books} books, {drawn} pages, {panels} panels")

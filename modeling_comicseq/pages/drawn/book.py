@@ -6,58 +6,61 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from .page import HIGH, draw_page
+from ...layouts.drawn import Layout, draw_layout
+from .page import ACROSS, Corners, draw_page, inner
 from .story import tell
 from .style import Style, draw_style
 
+LEAST_SIDE, MOST_PANELS = 90, 12  # units; panels of a single page
 
-def draw_book(seed: int, book: int, pages: int, height: int) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
+
+def draw_book(seed: int, book: int, pages: int, width: int) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
     """The pages of a book: each picture, and its entry of `panels.json`.
 
     Args:
         seed: Seed of all books.
         book: The book's number.
         pages: How many pages it has.
-        height: Height of a page in pixels.
+        width: Width of a single page in pixels; spreads are twice as wide.
     """
     style = draw_style(random.Random(f"comicseq drawn style {seed} {book}"))
-    width = round(style.aspect * height)
-    layouts = [_grid(random.Random(f"comicseq drawn layout {seed} {book} {page}"), style) for page in range(pages)]
-    story = tell(seed, book, [len(layout) for layout in layouts])
+    layouts = [_layout(style, np.random.default_rng([seed, book, page])) for page in range(pages)]
+    story = tell(seed, book, [len(layout.boxes) for layout in layouts])
     cast = {character.name: character for character in story.cast}
     for page, (moments, layout) in enumerate(zip(story.pages, layouts, strict=True)):
         rng = random.Random(f"comicseq drawn page {seed} {book} {page}")
-        image, panels = draw_page(moments, layout, cast, style, (width, height), rng)
+        corners = _in_units(layout)
+        across = width * (2 if layout.kind == "spread" else 1)
+        size = across, round(across * layout.size[1] / layout.size[0])
+        image, panels = draw_page(moments, corners, cast, style, size, width / ACROSS, rng)
         yield (
             image,
             {
                 "book_id": f"drawn-{seed}-{book:04d}",
                 "page_index": page,
                 "image": f"drawn-{seed}-{book:04d}/{page + 1:03d}.png",
-                "size": [width, height],
+                "size": list(size),
                 "direction": style.reading_direction,
                 "panels": panels,
             },
         )
 
 
-def _grid(rng: random.Random, style: Style) -> list[list[tuple[float, float]]]:
-    """Rows of panels: the corners of each in units, in reading order."""
-    wide, margin, gutter = HIGH * style.aspect, 26, 12
-    rows = rng.choice((2, 3, 3, 4))
-    heights = [rng.uniform(0.8, 1.3) for _ in range(rows)]
-    panels, y = [], float(margin)
-    for share in heights:
-        high = (HIGH - 2 * margin - (rows - 1) * gutter) * share / sum(heights)
-        columns = rng.choice((1, 2, 2, 3))
-        widths = [rng.uniform(0.8, 1.3) for _ in range(columns)]
-        x, row = float(margin), []
-        for part in widths:
-            across = (wide - 2 * margin - (columns - 1) * gutter) * part / sum(widths)
-            row.append([(x, y), (x + across, y), (x + across, y + high), (x, y + high)])
-            x += across + gutter
-        panels += row[::-1] if style.reading_direction == "rtl" else row
-        y += high + gutter
-    return panels
+def _layout(style: Style, rng: np.random.Generator) -> Layout:
+    """A layout whose panels are large enough to show something; after some tries, whatever is drawn."""
+    for _ in range(30):
+        layout = draw_layout(rng, style.layout)
+        sides = [min(x1 - x0, y1 - y0) for x0, y0, x1, y1 in map(inner, _in_units(layout))]
+        if min(sides) >= LEAST_SIDE and len(sides) <= MOST_PANELS * (2 if layout.kind == "spread" else 1):
+            break
+    return layout
+
+
+def _in_units(layout: Layout) -> list[Corners]:
+    """The corners of each panel in units, rounded: what is behind the comma may differ between machines."""
+    across = ACROSS * (2 if layout.kind == "spread" else 1)
+    down = across * layout.size[1] / layout.size[0]
+    return [[(round(x * across, 1), round(y * down, 1)) for x, y in panel] for panel in layout.quadrilaterals.tolist()]

@@ -24,6 +24,15 @@ HANDS: dict[str, Point] = {
 }
 
 
+TOPS = {"rabbit": 128, "fox": 115, "robot": 115, "cat": 109, "mouse": 108, "frog": 106}
+
+
+def top_of(who: Character, look: Look) -> float:
+    """How high somebody is, with ears, hair and hat."""
+    hair = {"spiky": 111, "bun": 114, "curly": 111}.get(who.haircut, 102) if who.species == "human" else 104
+    return who.height * max(TOPS.get(who.species, hair), 124 if look.worn else 0)
+
+
 @dataclass(frozen=True)
 class Look:
     """How somebody is drawn in one panel."""
@@ -116,7 +125,7 @@ def _head(pen: Pen, who: Character, look: Look) -> None:
     x, y = HEAD
     _EARS.get(who.species, lambda pen, colour: None)(pen, who.skin)
     if who.species == "robot":
-        pen.smooth([(-22, 95), (22, 95), (25, 90), (25, 58), (21, 53), (-21, 53), (-25, 58), (-25, 90)], who.skin)
+        pen.polygon([(-21, 96), (21, 96), (26, 91), (26, 58), (21, 53), (-21, 53), (-26, 58), (-26, 91)], who.skin)
     else:
         pen.oval(x, y, RADIUS + (3 if who.species in ("frog", "bear") else 0), RADIUS - 1, who.skin)
     if who.species == "human":

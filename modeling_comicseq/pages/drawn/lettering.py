@@ -1,6 +1,6 @@
 """Balloons and captions: where they stand in a panel, how their words are broken, and how they are drawn.
 
-Sizes are in units of a thousandth of the page's height, and widths of words are those that the font itself states, so
+Sizes are in units of which a page is 700 wide, and widths of words are those that the font itself states, so
 that where a text stands depends neither on the size of the picture nor on the library that draws the letters.
 """
 

@@ -9,20 +9,22 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from .figures import HEAD, RADIUS, draw_figure
+from .figures import HEAD, RADIUS, draw_figure, top_of
 from .lettering import Balloon, draw_balloon, letter_panel
 from .pen import INK, Pen
 from .places import draw_lamp, draw_place, light
 from .props import draw_chest, draw_prop
-from .shot import HEIGHT, ROOM, Shot, choose_shot
+from .shot import ROOM, UNSEEN, Shot, choose_shot
 from .story import Moment
 from .style import Style
 from .words import describe, lines
 from .world import Character
 
 SMOOTH = 2  # pictures are drawn larger by this factor, and reduced
-HIGH = 1000  # units of a page's height
+ACROSS = 700  # units of a single page's width
+LARGEST = 3.4  # units of the page to a unit of figures
 Box = tuple[float, float, float, float]
+Corners = list[tuple[float, float]]  # clockwise from the upper left one
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Panel:
     """A panel in its place, in units: what it shows, where its figures stand, and its balloons."""
 
     box: Box
-    corners: list[tuple[float, float]]
+    corners: Corners
     moment: Moment
     shot: Shot
     balloons: list[Balloon]
@@ -51,23 +53,56 @@ class Panel:
         return x - reach, y - reach, x + reach, y + reach
 
 
+def inner(corners: Corners) -> Box:
+    """The rectangle that is wholly in a panel."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners
+    return max(ax, dx), max(ay, by), min(bx, cx), min(cy, dy)
+
+
+def outer(corners: Corners) -> Box:
+    """The rectangle around a panel."""
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def area(box: Box) -> float:
+    """How large a rectangle is."""
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def uncovered(room: Box, above: Sequence[Box]) -> Box:
+    """The largest part of a room that is found beside the panels that lie over it."""
+    for x0, y0, x1, y1 in above:
+        if x0 < room[2] and x1 > room[0] and y0 < room[3] and y1 > room[1]:
+            beside = ((room[0], room[1], x0, room[3]), (x1, room[1], room[2], room[3]),
+                      (room[0], room[1], room[2], y0), (room[0], y1, room[2], room[3]))  # fmt: skip
+            room = max(beside, key=area)
+    return room
+
+
 def plan_panel(
-    moment: Moment, corners: list[tuple[float, float]], opens: bool, style: Style, rng: random.Random
+    moment: Moment,
+    corners: Corners,
+    above: Sequence[Box],
+    opens: bool,
+    cast: dict[str, Character],
+    style: Style,
+    rng: random.Random,
 ) -> Panel:
     """Decides what a panel shows and where everything stands in it.
 
     Args:
         moment: What happens.
-        corners: The panel's corners in units, clockwise from the upper left one.
+        corners: The panel's corners in units.
+        above: Where other panels lie over it.
         opens: Whether it is the first panel of its page.
+        cast: The book's characters by name.
         style: The book's style.
         rng: The panel's random numbers.
     """
-    (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners
-    box = (min(ax, dx), min(ay, by), max(bx, cx), max(cy, dy))
-    inner = (max(ax, dx), max(ay, by), min(bx, cx), min(cy, dy))
+    free = uncovered(inner(corners), above)
     margin = 5 + style.frame
-    room = (inner[0] + margin, inner[1] + margin, inner[2] - margin, inner[3] - margin)
+    room = (free[0] + margin, free[1] + margin, free[2] - margin, free[3] - margin)
     width, height = room[2] - room[0], room[3] - room[1]
     texts = lines(moment.event, moment.shown, opens, rng)
     shot = choose_shot(moment, opens, width / height, {speaker for speaker, _ in texts}, rng)
@@ -77,15 +112,19 @@ def plan_panel(
         places[name] = (far + ROOM.get(name, ROOM["figure"]) / 2) / shot.width
         far += ROOM.get(name, ROOM["figure"])
     balloons, reached = letter_panel(texts, places, room, style.lettering, style.reading_direction == "rtl")
-    top = reached + 4 if balloons else inner[1] + 3
-    scale = min(width / shot.width, (inner[3] - top) / HEIGHT[shot.kind])
-    floor = max(inner[3] - 9 * scale - 0.04 * height, top + 112 * scale)
+    top = reached + 4 if balloons else free[1] + 3
+    tallest = max(top_of(cast[name], look) for name, look in shot.looks.items())
+    scale = min(width / shot.width, (free[3] - top) / (tallest - UNSEEN[shot.kind]), LARGEST)
+    spare = max(0.0, free[3] - top - (tallest + 12) * scale)
+    floor = max(free[3] - 12 * scale - 0.2 * spare, top + tallest * scale)
     # Where heads are far below, what is said comes down to them.
-    lower = 0.75 * max(0.0, floor - 120 * scale - reached)
+    lower = 0.8 * max(0.0, floor - (tallest + 12) * scale - reached)
     balloons = [balloon.lowered(lower) if balloon.speaker else balloon for balloon in balloons]
     spread = min(width, shot.width * scale * 1.35)
     across = {name: (room[0] + room[2]) / 2 + (place - 0.5) * spread for name, place in places.items()}
-    return Panel(box, corners, moment, shot, balloons, scale, floor, across)
+    if shot.kind == "close" and shot.looks[shot.row[0]].held:  # room for the hand
+        across[shot.row[0]] += (9 if shot.row[0] in shot.faces_left else -9) * scale
+    return Panel(outer(corners), corners, moment, shot, balloons, scale, floor, across)
 
 
 def draw_panel(image: Image.Image, panel: Panel, cast: dict[str, Character], style: Style, unit: float) -> None:
@@ -138,39 +177,44 @@ def _on_floor(panel: Panel) -> list[tuple[float, str]]:
 
 def draw_page(
     moments: Sequence[Moment],
-    corners: Sequence[list[tuple[float, float]]],
+    corners: Sequence[Corners],
     cast: dict[str, Character],
     style: Style,
     size: tuple[int, int],
+    unit: float,
     rng: random.Random,
 ) -> tuple[Image.Image, list[dict[str, Any]]]:
     """Draws a page.
 
     Args:
         moments: What happens in each panel.
-        corners: Each panel's four corners in units, clockwise from the upper left one, in reading order.
+        corners: Each panel's four corners in units, in reading order.
         cast: The book's characters by name.
         style: The book's style.
         size: Width and height in pixels.
+        unit: Pixels a unit.
         rng: The page's random numbers.
 
     Returns:
         The picture, and for each panel what `panels.json` has about it.
     """
-    unit = size[1] / HIGH
+    boxes = [outer(where) for where in corners]
+    order = sorted(range(len(boxes)), key=lambda index: -area(boxes[index]))  # small panels lie over large ones
     panels = [
-        plan_panel(moment, where, index == 0, style, rng)
-        for index, (moment, where) in enumerate(zip(moments, corners, strict=True))
+        plan_panel(
+            moment, corners[index], [boxes[i] for i in order[order.index(index) + 1 :]], index == 0, cast, style, rng
+        )
+        for index, moment in enumerate(moments)
     ]
     image = Image.new("RGB", (size[0] * SMOOTH, size[1] * SMOOTH), style.paper)
-    for panel in panels:
-        draw_panel(image, panel, cast, style, unit * SMOOTH)
+    for index in order:
+        draw_panel(image, panels[index], cast, style, unit * SMOOTH)
     for panel in panels:
         for balloon in panel.balloons:
             head = None
             if balloon.speaker is not None:
                 who = cast[balloon.speaker]
-                head = panel.point(who, 5, 102 - (20 if panel.shot.looks[who.name].pose == "sit" else 0))
+                head = panel.point(who, 5, 101 - (20 if panel.shot.looks[who.name].pose == "sit" else 0))
             draw_balloon(
                 image, balloon, unit * SMOOTH, head, style.lettering, max(1, round(style.line * unit * SMOOTH))
             )

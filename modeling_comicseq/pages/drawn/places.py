@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 from .pen import INK, Pen, mix, shade
 from .world import PLACES, Colour
 
-FLOOR = 26  # where the floor meets the wall
+FLOOR, CEILING = 26, 176  # where the wall begins and ends
 SKIES: dict[str, Colour] = {
     "morning": (255, 226, 190), "noon": (176, 220, 246), "evening": (246, 176, 140), "night": (58, 66, 118),
 }  # fmt: skip
@@ -49,8 +49,8 @@ def draw_lamp(pen: Pen, is_on: bool) -> None:
 def light(image: Image.Image, place: str, time: str, is_lit: bool) -> Image.Image:
     """The picture in the light of the time of the day, or of the lamp."""
     colour = LIGHT[time]
-    if time in ("evening", "night"):
-        colour = LAMPLIGHT if is_lit else DARK if IS_INDOOR[place] or time == "night" else colour
+    if IS_INDOOR[place] and time in ("evening", "night"):
+        colour = LAMPLIGHT if is_lit else DARK
     return ImageChops.multiply(image, Image.new("RGB", image.size, colour))
 
 
@@ -65,6 +65,17 @@ def _ground(pen: Pen, above: Colour, below: Colour) -> None:
     left, bottom, right, top = pen.view
     pen.box(left - 9, FLOOR, right + 9, top + 9, above, None)
     pen.box(left - 9, bottom - 9, right + 9, FLOOR, below)
+
+
+def _room(pen: Pen, wall: Colour, floor: Colour) -> None:
+    """Wall, floor and, in high panels, a ceiling on beams."""
+    _ground(pen, wall, floor)
+    left, _, right, top = pen.view
+    if top > CEILING:
+        pen.box(left - 9, CEILING, right + 9, top + 9, mix(WOOD, WHITE, 0.25))
+        for _, x in _every(pen, 70, 20):
+            pen.box(x - 6, CEILING, x + 6, top + 9, WOOD)
+        pen.box(left - 9, CEILING - 7, right + 9, CEILING, shade(WOOD))
 
 
 def _rolling(pen: Pen, y: float, up: float, colour: Colour, period: int, start: int) -> None:
@@ -101,7 +112,7 @@ def _shelf(pen: Pen, x: float, y: float, things: int, rng: random.Random) -> Non
 
 
 def _kitchen(pen: Pen, sky: Colour, wall: Colour) -> None:
-    _ground(pen, wall, (226, 214, 200))
+    _room(pen, wall, (226, 214, 200))
     for _, x in _every(pen, 30):
         pen.line([(x, FLOOR), (x * 1.3, pen.view[1] - 5)], fill=(200, 186, 172))
     for number, x in _every(pen, 180, 60):
@@ -122,9 +133,9 @@ def _kitchen(pen: Pen, sky: Colour, wall: Colour) -> None:
 
 
 def _living_room(pen: Pen, sky: Colour, wall: Colour) -> None:
-    _ground(pen, wall, (190, 140, 100))
+    _room(pen, wall, (190, 140, 100))
     for _, x in _every(pen, 22, 5):
-        pen.line([(x, FLOOR + 1), (x, 400)], 1.2, mix(wall, WHITE, 0.5))
+        pen.line([(x, FLOOR + 1), (x, CEILING - 8)], 1.2, mix(wall, WHITE, 0.5))
     for number, x in _every(pen, 210, -70):
         sofa = mix((170, 80, 90), WHITE, 0.15)
         pen.smooth([(x - 46, FLOOR - 2), (x - 46, 62), (x, 68), (x + 46, 62), (x + 46, FLOOR - 2)], sofa)
@@ -140,7 +151,7 @@ def _living_room(pen: Pen, sky: Colour, wall: Colour) -> None:
 
 
 def _library(pen: Pen, sky: Colour, wall: Colour) -> None:
-    _ground(pen, shade(wall), (150, 70, 60))
+    _room(pen, shade(wall), (150, 70, 60))
     rng = random.Random(7)
     for number, x in _every(pen, 74, 10):
         if number % 4 == 3:
@@ -152,7 +163,7 @@ def _library(pen: Pen, sky: Colour, wall: Colour) -> None:
 
 
 def _workshop(pen: Pen, sky: Colour, wall: Colour) -> None:
-    _ground(pen, mix(wall, (200, 190, 170), 0.5), (170, 165, 160))
+    _room(pen, mix(wall, (200, 190, 170), 0.5), (170, 165, 160))
     for number, x in _every(pen, 190, 85):
         pen.box(x - 44, 54, x + 44, 61, WOOD)
         for leg in (-38, 38):

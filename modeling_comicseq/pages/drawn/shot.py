@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .figures import Look
+from .places import IS_INDOOR
 from .story import Moment
 
 AT_CHEST = {"search", "open", "close", "fetch", "stow"}
@@ -19,9 +20,9 @@ POSES = {
     "search": "reach", "eat": "mouth", "hunger": "stand", "throw": "raise", "show": "reach", "comfort": "reach",
     "switch on": "reach", "switch off": "reach", "wake": "reach", "quarrel": "raise", "plan": "reach",
 }  # fmt: skip
-# How wide things are, and how much of a grown figure is to be seen, in units of figures.
+# How wide things are, and what of a figure is not to be seen, from the feet on; in units of figures.
 ROOM = {"figure": 70.0, "chest": 56.0, "lamp": 40.0}
-HEIGHT = {"wide": 116.0, "medium": 86.0, "close": 66.0}
+UNSEEN = {"wide": -12.0, "medium": 22.0, "close": 42.0}
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def choose_shot(moment: Moment, opens: bool, across: float, talking: set[str | N
     elif event.action in AT_LAMP:
         row.insert(at, "lamp")
     elif is_wide and across > 0.4 * len(row) + 0.5:
-        row = ["lamp", *row, "chest"]
+        row = [*(["lamp"] if IS_INDOOR[scene["place"]] else []), *row, "chest"]
     looks, faces_left = {}, set()
     for name in row:
         if name not in scene["present"]:

@@ -13,6 +13,7 @@ from .world import PLACES, PROPS, TIMES, Character, Prop, draw_cast
 
 Beat = list[Event]
 USES = {prop.name: prop.uses for prop in PROPS}
+INDOORS = [place.name for place in PLACES if place.is_indoor]
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def tell(seed: int, book: int, panels: list[int]) -> Story:
     rng = random.Random(f"comicseq drawn story {seed} {book}")
     cast = draw_cast(rng, rng.choice((3, 3, 4)))
     names = [character.name for character in cast]
-    indoors, outdoors = ([place.name for place in PLACES if place.is_indoor is inside] for inside in (True, False))
-    places = rng.sample(indoors, 2) + rng.sample(outdoors, 1 if rng.random() < 0.5 else 2)
+    outdoors = [place.name for place in PLACES if not place.is_indoor]
+    places = rng.sample(INDOORS, 2) + rng.sample(outdoors, rng.choice((1, 2)))
     props = rng.sample(PROPS, 7)
     here = rng.choice(places)
     world = World(time="morning", standing={place: [] for place in places})
@@ -64,7 +65,7 @@ def tell(seed: int, book: int, panels: list[int]) -> Story:
             del world.lies[thing]
             world.holds[name] = thing
 
-    world.lit.update(place for place in places if rng.random() < 0.4)
+    world.lit.update(place for place in INDOORS if rng.random() < 0.4)
     pages: list[list[Moment]] = []
     for page, length in enumerate(panels):
         moments = list(_play(world, here, length, page + 1 < len(panels), rng))
@@ -80,7 +81,7 @@ def tell(seed: int, book: int, panels: list[int]) -> Story:
         if rng.random() < 0.5:
             world.time = TIMES[(TIMES.index(world.time) + 1) % len(TIMES)]
             if world.time == "evening":
-                world.lit = {place for place in places if rng.random() < 0.4}
+                world.lit = {place for place in INDOORS if rng.random() < 0.4}
     return Story(cast, props, pages)
 
 
@@ -113,7 +114,7 @@ def _possible(world: World, here: str) -> Iterator[Beat]:
     names, holds = list(world.standing[here]), world.holds
     lying = [prop for prop, where in world.lies.items() if where == here]
     stowed = [prop for prop, where in world.stowed.items() if where == here]
-    is_dark = world.time in ("evening", "night") and here not in world.lit
+    is_dark = here in INDOORS and world.time in ("evening", "night") and here not in world.lit
     for one in names:
         yield from _alone(world, here, one, lying, stowed, is_dark)
     for one, two in permutations(names, 2):
@@ -132,7 +133,7 @@ def _alone(world: World, here: str, one: str, lying: list[str], stowed: list[str
     held, is_open = world.holds.get(one), here in world.open
     if is_dark:
         yield [Event("complain of dark", one), Event("switch on", one)]
-    elif here in world.lit and world.time in ("morning", "noon"):
+    elif here in INDOORS and here in world.lit and world.time in ("morning", "noon"):
         yield [Event("switch off", one)]
     if is_open:
         yield [Event("close", one)]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import numpy as np
+
+from ...layouts.drawn import LayoutStyle
+from ...layouts.drawn import draw_style as draw_layout_style
 from .lettering import Lettering
 from .world import Colour
 
@@ -20,7 +24,7 @@ class Style:
 
     Attributes:
         reading_direction: `ltr` or `rtl`.
-        aspect: Width of a page over its height.
+        layout: Where its panels stand.
         paper: The colour of margins and gutters.
         frame: Width of panel frames in units; 0 where panels have none.
         line: Width of outlines in units.
@@ -30,7 +34,7 @@ class Style:
     """
 
     reading_direction: str
-    aspect: float
+    layout: LayoutStyle
     paper: Colour
     frame: float
     line: float
@@ -39,14 +43,23 @@ class Style:
     is_grey: bool
 
 
+FORMATS = {"page": 0.8, "four_panel": 0.07, "strip": 0.08, "spread": 0.05}
+
+
 def draw_style(rng: random.Random) -> Style:
     """The style of a book; books that are read from right to left are more often grey, as they are in print."""
     is_rtl = rng.random() < 0.4
+    layout = draw_layout_style(
+        np.random.default_rng(rng.getrandbits(64)),
+        "rtl" if is_rtl else "ltr",
+        rng.choices(list(FORMATS), list(FORMATS.values()))[0],
+    )
+    frame = rng.choice((0, 1.6, 1.6, 2.4, 3.6))
     return Style(
-        reading_direction="rtl" if is_rtl else "ltr",
-        aspect=rng.choice((0.65, 0.707, 0.707, 0.75)),
+        reading_direction=layout.reading_direction,
+        layout=layout,
         paper=rng.choice(PAPERS),
-        frame=rng.choice((0, 1.6, 1.6, 2.4, 3.6)),
+        frame=max(frame, 1.6) if min(layout.row_gutter, layout.column_gutter) < 0.008 else frame,
         line=rng.choice((1.0, 1.3, 1.6)),
         lettering=Lettering(
             size=rng.choice((14.5, 15.5, 16.5)),

@@ -17,10 +17,10 @@ from ...outputs import check_output
 from ...progress import progress_bar
 from .book import draw_book
 
-LEAST_HEIGHT, MOST_HEIGHT = 64, 8000
+LEAST_WIDTH, MOST_WIDTH = 64, 4000
 README = """# Drawn comics
 
-{books} books of {pages} pages, drawn by `comicseq draw --books {books} --pages {pages} --seed {seed} --height {height}`.
+{books} books of {pages} pages, drawn by `comicseq draw --books {books} --pages {pages} --seed {seed} --width {width}`.
 
 `panels.json` has one object a page: `book_id`, `page_index`, `image`, `size` (width and height in pixels), `direction`
 (`ltr` or `rtl`) and `panels` in reading order. Boxes are `[x0, y0, x1, y1]` in pixels. A panel has its `box`; `text`, one
@@ -39,7 +39,7 @@ def write_books(
     books: int,
     seed: int = 0,
     pages: int = 8,
-    height: int = 1200,
+    width: int = 850,
     num_proc: int = 1,
     overwrite: bool = False,
     progress: bool = True,
@@ -53,7 +53,7 @@ def write_books(
         books: How many books.
         seed: Seed of all that is drawn; book 3 of a seed is the same in any number of books.
         pages: Pages of a book.
-        height: Height of a page in pixels.
+        width: Width of a single page in pixels; spreads are twice as wide.
         num_proc: Processes that draw.
         overwrite: Whether to replace a folder that is there already.
         progress: Whether to show a progress bar.
@@ -67,18 +67,18 @@ def write_books(
     """
     for name, value in (("books", books), ("pages", pages), ("num_proc", num_proc)):
         check_at_least(name, value, 1)
-    if not LEAST_HEIGHT <= height <= MOST_HEIGHT:
-        raise ComicSeqArgumentError(f"`height` is {height} but must be from {LEAST_HEIGHT} to {MOST_HEIGHT} pixels.")
+    if not LEAST_WIDTH <= width <= MOST_WIDTH:
+        raise ComicSeqArgumentError(f"`width` is {width} but must be from {LEAST_WIDTH} to {MOST_WIDTH} pixels.")
     check_output(output, overwrite=overwrite, folder=True)
     entries: list[dict[str, Any]] = []
     with written_folder(Path(output), overwrite) as folder:
-        draw = partial(_draw_into, folder, seed, pages, height)
+        draw = partial(_draw_into, folder, seed, pages, width)
         with progress_bar("Drawing books", books, progress) as advance, _mapped(min(num_proc, books)) as mapped:
             for drawn in mapped(draw, range(books)):
                 entries += drawn
                 advance(1)
         write_text(folder / "panels.json", "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
-        write_text(folder / "README.md", README.format(books=books, pages=pages, seed=seed, height=height))
+        write_text(folder / "README.md", README.format(books=books, pages=pages, seed=seed, width=width))
     return len(entries), sum(len(entry["panels"]) for entry in entries)
 
 
@@ -93,10 +93,10 @@ def _mapped(num_proc: int) -> Iterator[Any]:
         yield pool.imap
 
 
-def _draw_into(folder: Path, seed: int, pages: int, height: int, book: int) -> list[dict[str, Any]]:
+def _draw_into(folder: Path, seed: int, pages: int, width: int, book: int) -> list[dict[str, Any]]:
     """Draws a book into its folder, and returns its entries of `panels.json`."""
     entries = []
-    for image, entry in draw_book(seed, book, pages, height):
+    for image, entry in draw_book(seed, book, pages, width):
         path = folder / entry["image"]
         path.parent.mkdir(exist_ok=True)
         image.save(path, "PNG", compress_level=6)
