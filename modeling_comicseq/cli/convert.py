@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from typer import Option
 
-from .options import Embeddings, Metadata, Overwrite, VectorType
+from .options import Boxes, Embeddings, Metadata, Overwrite, ReadingDirection, VectorType
 
 
 def convert(
@@ -36,6 +36,8 @@ def convert(
     origin: Annotated[
         list[str] | None, Option(help="Where the vectors come from, once for each KEY=VALUE; see above.")
     ] = None,
+    boxes: Boxes = None,
+    reading_direction: ReadingDirection = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert a **Stage 3 store** to an Arrow data set for training, evaluation and tuning.
@@ -52,6 +54,10 @@ def convert(
     `--origin visual_encoder=NAME --origin text_encoder=NAME --origin fusion=sum` says where the vectors come from, where
     the store's attributes and metadata do not; a JSON file of an object does, too. It goes with the data set and its
     models, which refuse vectors of another origin.
+
+    **Where panels stand** is in the store's array `panel_boxes`, in the metadata, or in the file that `--boxes` names:
+    a `panels.json`, COCO, or a folder with the JSON file of each page, whose pages are found by book and name.
+    `--reading-direction` is that of the pages of which nothing else tells it.
 
     Example: `comicseq convert --embeddings data/stage3_embeddings.zarr --metadata data/stage3_metadata.json
     --output data/arrow --num-proc 4`
@@ -74,6 +80,8 @@ def convert(
         num_proc=num_proc,
         on_error=on_error,
         origin=parse_origin(origin or []),
+        boxes=boxes,
+        reading_direction=reading_direction,
         overwrite=overwrite,
         probe=places_for_card,
     )
@@ -84,6 +92,14 @@ def convert(
     Console().print(table)
     if provenance.get("place"):
         typer.echo(provenance["place"]["sentence"])
+    if "panel_boxes" in provenance:
+        typer.echo("boxes of {panels:,} panels on {pages:,} pages from {source}".format(**provenance["panel_boxes"]))
+    if "reading_directions" in provenance:
+        typer.echo(
+            "read from left to right: {ltr:,} pages, from right to left: {rtl:,}".format(
+                **provenance["reading_directions"]
+            )
+        )
     skipped = provenance["conversion"]["skipped"]
     if skipped:
         typer.echo(f"{skipped:,} pages left out, see {output / 'skipped.json'}")

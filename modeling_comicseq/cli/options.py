@@ -9,6 +9,15 @@ Embeddings = Annotated[str, Option(help="Stage 3 Zarr store: a local path or any
 Metadata = Annotated[str, Option(help="Its metadata: a JSON list with one object a page; path or URL.")]
 Model = Annotated[str, Option(help="Any ComicSeq checkpoint: a folder or a model on the Hub.")]
 VectorType = Annotated[Literal["float16", "float32"], Option(help="Precision of the stored vectors.")]
+Boxes = Annotated[
+    str | None,
+    Option(
+        metavar="FILE", help="Where panels stand, beside the store: a panels.json, COCO, or a folder of JSON files."
+    ),
+]
+ReadingDirection = Annotated[
+    Literal["ltr", "rtl"] | None, Option(help="How pages are read of which nothing else tells it.")
+]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an output that is there already.")]
 OtherOrigin = Annotated[
     bool, Option("--other-origin", help="Go on where the vectors are of another origin than the model's training.")

@@ -20,6 +20,7 @@ from ..stores.pages import Faults, Pages
 from ..stores.placement import Placement
 from ..stores.splits import SPLITS
 from ..stores.stage3 import (
+    BOX_ARRAY,
     NEVER_ZERO,
     PAGE_ARRAYS,
     PRESENT,
@@ -171,6 +172,11 @@ class BlockConverter:
             for window, found, remedy in problems:
                 fault(pages[window], found, remedy)
             self.empty_vectors[name] += int(zero[name].sum())
+        boxes = self.plan.pages.boxes(self.placed.entry[first + chosen])
+        if boxes is not None:
+            before = np.cumsum(num_panels[chosen]) - num_panels[chosen]  # panels of the pages before
+            shift = before[owner] + start - (np.cumsum(count) - count)
+            vectors[BOX_ARRAY] = boxes[np.arange(count.sum()) + np.repeat(shift, count)]
         bounds = np.concatenate(([0], np.cumsum(count)))[np.searchsorted(owner, np.arange(len(chosen) + 1))]
         hashes = hash_spans(vectors["panel_embeddings"], bounds).tolist()
         self.report["hashes"] += zip(self.rows[first + chosen].tolist(), hashes, strict=True)
@@ -237,6 +243,8 @@ class BlockConverter:
         columns = {name: pa.array(values, schema.field(name).type) for name, values in columns.items()}
         columns |= {name: strings[name] for name in ("book_id", "page_name", "canonical_id")}
         columns["metadata"] = strings["text"]
+        if "reading_direction" in schema.names:
+            columns["reading_direction"] = strings["reading_direction"]
         if "character_ids" in schema.names:
             ids = _character_ids(strings["text"], start, count)
             columns["character_ids"] = pa.array(ids, schema.field("character_ids").type)

@@ -26,13 +26,16 @@ from ..disk_faults import disk_faults
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import put_in_place, write_json, write_text
 from ..outputs import check_output
+from ..pages.annotations import has_boxes, read_direction
+from ..pages.json_list import iter_entries
+from ..stores.boxed_pages import read_boxed_pages
 from ..stores.metadata import describe_file
 from ..stores.origin import meaning_of, read_origin
-from ..stores.pages import Faults, Pages, read_pages
+from ..stores.pages import Faults, Pages
 from ..stores.placement import Placement, place_pages
 from ..stores.provenance import PROVENANCE_FILE, build_provenance, read_provenance
 from ..stores.splits import SPLITS, SplitRule, load_split_books
-from ..stores.stage3 import PRESENT, Stage3Store
+from ..stores.stage3 import BOX_ARRAY, PRESENT, Stage3Store, list_files
 from ..stores.twins import HOW, has_twin, same_pages
 from ..stores.windows import check_window
 from ..urls import refuse_url
@@ -64,6 +67,8 @@ def convert_store(
     num_proc: int = 1,
     on_error: str = "stop",
     origin: Mapping[str, Any] | None = None,
+    boxes: str | os.PathLike | None = None,
+    reading_direction: str | None = None,
     overwrite: bool = False,
     progress: bool = True,
     check: Callable[[Mapping[str, int]], None] | None = None,
@@ -87,6 +92,8 @@ def convert_store(
         num_proc: Processes.
         on_error: "stop" at the first fault, or "skip" faulty pages and list them in `skipped.json`.
         origin: Where the vectors come from, beyond what the store and its metadata say, see `read_origin`.
+        boxes: A file of boxes beside the store, and
+        reading_direction: the direction of pages of which nothing else tells it, see `read_boxed_pages`.
         overwrite: Replace an output that was made from other input or with other options.
         progress: Show a progress bar on the terminal.
         check: Is told how many books each split gets, before any vector is read, and raises what is wrong with that.
@@ -108,7 +115,7 @@ def convert_store(
     rule = SplitRule(fractions, books, "split_books" if isinstance(split_books, Mapping) else str(split_books))
     target, metadata = Path(os.path.realpath(output)), os.fspath(metadata)  # a link may lead to another disk
     listed = split_books if isinstance(split_books, str | os.PathLike) else None
-    check_output(output, [embeddings, metadata, listed], overwrite=True, folder=True)
+    check_output(output, [embeddings, metadata, listed, boxes], overwrite=True, folder=True)
     store = Stage3Store.open(embeddings)
     options = {
         "dtype": dtype,
@@ -119,6 +126,8 @@ def convert_store(
     }
     if origin:
         options["origin"] = dict(origin)
+    options |= {} if boxes is None else {"boxes": os.fspath(boxes)}
+    options |= {} if reading_direction is None else {"reading_direction": reading_direction}
     fingerprint = _fingerprint(store, metadata, options)
     console = Console(stderr=True, quiet=not progress, soft_wrap=True)
     if _is_done(target, fingerprint, on_error, overwrite):
@@ -130,7 +139,7 @@ def convert_store(
     with _work_folder(target) as folder:
         faults = Faults(on_error == "skip", ", or leave such pages out with --on-error skip")
         with console.status("Reading the metadata"):
-            pages = read_pages(metadata, store.pages, folder / "pages.arrow", "rest", faults)
+            pages = read_boxed_pages(store, metadata, folder / "pages.arrow", "rest", faults, boxes, reading_direction)
             rule.check(pc.unique(pages.table["book_id"]).to_pylist(), metadata)
             placement = place_pages(pages, rule, window, stride, faults, metadata)
         _check_usable(pages, placement, faults, metadata)
@@ -153,7 +162,9 @@ def convert_store(
             logger.warning(
                 f"{placement.unlisted} pages belong to books that split_books does not list and are left out"
             )
-        features = dataset_features(store.widths, dtype, pages.has_characters)
+        features = dataset_features(
+            store.widths, dtype, pages.has_characters, pages.has(BOX_ARRAY), pages.has("reading_direction")
+        )
         with _progress_bars(progress and console.is_terminal):
             # Once more without the pages that turned out faulty: they would leave gaps in `book_order`.
             while True:
@@ -177,8 +188,14 @@ def convert_store(
         put_in_place(folder / "dataset", target, folder / "replaced")
 
 
-def dataset_features(widths: Mapping[str, int], dtype: str, has_characters: bool = False) -> Features:
-    """Columns of the data set for a store with these vector arrays, and with or without `character_ids`.
+def dataset_features(
+    widths: Mapping[str, int],
+    dtype: str,
+    has_characters: bool = False,
+    has_boxes: bool = False,
+    has_directions: bool = False,
+) -> Features:
+    """Columns of the data set for a store with these vector arrays, and with or without what else is known of panels.
 
     All panel columns are flat lists: the vectors of a row one after the other, and with text or caption vectors also
     `has_text` and `has_caption`, one bool a panel, false where the vector is all zero: a panel without text or caption.
@@ -190,6 +207,10 @@ def dataset_features(widths: Mapping[str, int], dtype: str, has_characters: bool
     columns |= {name: Value("string") for name in ("book_id", "page_name", "canonical_id", "metadata")}
     if has_characters:
         columns["character_ids"] = List(List(Value("string")))
+    if has_boxes:
+        columns["panel_boxes"] = List(Value("float32"))
+    if has_directions:
+        columns["reading_direction"] = Value("string")
     return Features(columns)
 
 
@@ -197,6 +218,12 @@ def _fingerprint(store: Stage3Store, metadata: str, options: Mapping[str, Any]) 
     """Hash of the input's files and of the options that change the result."""
     version = list(describe_file(metadata).values())
     parts = [_FORMAT, store.url, store.fingerprint(), metadata, version, dict(options)]
+    first = next(iter_entries(metadata))
+    if has_boxes(first) or read_direction(first):  # which earlier versions carried along, without a column
+        parts.append(BOX_ARRAY)
+    if "boxes" in options:
+        path = options["boxes"]
+        parts.append(list(list_files(path)) if os.path.isdir(path) else list(describe_file(path).values()))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ..errors import ComicSeqDataError
+from ..layouts.boxes import mirror
+from ..stores.stage3 import BOX_ARRAY
 from ..stores.twins import hash_spans, same_pages
 from .characters import CharacterLabels
 
@@ -31,6 +33,7 @@ class PanelTable:
         with_caption: Those that have a caption, likewise.
         columns: The vectors of each column that is present, as pieces `(panels, width)` of the mapped file.
         widths: Width of each.
+        boxes: Where the panels stand, likewise `(panels, 4)`, as they stand on the page; None where nobody tells.
         characters: Who is seen in which panel, None where the data set does not tell.
     """
 
@@ -48,6 +51,12 @@ class PanelTable:
         # First of all, since it tells wrong counts, which would make the rest fill the memory.
         self.columns = {name: self._open(name, table[name]) for name in VECTOR_COLUMNS if name in table.column_names}
         self.widths = {name: pieces[0].shape[1] for name, pieces in self.columns.items()}
+        self.boxes = self._open(BOX_ARRAY, table[BOX_ARRAY]) if BOX_ARRAY in table.column_names else None
+        if self.boxes is not None and self.boxes[0].shape[1] != 4:
+            raise ComicSeqDataError(f"Column `{BOX_ARRAY}` does not hold one box per panel: convert the store again.")
+        self._is_rtl = np.zeros(len(table), bool)
+        if "reading_direction" in table.column_names:
+            self._is_rtl = np.asarray(table["reading_direction"].to_pylist(), object) == "rtl"
         book_names = np.asarray(table["book_id"].to_pylist(), dtype=object)
         self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
         self._number_pages(*(table[name].to_numpy().astype(np.int64) for name in ("page_index", "window_start")))
@@ -136,22 +145,33 @@ class PanelTable:
         return len(self.num_panels)
 
     def __contains__(self, column: str) -> bool:
-        return column in self.columns
+        return column in self.columns or (column == BOX_ARRAY and self.boxes is not None)
 
     def panel(self, rows: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Numbers of the panels at `slots` of `rows`; any shapes that broadcast."""
         return self.offsets[rows] + slots
 
     def gather(self, column: str, panels: np.ndarray) -> np.ndarray:
-        """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1."""
-        pieces, numbers = self.columns[column], panels.ravel()
-        vectors = np.zeros((len(numbers), self.widths[column]), pieces[0].dtype)
-        starts = np.cumsum([0, *map(len, pieces[:-1])])
-        piece_of = np.searchsorted(starts, numbers, side="right") - 1
-        for piece in set(piece_of[numbers >= 0].tolist()):
-            asked = np.flatnonzero(piece_of == piece)
-            vectors[asked] = pieces[piece][numbers[asked] - starts[piece]]
-        return vectors.reshape(*panels.shape, self.widths[column])
+        """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1.
+
+        `panel_boxes` are those of the page as it is read from left to right: mirrored, where it is read from right to left.
+        """
+        if column != BOX_ARRAY or self.boxes is None:
+            return _gather(self.columns[column], panels)
+        boxes = _gather(self.boxes, panels)
+        is_rtl = self._is_rtl[np.searchsorted(self.offsets, panels, side="right") - 1] & (panels >= 0)
+        return np.where(is_rtl[..., None], mirror(boxes), boxes)
+
+
+def _gather(pieces: list[np.ndarray], panels: np.ndarray) -> np.ndarray:
+    numbers, width = panels.ravel(), pieces[0].shape[1]
+    vectors = np.zeros((len(numbers), width), pieces[0].dtype)
+    starts = np.cumsum([0, *map(len, pieces[:-1])])
+    piece_of = np.searchsorted(starts, numbers, side="right") - 1
+    for piece in set(piece_of[numbers >= 0].tolist()):
+        asked = np.flatnonzero(piece_of == piece)
+        vectors[asked] = pieces[piece][numbers[asked] - starts[piece]]
+    return vectors.reshape(*panels.shape, width)
 
 
 def _running_count(counts: np.ndarray) -> np.ndarray:

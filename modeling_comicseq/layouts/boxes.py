@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["READING_DIRECTIONS", "as_shares", "check_boxes", "find_bad_boxes", "iou", "mirror"]
+__all__ = [
+    "READING_DIRECTIONS",
+    "as_shares",
+    "check_boxes",
+    "cut",
+    "describe_bad_box",
+    "find_bad_boxes",
+    "iou",
+    "mirror",
+]
 
 READING_DIRECTIONS = ("ltr", "rtl")
 
@@ -32,9 +41,12 @@ def check_boxes(boxes: Any) -> str | None:
         return f"boxes have shape {boxes.shape} but need four numbers each, x0 y0 x1 y1"
     boxes = boxes.reshape(-1, 4)
     bad = np.flatnonzero(find_bad_boxes(boxes))
-    if not bad.size:
-        return None
-    x0, y0, x1, y1 = map(float, boxes[bad[0]])
+    return f"box {bad[0]} {describe_bad_box(boxes[bad[0]])}" if bad.size else None
+
+
+def describe_bad_box(box: Any) -> str:
+    """What is wrong with a box (4,), as the words of a message that begin with its numbers."""
+    x0, y0, x1, y1 = map(float, box)
     if not np.isfinite((x0, y0, x1, y1)).all():
         what = "is not finite"
     elif x0 > x1 or y0 > y1:
@@ -43,7 +55,13 @@ def check_boxes(boxes: Any) -> str | None:
         what = "has no area"
     else:
         what = "is outside the page"
-    return f"box {bad[0]} ({x0:.4g}, {y0:.4g}, {x1:.4g}, {y1:.4g}) {what}"
+    return f"({x0:.4g}, {y0:.4g}, {x1:.4g}, {y1:.4g}) {what}"
+
+
+def cut(boxes: np.ndarray, slack: Any = 1e-6) -> np.ndarray:
+    """The boxes (..., 4) without what is beyond the page by at most `slack`, by default what float32's rounding leaves."""
+    boxes = np.where((boxes < 0) & (boxes >= -slack), 0, boxes)
+    return np.where((boxes > 1) & (boxes <= 1 + slack), 1, boxes)
 
 
 def mirror(boxes: np.ndarray) -> np.ndarray:

@@ -30,10 +30,19 @@ import fsspec
 import numpy as np
 
 from ..errors import ComicSeqDataError, PageProblem, in_words
-from ..layouts.boxes import READING_DIRECTIONS, check_boxes
+from ..layouts.boxes import READING_DIRECTIONS, check_boxes, cut
 from .json_list import iter_entries
 
-__all__ = ["PageAnnotation", "PanelAnnotation", "has_boxes", "read_annotation", "read_annotations", "read_direction"]
+__all__ = [
+    "PageAnnotation",
+    "PanelAnnotation",
+    "form_of",
+    "has_boxes",
+    "read_annotation",
+    "read_annotations",
+    "read_direction",
+    "read_entries",
+]
 
 _PANEL_KEYS = {"box": ("box",), "rcnn_bbox": ("rcnn_bbox", "vlm_box_px"), "box_2d": ("box_2d",), "bbox": ("bbox",)}
 _PANEL_CATEGORIES = ("panel", "panels", "frame", "frames", "comic panel")
@@ -82,9 +91,14 @@ class PageAnnotation:
     in_slot_order: bool = True
 
 
+def form_of(entry: Mapping[str, Any]) -> str:
+    """The key that an entry's boxes stand under, right or wrong, see above; empty without boxes."""
+    return "panel_boxes" if entry.get("panel_boxes") is not None else _form(_panels(entry))
+
+
 def has_boxes(entry: Mapping[str, Any]) -> bool:
     """Whether an entry has boxes in one of the forms, right or wrong."""
-    return entry.get("panel_boxes") is not None or bool(_form(_panels(entry)))
+    return bool(form_of(entry))
 
 
 def read_annotation(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> PageAnnotation:
@@ -133,8 +147,7 @@ def read_annotations(
     Raises:
         ComicSeqDataError: The file cannot be read, or a page cannot be understood.
     """
-    path = os.fspath(path)
-    for name, entry in _files(Path(path)) if os.path.isdir(path) else _entries(path):
+    for name, entry in read_entries(path):
         try:
             if isinstance(entry, PageProblem):
                 raise entry
@@ -143,6 +156,16 @@ def read_annotations(
             if fault is None:
                 raise ComicSeqDataError(f"{path}: page {name!r}: {problem}") from None
             fault(name, problem)
+
+
+def read_entries(path: str | os.PathLike) -> Iterator[tuple[str, Any]]:
+    """The names and objects of the pages of such a file or folder; a `PageProblem` where the file of a page is no object.
+
+    Raises:
+        ComicSeqDataError: The file cannot be read.
+    """
+    path = os.fspath(path)
+    return _files(Path(path)) if os.path.isdir(path) else _entries(path)
 
 
 def read_direction(entry: Mapping[str, Any]) -> str | None:
@@ -309,14 +332,13 @@ def _from_columns(entry: Mapping[str, Any]) -> tuple[list[dict[str, Any]], np.nd
     lists = {key: entry[name] for key, name in fields.items() if isinstance(entry.get(name), (list, tuple))}
     lists = {key: values for key, values in lists.items() if len(values) == len(given)}
     panels = [{key: values[place] for key, values in lists.items()} for place in range(len(given))]
-    return panels, _checked(boxes, (boxes != 0).any(-1), 1e-6)  # float32's rounding
+    return panels, _checked(boxes, (boxes != 0).any(-1), 1e-6)
 
 
 def _checked(boxes: np.ndarray, known: np.ndarray, slack: Any) -> np.ndarray:
     """The boxes, cut where they are beyond the page by at most `slack`."""
-    boxes = np.where((boxes < 0) & (boxes >= -slack), 0, np.where((boxes > 1) & (boxes <= 1 + slack), 1, boxes))
     # Checked as they will be, in float32; one that the cut has emptied is no unknown box.
-    shares = boxes.astype(np.float32)
+    shares = cut(boxes, slack).astype(np.float32)
     problem = check_boxes(shares)
     empty = known & (shares == 0).all(-1)
     if problem is None and empty.any():

@@ -42,9 +42,7 @@ def iter_entries(path: str) -> Iterator[dict[str, Any]]:
             f"{path} is not JSON in UTF-8 ({error}); give the metadata file of the store"
         ) from error
     except Exception as error:  # decompressors and fsspec's back ends each have exceptions of their own
-        raise ComicSeqDataError(
-            f"{path} cannot be read ({in_words(error)}); check the path of the metadata"
-        ) from error
+        raise ComicSeqDataError(f"{path} cannot be read ({in_words(error)}); check the path") from error
 
 
 def _decode_list(stream: TextIO, path: str) -> Iterator[dict[str, Any]]:

@@ -48,9 +48,7 @@ def describe_file(path: str) -> dict[str, str]:
     try:
         info = system.info(inside)
     except Exception as error:  # fsspec's back ends each have exceptions of their own
-        raise ComicSeqDataError(
-            f"{path} cannot be read ({in_words(error)}); check the path of the metadata"
-        ) from error
+        raise ComicSeqDataError(f"{path} cannot be read ({in_words(error)}); check the path") from error
     keys = ("size", "mtime", "ETag", "etag", "LastModified", "created")
     return {key: str(info[key]) for key in keys if key in info}
 

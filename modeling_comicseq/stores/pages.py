@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import ComicSeqDataError, PageProblem
+from ..pages.annotations import read_direction
 from ..pages.json_list import iter_entries
+from .boxes import LostBoxes, read_boxes
 from .metadata import dump, parse_entry
 from .names import normal_form
 
@@ -21,7 +23,8 @@ __all__ = ["Faults", "Pages", "read_pages"]
 _BATCH = 8192  # pages whose texts are Python objects at a time
 _SCHEMA = pa.schema(
     [("row", pa.int64()), ("num_panels", pa.int64())]
-    + [(name, pa.string()) for name in ("book_id", "page_name", "canonical_id", "text")]
+    + [(name, pa.string()) for name in ("book_id", "page_name", "canonical_id", "text", "reading_direction")]
+    + [("panel_boxes", pa.list_(pa.float32()))]
 )
 
 
@@ -59,7 +62,8 @@ class Pages:
 
     Attributes:
         table: `row`, `num_panels`, `book_id` (one spelling of each book, the first in the file), `page_name`,
-            `canonical_id`, and `text`, JSON of what was asked for.
+            `canonical_id`, `text`, JSON of what was asked for, and if they were asked for, `reading_direction` and
+            `panel_boxes`, four shares of the page a panel, as they stand on the page; null where they are not known.
         has_characters: Whether one of them tells its `character_ids`.
     """
 
@@ -83,6 +87,26 @@ class Pages:
         """A column of all pages."""
         return self.table[column].to_pylist()
 
+    def has(self, column: str) -> bool:
+        """Whether one of the pages has something in this column."""
+        return self.table[column].null_count < len(self)
+
+    def boxes(self, places: np.ndarray) -> np.ndarray | None:
+        """The boxes of the panels of the pages at `places`, ascending, zeros where none is known, (panels, 4).
+
+        None where the data say nothing of boxes.
+        """
+        if not self.has("panel_boxes"):
+            return None
+        column, counts = self.table["panel_boxes"], self.counts[places]
+        lowest = int(places.min(initial=0))
+        column = column.slice(lowest, int(places.max(initial=-1)) - lowest + 1).combine_chunks()
+        column = column.take(pa.array(places - lowest))
+        boxes = np.zeros((int(counts.sum()), 4), np.float32)
+        known = np.repeat(column.is_valid().to_numpy(zero_copy_only=False), counts)
+        boxes[known] = column.flatten().to_numpy().reshape(-1, 4)
+        return boxes
+
     def name(self, row: int) -> str:
         """`canonical_id` of the page in this row of the store, for a message."""
         place = int(np.searchsorted(self.rows, row))
@@ -103,6 +127,8 @@ def read_pages(
     file: Path | None = None,
     text: str | None = None,
     faults: Faults | None = None,
+    directions: bool = False,
+    slots: int | None = None,
 ) -> Pages:
     """Reads the metadata once.
 
@@ -113,12 +139,14 @@ def read_pages(
         file: Where the table is written, to be mapped from there: texts may not fit comfortably in memory.
         text: What `text` holds: "rest", what is not a column of its own; "entry", the entry but for its row; None.
         faults: Where entries that cannot be used are listed; without it, the first one is an error.
+        directions: Whether reading directions are wanted.
+        slots: Panel slots of a row of the store, if boxes are wanted.
 
     Raises:
         ComicSeqDataError: The file is faulty, or an entry is and is not to be left out.
     """
 
-    faults = faults or Faults()
+    faults, lost = faults or Faults(), LostBoxes(metadata)
     seen, twice, has_characters = np.zeros(store_pages, bool), set(), False
     spelling: dict[str, str] = {}
 
@@ -131,6 +159,10 @@ def read_pages(
                 if text == "entry":
                     kept = {key: value for key, value in entry.items() if key != "sequence_index"}
                 written = dump(kept).decode() if text else None
+                direction = read_direction(entry) if directions else None
+                boxes = None
+                if slots is not None:
+                    boxes = read_boxes(entry, page.num_panels, slots, page.canonical_id, lost)
             except PageProblem as problem:
                 name, row = entry.get("canonical_id") or entry.get("page_name"), entry.get("sequence_index")
                 known = (
@@ -152,7 +184,7 @@ def read_pages(
             seen[page.row] = True
             has_characters |= entry.get("character_ids") is not None
             book = spelling.setdefault(normal_form(page.book_id), page.book_id)
-            yield page.row, page.num_panels, book, *page[3:5], written
+            yield page.row, page.num_panels, book, *page[3:5], written, direction, boxes
 
     sink = pa.BufferOutputStream() if file is None else pa.OSFile(str(file), "wb")
     with sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
@@ -173,4 +205,5 @@ def read_pages(
         faults.add(metadata, name, row, None, f"sequence_index {row} stands twice", "give each page its own row")
     if twice:
         table = table.filter(pa.array(~np.isin(table["row"].to_numpy(), list(twice))))
+    lost.tell()
     return Pages(table, has_characters)

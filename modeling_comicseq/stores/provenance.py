@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from ..errors import ComicSeqDataError
+from ..layouts.boxes import READING_DIRECTIONS
 from .pages import Pages
 from .placement import Placement
 from .splits import SPLITS
-from .stage3 import Stage3Store
+from .stage3 import BOX_ARRAY, Stage3Store
 
 __all__ = ["PROVENANCE_FILE", "build_provenance", "read_provenance"]
 
@@ -44,7 +49,9 @@ def build_provenance(
         origin: Where the vectors come from, see `read_origin`.
 
     Returns:
-        A dict that can be written as JSON: `source`, `origin`, `widths`, `slots`, `dtype`, `counts`, `conversion`.
+        A dict that can be written as JSON: `source`, `origin`, `widths`, `slots`, `dtype`, `counts`, `conversion`; with
+        boxes, `panel_boxes`: where they are from, and how many pages and panels have one; `reading_directions`: how many
+        pages have which.
     """
     digest = sum(report["digest"] for report in reports) % 2**128
     counts = {
@@ -52,7 +59,7 @@ def build_provenance(
         | {what: sum(r[what] for r in reports if r["split"] == split) for what in ("pages", "panels", "rows")}
         for split in SPLITS
     }
-    return {
+    provenance = {
         "source": {
             "embeddings": store.url,
             "metadata": metadata,
@@ -77,6 +84,19 @@ def build_provenance(
             "fingerprint": fingerprint,
         },
     }
+    placed = placement.pages.entry[pages.counts[placement.pages.entry] > 0]
+    boxes = pages.boxes(placed)
+    if boxes is not None:
+        owner = np.repeat(np.arange(len(placed)), pages.counts[placed])
+        provenance[BOX_ARRAY] = {
+            "source": options.get("boxes") or (metadata if store.boxes is None else f"{store.url}/{BOX_ARRAY}"),
+            "pages": len(np.unique(owner[boxes.any(-1)])),
+            "panels": int(boxes.any(-1).sum()),
+        }
+    if pages.has("reading_direction"):
+        found = Counter(pages.table["reading_direction"].take(pa.array(placed)).to_pylist())
+        provenance["reading_directions"] = {key: found[key] for key in READING_DIRECTIONS}
+    return provenance
 
 
 def read_provenance(data: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from ..errors import ComicSeqDataError, in_words
 from ..urls import file_system, is_url
 
 __all__ = [
+    "BOX_ARRAY",
     "PAGE_ARRAYS",
     "PANEL_ARRAYS",
     "PRESENT",
@@ -37,6 +38,7 @@ __all__ = [
     "find_bad_pages",
     "find_bad_vectors",
     "get_array",
+    "list_files",
     "open_group",
     "read_rows",
     "work_ahead",
@@ -45,6 +47,7 @@ __all__ = [
 PANEL_ARRAYS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
 PAGE_ARRAYS = ("page_caption_embeddings",)
 MASK_ARRAYS = ("panel_masks", "panel_mask")
+BOX_ARRAY = "panel_boxes"
 # A panel always has a fused and a picture vector; one without text has no text vector, which Stage 3 writes as zeros.
 NEVER_ZERO = ("panel_embeddings", "visual_embeddings")
 # Columns of the data set that tell for each panel whether it has a vector of this array.
@@ -94,12 +97,14 @@ class Stage3Store:
         arrays: The vector arrays that it holds, by name.
         mask: The array that marks the real panels, shape (pages, slots).
         attributes: What the store's own attributes say, for example its encoders.
+        boxes: Where the panels stand, shape (pages, slots, 4), see `layouts.boxes`; None where it does not say.
     """
 
     url: str
     arrays: dict[str, zarr.Array]
     mask: zarr.Array
     attributes: dict[str, Any]
+    boxes: zarr.Array | None = None
 
     @classmethod
     def open(cls, embeddings: str | os.PathLike) -> Stage3Store:
@@ -124,7 +129,7 @@ class Stage3Store:
             raise ComicSeqDataError(
                 f"{url} has no array 'panel_masks' (or 'panel_mask'); write the mask of the real panels"
             )
-        store = cls(url, arrays, mask, dict(group.attrs))
+        store = cls(url, arrays, mask, dict(group.attrs), get_array(group, BOX_ARRAY, url))
         store._check_shapes()
         return store
 
@@ -153,6 +158,11 @@ class Stage3Store:
             )
         if self.mask.dtype.kind not in "biuf":
             raise ComicSeqDataError(f"{self.url}: {self.mask.basename} has dtype {self.mask.dtype}; store it as bool")
+        if self.boxes is not None and (self.boxes.shape != (*shape[:2], 4) or self.boxes.dtype.kind != "f"):
+            raise ComicSeqDataError(
+                f"{self.url}: {BOX_ARRAY} has shape {self.boxes.shape} and dtype {self.boxes.dtype}; it must be"
+                f" {(*shape[:2], 4)} of float32, shares of the page's width and height"
+            )
 
     @property
     def pages(self) -> int:
@@ -205,13 +215,14 @@ class Stage3Store:
 
     def fingerprint(self) -> str:
         """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""
-        return files_fingerprint(self.url, self.arrays, self.mask)
+        arrays = self.arrays if self.boxes is None else self.arrays | {BOX_ARRAY: self.boxes}
+        return files_fingerprint(self.url, arrays, self.mask)
 
 
 def files_fingerprint(url: str, arrays: Mapping[str, zarr.Array], mask: zarr.Array) -> str:
     """Hash of the names, sizes and times of all files of a store, and of its arrays' shapes."""
     digest = hashlib.sha256()
-    for line in _list_files(url):
+    for line in list_files(url):
         digest.update(line.encode("utf-8", "surrogateescape"))
     for name, array in [*sorted(arrays.items()), ("mask", mask)]:
         digest.update(f"{name} {array.shape} {array.dtype} {array.chunks}\n".encode())
@@ -344,7 +355,7 @@ def _chunk_files(array: zarr.Array, lo: int, hi: int) -> Iterator[tuple[str, int
         yield f"{array.path}/{key}", max(lo, place[0] * size[0]), min(hi, (place[0] + 1) * size[0])
 
 
-def _list_files(url: str) -> Iterator[str]:
+def list_files(url: str) -> Iterator[str]:
     """One line a file: path, size and whatever tells a rewritten file from the old one."""
     if not is_url(url):
         for folder, folders, files in os.walk(url):

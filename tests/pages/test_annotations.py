@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modeling_comicseq.errors import ComicSeqDataError, PageProblem
 from modeling_comicseq.layouts.boxes import check_boxes
-from modeling_comicseq.pages.annotations import has_boxes, read_annotation, read_annotations
+from modeling_comicseq.pages.annotations import form_of, read_annotation, read_annotations
 
 SIZE = (800, 1200)
 PIXELS = [(40, 60, 400, 600), (440, 60, 760, 600), (40, 660, 760, 1140)]
@@ -61,7 +61,7 @@ def problem_of(entry, size=None):
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_tells_the_same(form):
     page = read_annotation(FORMS[form])
-    assert has_boxes(FORMS[form]) and page.form == form and page.size == SIZE and page.reading_direction is None
+    assert form_of(FORMS[form]) == page.form == form and page.size == SIZE and page.reading_direction is None
     np.testing.assert_allclose(boxes_of(page), SHARES, rtol=1e-6)
     assert [panel.texts for panel in page.panels] == [[word] for word in WORDS]
     assert page.in_reading_order == (form not in ("rcnn_bbox", "bbox"))
