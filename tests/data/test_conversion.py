@@ -432,7 +432,7 @@ def test_complete_output(source, tmp_path, capsys):
     first = convert(source, tmp_path / "out")
     written = (tmp_path / "out" / "provenance.json").stat().st_mtime_ns
     convert_store(source.embeddings, source.metadata, tmp_path / "out")
-    assert "already complete" in capsys.readouterr().err.replace("\n", " ")
+    assert "already complete" in " ".join(capsys.readouterr().err.split())
     assert rows_of(load_from_disk(str(tmp_path / "out"))) == rows_of(first)
     assert (tmp_path / "out" / "provenance.json").stat().st_mtime_ns == written
     with pytest.raises(ComicSeqDataError, match="other options; .* --overwrite"):
