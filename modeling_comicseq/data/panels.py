@@ -34,6 +34,7 @@ class PanelTable:
         columns: The vectors of each column that is present, as pieces `(panels, width)` of the mapped file.
         widths: Width of each.
         boxes: Where the panels stand, likewise `(panels, 4)`, as they stand on the page; None where nobody tells.
+        is_rtl: Which rows are read from right to left `(R,)`.
         characters: Who is seen in which panel, None where the data set does not tell.
     """
 
@@ -54,9 +55,9 @@ class PanelTable:
         self.boxes = self._open(BOX_ARRAY, table[BOX_ARRAY]) if BOX_ARRAY in table.column_names else None
         if self.boxes is not None and self.boxes[0].shape[1] != 4:
             raise ComicSeqDataError(f"Column `{BOX_ARRAY}` does not hold one box per panel: convert the store again.")
-        self._is_rtl = np.zeros(len(table), bool)
+        self.is_rtl = np.zeros(len(table), bool)
         if "reading_direction" in table.column_names:
-            self._is_rtl = np.asarray(table["reading_direction"].to_pylist(), object) == "rtl"
+            self.is_rtl = np.asarray(table["reading_direction"].to_pylist(), object) == "rtl"
         book_names = np.asarray(table["book_id"].to_pylist(), dtype=object)
         self.book_ids, self.books = np.unique(book_names.astype(str), return_inverse=True)
         self._number_pages(*(table[name].to_numpy().astype(np.int64) for name in ("page_index", "window_start")))
@@ -159,7 +160,7 @@ class PanelTable:
         if column != BOX_ARRAY or self.boxes is None:
             return _gather(self.columns[column], panels)
         boxes = _gather(self.boxes, panels)
-        is_rtl = self._is_rtl[np.searchsorted(self.offsets, panels, side="right") - 1] & (panels >= 0)
+        is_rtl = self.is_rtl[np.searchsorted(self.offsets, panels, side="right") - 1] & (panels >= 0)
         return np.where(is_rtl[..., None], mirror(boxes), boxes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import ComicSeqDataError, PageProblem
-from ..pages.annotations import read_direction
+from ..layouts.boxes import mirror
+from ..pages.annotations import has_boxes, read_direction
 from ..pages.json_list import iter_entries
 from .boxes import LostBoxes, read_boxes
 from .metadata import dump, parse_entry
@@ -91,20 +93,26 @@ class Pages:
         """Whether one of the pages has something in this column."""
         return self.table[column].null_count < len(self)
 
-    def boxes(self, places: np.ndarray) -> np.ndarray | None:
+    def boxes(self, places: np.ndarray, as_read: bool = False) -> np.ndarray | None:
         """The boxes of the panels of the pages at `places`, ascending, zeros where none is known, (panels, 4).
 
-        None where the data say nothing of boxes.
+        As they stand on the page, or `as_read` from left to right: mirrored, where it is read from right to left. None where
+        the data say nothing of boxes.
         """
         if not self.has("panel_boxes"):
             return None
-        column, counts = self.table["panel_boxes"], self.counts[places]
-        lowest = int(places.min(initial=0))
-        column = column.slice(lowest, int(places.max(initial=-1)) - lowest + 1).combine_chunks()
-        column = column.take(pa.array(places - lowest))
+        lowest, counts = int(places.min(initial=0)), self.counts[places]
+        part = self.table.slice(lowest, int(places.max(initial=-1)) - lowest + 1).select(
+            ["panel_boxes", "reading_direction"]
+        )
+        part = part.take(pa.array(places - lowest)).combine_chunks()
+        column = part["panel_boxes"].combine_chunks()
         boxes = np.zeros((int(counts.sum()), 4), np.float32)
         known = np.repeat(column.is_valid().to_numpy(zero_copy_only=False), counts)
         boxes[known] = column.flatten().to_numpy().reshape(-1, 4)
+        if as_read:
+            is_rtl = [direction == "rtl" for direction in part["reading_direction"].to_pylist()]
+            boxes = np.where(np.repeat(is_rtl, counts)[:, None], mirror(boxes), boxes)
         return boxes
 
     def name(self, row: int) -> str:
@@ -114,11 +122,29 @@ class Pages:
         return self.table["canonical_id"][place].as_py() if found else f"row {row}"
 
     def write_metadata(self, file: IO[bytes]) -> None:
-        """Writes the entries as a JSON list in the order of the pages, `sequence_index` counting from 0."""
-        for number, text in enumerate(text for chunk in self.table["text"].chunks for text in chunk.to_pylist()):
-            # All other fields are as they came; there is at least `num_panels`.
-            file.write(b'%s{"sequence_index": %d, %s' % (b",\n" if number else b"[\n", number, text[1:].encode()))
+        """Writes the entries as a JSON list in the order of the pages, `sequence_index` counting from 0.
+
+        What is known of boxes and reading directions from elsewhere than the metadata is added.
+        """
+        number = 0
+        for batch in self.table.select(["text", "panel_boxes", "reading_direction"]).to_batches(_BATCH):
+            for text, boxes, direction in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                if boxes is not None or direction is not None:
+                    text = _with_places(text, boxes, direction)
+                # All other fields are as they came; there is at least `num_panels`.
+                file.write(b'%s{"sequence_index": %d, %s' % (b",\n" if number else b"[\n", number, text[1:].encode()))
+                number += 1
         file.write(b"\n]\n")
+
+
+def _with_places(text: str, boxes: list[float] | None, direction: str | None) -> str:
+    """An entry with its boxes and its reading direction, where it does not say so itself."""
+    entry = json.loads(text)
+    if boxes is not None and not has_boxes(entry):
+        entry["panel_boxes"] = [[round(each, 6) for each in boxes[at : at + 4]] for at in range(0, len(boxes), 4)]
+    if direction is not None and read_direction(entry) is None:
+        entry["reading_direction"] = direction
+    return dump(entry).decode()
 
 
 def read_pages(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from datasets import load_from_disk
 from typer.testing import CliRunner
@@ -160,6 +162,24 @@ def test_views_get_boxes_as_if_all_pages_were_read_from_left_to_right(tmp_path, 
         PanelTable(some).gather("panel_boxes", np.arange(sum(some["num_panels"]))),
         np.concatenate([expected[6], expected[1]]),
     )
+
+
+def test_what_is_known_from_elsewhere_joins_the_metadata_of_a_next_stage(tmp_path, source):
+    with_array(source)
+    in_metadata(
+        source, lambda row, panels: {"reading_direction": "rtl", "id": 2**70} if row == 0 else {"direction": "ltr"}
+    )
+    pages = read_boxed_pages(Stage3Store.open(source.embeddings), source.metadata, text="entry")
+    with (tmp_path / "next.json").open("wb") as file:
+        pages.write_metadata(file)
+    entries = json.loads((tmp_path / "next.json").read_text())
+    assert entries[0]["reading_direction"] == "rtl" and entries[0]["id"] == 2**70
+    assert entries[5]["direction"] == "ltr" and "reading_direction" not in entries[5]
+    read = read_boxed_pages(replace(Stage3Store.open(source.embeddings), boxes=None), str(tmp_path / "next.json"))
+    some = np.array([0, 5])
+    torch.testing.assert_close(torch.tensor(read.boxes(some)), torch.tensor(pages.boxes(some)))
+    first, rest = np.split(pages.boxes(some), [entries[0]["num_panels"]])
+    np.testing.assert_array_equal(pages.boxes(some, as_read=True), np.concatenate([mirror(first), rest]))
 
 
 def test_directions_of_a_page_its_book_and_the_rest(tmp_path, source):
