@@ -19,7 +19,7 @@ from ..errors import ComicSeqDataError
 from ..files import written_folder
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import TASK_CLASSES, ComicSeqForPreTraining, ComicSeqModel, ComicSeqPreTrainedModel
-from ..model.tasks_comicseq import STRIP_EMBEDDING, TASKS, ComicSeqInput, ComicSeqTask
+from ..model.tasks_comicseq import BOXES, STRIP_EMBEDDING, TASKS, ComicSeqInput, ComicSeqTask
 from ..outputs import check_output
 from ..progress import progress_bar
 from .export import CLASSES, Source, carry_over, open_source
@@ -28,7 +28,7 @@ from .provenance import TRAINING_PROVENANCE
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 20  # the first with GELU, and since 2023 in every ONNX Runtime
-MASKS = {"panels": "attention_mask", "candidates": "candidate_mask"}
+MASKS = {"panels": "attention_mask", "boxes": "attention_mask", "candidates": "candidate_mask"}
 OUTPUTS = {"vectors": ("last_hidden_state", "pooler_output")}  # by a task's answer; all others have logits
 # Far beyond rounding, near enough to find a graph that computes something else.
 TOLERANCE = 1e-3
@@ -118,19 +118,29 @@ def export_onnx(
 
 
 def graphs_of(source: Source) -> Iterator[Graph]:
-    """The graphs of a checkpoint: the plain one of each task, one with what may be left out, one for each modality."""
+    """The graphs of a checkpoint: the plain one of each task, one with what may be left out, one for each modality.
+
+    Those of a model that reads boxes all take them: four zeros where a box is not known.
+    """
+
+    def needed(task: ComicSeqTask) -> tuple[ComicSeqInput, ...]:
+        return tuple(
+            field for field in task.inputs if not field.is_optional or (field == BOXES and source.config.box_embedding)
+        )
+
     if source.model_class in (ComicSeqModel, ComicSeqForPreTraining):
         encoder = next(name for name, model_class in CLASSES.items() if model_class is ComicSeqModel)
-        yield Graph(encoder, STRIP_EMBEDDING, STRIP_EMBEDDING.inputs)
+        yield Graph(encoder, STRIP_EMBEDDING, needed(STRIP_EMBEDDING))
     for name in source.tasks:
         task = TASKS[name]
-        needed = tuple(field for field in task.inputs if not field.is_optional)
-        yield Graph(name, task, needed)
+        yield Graph(name, task, needed(task))
         for field in task.inputs:
-            if field.is_optional:
-                yield Graph(f"{name}_with_{field.name}", task, (*needed, field))
+            if field.is_optional and field != BOXES:
+                yield Graph(f"{name}_with_{field.name}", task, (*needed(task), field))
         if task.modality is not None:
-            yield Graph(f"{name}_of_{task.modality}_vectors", task, needed, task.modality)
+            yield Graph(f"{name}_of_{task.modality}_vectors", task, needed(task), task.modality)
+        if task.answer == "order" and source.config.box_embedding:
+            yield Graph(f"{name}_of_boxes", task, (BOXES,))
 
 
 class _Exported(nn.Module):
@@ -150,12 +160,13 @@ def sizes(graph: Graph, config: ComicSeqConfig) -> dict[str, tuple[Any, ...]]:
     """The shape of each input of a graph: names for the axes that are free."""
     shapes: dict[str, tuple[Any, ...]] = {}
     for field in graph.inputs:
-        count = {"panels": ("num_panels",), "candidates": ("num_candidates",)}.get(field.kind, ())
+        count = {"candidates": ("num_candidates",), "panels": ("num_panels",), "boxes": ("num_panels",)}
         modality = graph.modality if field.modality == "panel" else field.modality
         width = () if field.kind in ("slot", "position") else (getattr(config, f"{modality}_embedding_dim"),)
-        shapes[field.name] = ("batch_size", *count, *width)
+        width = (4,) if field.kind == "boxes" else width
+        shapes[field.name] = ("batch_size", *count.get(field.kind, ()), *width)
         if field.kind in MASKS:
-            shapes[MASKS[field.kind]] = ("batch_size", *count)
+            shapes[MASKS[field.kind]] = ("batch_size", *count[field.kind])
     return shapes
 
 
@@ -177,6 +188,8 @@ def draw(graph: Graph, config: ComicSeqConfig, seed: int, **axes: int) -> dict[s
         else:
             drawn[name] = torch.zeros(size, dtype=torch.long)
     for field in graph.inputs:
+        if field.kind == "boxes":
+            drawn[field.name] = drawn[field.name].sigmoid().unflatten(-1, (2, 2)).sort(-2).values.flatten(-2)
         if field.kind in MASKS:
             drawn[field.name][drawn[MASKS[field.kind]] == 0] = torch.nan
         elif field.kind == "slot":

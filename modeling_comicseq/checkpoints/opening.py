@@ -68,18 +68,20 @@ def open_checkpoint(
         other_origin: Whether another origin is meant.
         overrides: Fields of the configuration to change, given as `config_overrides`.
         may_be_new: Whether `name` may be a configuration file (JSON) instead, whose model gets new weights and is as
-            wide as the vectors of `table`.
+            wide as the vectors of `table`, and reads boxes where `table` has them.
 
     Raises:
         ComicSeqDataError: There is no such checkpoint, its weights are not complete, it does not fit the data, or the
             data are of another origin.
         ComicSeqArgumentError: An override is not possible.
     """
-    config = read_config(name)
+    config = saved = read_config(name)
     is_new = may_be_new and name.endswith(".json")
     changed = dict(overrides or {})
+    has_boxes = getattr(table, "boxes", None) is not None
     if is_new and table is not None:
-        changed = {_width_field(column): width for column, width in table.widths.items()} | changed
+        widths = {_width_field(column): width for column, width in table.widths.items()}
+        changed = widths | ({"box_embedding": True} if has_boxes else {}) | changed
     if changed:
         config = override_config(config, changed, "`config_overrides`")
     if table is not None:
@@ -89,7 +91,10 @@ def open_checkpoint(
         notes = check_origin(name, origin, dataset, other_origin=other_origin)
         if table is not None:
             notes += strange_vectors(name, table, dataset)
-    model, untrained = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(name, config)
+    if config.box_embedding and table is not None and not has_boxes:
+        notes.append(f"{dataset} does not tell where panels stand, which {name} can read: it is used without.")
+    new = ".box_embedding." if config.box_embedding and not saved.box_embedding else None
+    model, untrained = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(name, config, new)
     return Checkpoint(name, model, untrained, notes)
 
 
@@ -178,8 +183,15 @@ def _build(values: Mapping[str, Any], source: str) -> ComicSeqConfig:
     return config
 
 
-def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTraining, set[str]]:
+def load_checkpoint(
+    name: str, config: ComicSeqConfig, new: str | None = None
+) -> tuple[ComicSeqForPreTraining, set[str]]:
     """Loads a checkpoint of any ComicSeq class; returns the model and the tasks that the checkpoint has no weights for.
+
+    Args:
+        name: Checkpoint folder or model on the Hub.
+        config: The configuration of the model.
+        new: Part of the names of weights of the encoder that the checkpoint need not hold.
 
     Raises:
         ComicSeqDataError: If the weights cannot be read, are not finite, hold no encoder or have other sizes than
@@ -218,6 +230,7 @@ def load_checkpoint(name: str, config: ComicSeqConfig) -> tuple[ComicSeqForPreTr
         )
     pooler = {key for key in info["missing_keys"] if key.startswith("comicseq.pooler.")}  # a task class has none
     missing = sorted(key for key in info["missing_keys"] - pooler if key.startswith("comicseq."))
+    missing = [key for key in missing if new is None or new not in key]
     if missing:
         raise ComicSeqDataError(
             f"{name} does not hold the whole encoder: `{missing[0]}` is missing. Name another checkpoint, and override"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..stores.stage3 import BOX_ARRAY
 from .draws import Draws
 from .panels import PanelTable
 
@@ -18,6 +19,20 @@ class Vectors(NamedTuple):
 
     column: str
     panels: np.ndarray
+
+
+def box_inputs(table: PanelTable, panels: np.ndarray) -> Batch:
+    """Where `panels` (B, N) stand, -1 for padding, as models take it; nothing where the table does not tell."""
+    return {BOX_ARRAY: Vectors(BOX_ARRAY, panels)} if BOX_ARRAY in table else {}
+
+
+def without_boxes(batch: Batch) -> Batch:
+    """The batch, and batches within it, for a model that cannot read where panels stand."""
+    return {
+        name: without_boxes(value) if isinstance(value, dict) else value
+        for name, value in batch.items()
+        if name != BOX_ARRAY
+    }
 
 
 def materialise(batch: Batch, table: PanelTable) -> Batch:
@@ -63,17 +78,22 @@ def half_pages(panels: np.ndarray, draws: Draws) -> np.ndarray:
 
 
 def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
-    """The `half_pages` of rows as strips. Pages of one panel are left out."""
+    """The `half_pages` of rows as strips. Pages of one panel are left out.
+
+    They come without boxes: the halves of a page fit each other like the parts of a puzzle, and none overlaps the other.
+    Which two belong together could be told from that alone, without reading a panel.
+    """
     keep = table.num_panels[rows] >= 2
     panels, _ = page_panels(table, rows[keep])
-    return _strips(table, half_pages(panels, draws[keep]), np.tile(rows[keep], 2))
+    return strip_inputs(half_pages(panels, draws[keep])) | _owners(table, np.tile(rows[keep], 2))
 
 
 def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15) -> Batch:
     """Pages with some of their panels masked, for an objective that predicts the masked panels from the others.
 
     Every page masks the same share of its panels, rounded up or down at random, but at least one panel, and keeps at least
-    one; pages of one panel are left out. Targets stand in the order of `masked_panels`, row by row.
+    one; pages of one panel are left out. Targets stand in the order of `masked_panels`, row by row. They are vectors alone,
+    so that boxes (of the masked slots only with `show_asked_box`) say where something is missing, not what.
 
     Returns:
         `panel_embeddings` (B, N, P) with masked slots zero, `attention_mask` (B, N), in which masked slots count as real,
@@ -90,6 +110,7 @@ def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: floa
         "panel_embeddings": Vectors("panel_embeddings", np.where(masked, -1, panels)),
         "attention_mask": mask.astype(np.int64),
         "masked_panels": masked,
+        **box_inputs(table, panels),
         "target_embeddings": Vectors("panel_embeddings", panels[masked]),
         "labels": panels[masked],
     }
@@ -97,11 +118,12 @@ def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: floa
 
 def whole_pages(table: PanelTable, rows: np.ndarray) -> Batch:
     """Every page as one strip."""
-    return _strips(table, page_panels(table, rows)[0], rows)
+    panels, _ = page_panels(table, rows)
+    return strip_inputs(panels) | box_inputs(table, panels) | _owners(table, rows)
 
 
-def _strips(table: PanelTable, panels: np.ndarray, rows: np.ndarray) -> Batch:
-    return strip_inputs(panels) | {"labels": table.pages[rows], "book_ids": table.books[rows]}
+def _owners(table: PanelTable, rows: np.ndarray) -> Batch:
+    return {"labels": table.pages[rows], "book_ids": table.books[rows]}
 
 
 def strip_inputs(panels: np.ndarray) -> Batch:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..data.draws import Draws
 from ..data.views import Batch
+from ..stores.stage3 import BOX_ARRAY
 
 Ablation = Callable[[Batch, np.ndarray], Batch]
 
@@ -59,12 +60,13 @@ def shuffled_context(batch: Batch, numbers: np.ndarray) -> Batch:
 
 
 def candidates_only(batch: Batch, numbers: np.ndarray) -> Batch:
-    """Nothing of the question is left: as `without_context`, and neither position nor picture of the asked slot."""
+    """Nothing of the question is left: as `without_context`, and neither position, box nor picture of the asked slot."""
     bare = without_context(batch, numbers)
     bare = bare | {"position_ids": np.full(bare["attention_mask"].shape, -1, dtype=np.int64)}
     if "candidate_position" in bare:
         bare["candidate_position"] = np.full_like(bare["candidate_position"], -1)
-    bare.pop("visual_embedding", None)
+    for name in ("visual_embedding", BOX_ARRAY):
+        bare.pop(name, None)
     return bare
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..data.task import Task
-from ..data.views import Batch, to_tensors
+from ..data.views import Batch, to_tensors, without_boxes
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 
 
@@ -17,6 +17,8 @@ from ..model.modeling_comicseq import ComicSeqForPreTraining
 def model_logits(model: ComicSeqForPreTraining, task: str, batch: Batch) -> np.ndarray:
     """The model's logits for a batch of the task of that name, `(Q, K)` or `(Q, N, N)`."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
+    if not model.config.box_embedding:
+        inputs = without_boxes(inputs)
     was_training = model.training
     model.eval()
     logits = model(**{task: to_tensors(inputs, model.device)}).task_logits[task]

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..model.boxes_comicseq import READING_DIRECTIONS, check_boxes, describe_bad_box, find_bad_boxes, mirror
+
 __all__ = [
     "READING_DIRECTIONS",
     "as_shares",
@@ -21,53 +23,11 @@ __all__ = [
     "mirror",
 ]
 
-READING_DIRECTIONS = ("ltr", "rtl")
-
-
-def find_bad_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Which of the boxes (..., 4) are neither unknown nor a rectangle on the page, shape (...)."""
-    x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
-    is_good = (0 <= x0) & (x0 < x1) & (x1 <= 1) & (0 <= y0) & (y0 < y1) & (y1 <= 1)  # false for NaN
-    return ~is_good & (boxes != 0).any(-1)
-
-
-def check_boxes(boxes: Any) -> str | None:
-    """What is wrong with boxes (..., 4), as the words of a message, or None.
-
-    Unknown boxes are right. Of several faulty boxes, the first is told, by its place among all.
-    """
-    boxes = np.asarray(boxes)
-    if boxes.ndim == 0 or boxes.shape[-1] != 4:
-        return f"boxes have shape {boxes.shape} but need four numbers each, x0 y0 x1 y1"
-    boxes = boxes.reshape(-1, 4)
-    bad = np.flatnonzero(find_bad_boxes(boxes))
-    return f"box {bad[0]} {describe_bad_box(boxes[bad[0]])}" if bad.size else None
-
-
-def describe_bad_box(box: Any) -> str:
-    """What is wrong with a box (4,), as the words of a message that begin with its numbers."""
-    x0, y0, x1, y1 = map(float, box)
-    if not np.isfinite((x0, y0, x1, y1)).all():
-        what = "is not finite"
-    elif x0 > x1 or y0 > y1:
-        what = "is inverted"
-    elif x0 == x1 or y0 == y1:
-        what = "has no area"
-    else:
-        what = "is outside the page"
-    return f"({x0:.4g}, {y0:.4g}, {x1:.4g}, {y1:.4g}) {what}"
-
 
 def cut(boxes: np.ndarray, slack: Any = 1e-6) -> np.ndarray:
     """The boxes (..., 4) without what is beyond the page by at most `slack`, by default what float32's rounding leaves."""
     boxes = np.where((boxes < 0) & (boxes >= -slack), 0, boxes)
     return np.where((boxes > 1) & (boxes <= 1 + slack), 1, boxes)
-
-
-def mirror(boxes: np.ndarray) -> np.ndarray:
-    """The boxes (..., 4) of a page that is read from right to left, as its mirror image has them; unknown ones stay."""
-    x0, y0, x1, y1 = np.moveaxis(boxes, -1, 0)
-    return np.where((boxes != 0).any(-1, keepdims=True), np.stack([1 - x1, y0, 1 - x0, y1], -1), boxes)
 
 
 def as_shares(pixel_boxes: Any, size: Sequence[float]) -> np.ndarray:

@@ -103,7 +103,7 @@ def check_mask(name: str, what: str, mask: torch.Tensor | None, vectors: torch.T
     return mask
 
 
-def check_boxes(config: ComicSeqConfig, boxes: torch.Tensor, shape: torch.Size, shown: torch.Tensor) -> None:
+def check_panel_boxes(config: ComicSeqConfig, boxes: torch.Tensor, shape: torch.Size, shown: torch.Tensor) -> None:
     """Raises a `ValueError` unless `boxes` have the `shape` (B, N) and those that are `shown` (B, N) lie on the page."""
     if not config.box_embedding:
         raise ValueError(

@@ -61,8 +61,9 @@ class EndpointHandler:
             self.pipelines[task] = pipeline_class(model=model, task=task)
         config = model.config
         self.most = {"panels": config.max_position_embeddings, "candidates": MAX_CANDIDATES, "vector": 1}
+        self.most["boxes"] = self.most["panels"]
         dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim")
-        self.max_width = max(getattr(config, name) for name in dims)
+        self.max_width = max(4, *(getattr(config, name) for name in dims))
 
     def __call__(self, data: Any) -> Any:
         """Answers one request, or says in one sentence why not; never raises."""
@@ -112,7 +113,7 @@ class EndpointHandler:
 
     def check_input(self, value: Any, task: str) -> dict[str, Any]:
         """One input of the task's pipeline, its vectors as arrays; whether its whole numbers are any, the pipeline checks."""
-        kinds = {field.name: field.kind for field in self.pipelines[task].asked.inputs}
+        kinds = {field.name: field.kind for field in self.pipelines[task].fields}
         checked: dict[str, Any] = {}
         for name, field in (value if isinstance(value, dict) else {"panel_embeddings": value}).items():
             if name not in kinds:

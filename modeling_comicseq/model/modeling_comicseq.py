@@ -35,13 +35,13 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .checks_comicseq import (
     as_index,
-    check_boxes,
     check_candidate_position,
     check_inputs,
     check_mask,
     check_mask_position,
     check_modality,
     check_names,
+    check_panel_boxes,
     check_positions,
     check_shape,
     check_tensors,
@@ -91,7 +91,7 @@ from .tasks_comicseq import (
 # What transformers and its decorators hand to the `forward` of any model.
 LIBRARY_ARGUMENTS = {*TransformersKwargs.__annotations__, "output_cross_attentions", "use_cache"} - {"position_ids"}
 # Axes of the inputs that are not listed with a task.
-NUM_AXES = {"attention_mask": 2, "candidate_mask": 2, "position_ids": 2, "mask_position": 1, "panel_boxes": 3}
+NUM_AXES = {"attention_mask": 2, "candidate_mask": 2, "position_ids": 2, "mask_position": 1}
 
 
 def split_arguments(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -557,7 +557,9 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             check_shape("visual_embedding", visual_embedding, batch_size, config.visual_embedding_dim)
         if panel_boxes is not None:
             hidden = torch.zeros_like(attention_mask) if masked_panels is None else masked_panels.bool()
-            check_boxes(config, panel_boxes, attention_mask.shape, attention_mask & (~hidden | config.show_asked_box))
+            check_panel_boxes(
+                config, panel_boxes, attention_mask.shape, attention_mask & (~hidden | config.show_asked_box)
+            )
         tokens = self.embeddings(
             panel_embeddings, attention_mask, position_ids, masked_panels, visual_embedding, modality, panel_boxes
         )

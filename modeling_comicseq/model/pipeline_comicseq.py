@@ -26,9 +26,10 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.pt_utils import KeyDataset, PipelineDataset, PipelineIterator
 from transformers.utils import logging
 
+from .boxes_comicseq import READING_DIRECTIONS, check_boxes, mirror
 from .checks_comicseq import check_finite, check_names
 from .ordering_comicseq import best_orders
-from .tasks_comicseq import STRIP_EMBEDDING, TASKS, ComicSeqTask
+from .tasks_comicseq import BOXES, PANELS, READING_DIRECTION, STRIP_EMBEDDING, TASKS, ComicSeqTask
 
 logger = logging.get_logger(__name__)
 
@@ -41,6 +42,10 @@ class ComicSeqPipeline(Pipeline):
     answered in batches of `batch_size`: a list, an array with an axis more and a column of a data set by a list; a data
     set (of which the columns that the task takes are read), a generator and other iterables one by one, as the answers
     are asked for. Pages of more than `max_position_embeddings` panels are refused.
+
+    A model with `box_embedding` also takes `panel_boxes`, where each panel stands: `x0 y0 x1 y1` as shares of the page's
+    width and height, four zeros where that is not known. `reading_direction` says whether the page is read from left to
+    right, `"ltr"`, or `"rtl"`.
 
     An array `(n, width)` is one page. A bare list of vectors of just that width is refused, as it can be one page or
     several of one panel each: give a page as an array or in a dictionary, and rows of a data set as a column of it,
@@ -66,6 +71,11 @@ class ComicSeqPipeline(Pipeline):
                 f"The checkpoint is one of {saved}, which has no trained head for {task}: take one of {wanted} or"
                 " ComicSeqForPreTraining (a model that you trained yourself has to be saved first)."
             )
+        self.fields = self.asked.inputs
+        if BOXES in self.fields:
+            self.fields = (*self.fields, READING_DIRECTION)
+        if not model.config.box_embedding:
+            self.fields = tuple(field for field in self.fields if field not in (BOXES, READING_DIRECTION))
         super().__init__(model, *args, task=task, **kwargs)
         check_finite(self.model, self.model.name_or_path or "the model")
         self.model.eval()
@@ -82,7 +92,7 @@ class ComicSeqPipeline(Pipeline):
         return {"modality": modality}, {"modality": modality}, {}
 
     def __call__(self, inputs, *args, **kwargs):
-        names = [field.name for field in self.asked.inputs]
+        names = [field.name for field in self.fields]
         inputs = told_apart(inputs, names, self.model.config.panel_embedding_dim)
         if isinstance(inputs, (list, KeyDataset)) and not len(inputs):
             return []  # the base class looks at the first
@@ -127,23 +137,36 @@ class ComicSeqPipeline(Pipeline):
     def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
         """The tensors of one question, without a batch axis, on the CPU."""
         question = dict(inputs) if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
-        check_names(self.task, map(str, question), [field.name for field in self.asked.inputs])
+        check_names(self.task, map(str, question), [field.name for field in self.fields])
         config = self.model.config
         limit, num_panels, tensors = config.max_position_embeddings, 0, {}
-        for field in self.asked.inputs:
+        has_boxes = BOXES in self.fields and question.get(BOXES.name) is not None
+        for field in self.fields:
             name = field.name
-            if field.is_optional and question.get(name) is None:
+            is_left_out = field.is_optional or (field == PANELS and self.asked.answer == "order" and has_boxes)
+            if is_left_out and question.get(name) is None:
                 question.pop(name, None)
             elif field.kind == "slot":
                 tensors[name] = take_number(question, name, 0, num_panels, "the number of panels")
+            elif field.kind == "direction":
+                if question[name] not in READING_DIRECTIONS:
+                    raise ValueError(f"`{name}` is {question[name]!r} but must be {' or '.join(READING_DIRECTIONS)}.")
+                if question[name] == "rtl" and has_boxes:
+                    tensors[BOXES.name] = torch.from_numpy(mirror(tensors[BOXES.name].numpy()))
             elif field.kind == "position":
                 tensors[name] = take_number(question, name, -1, limit, "`max_position_embeddings`")
             else:
                 width = modality if field.modality == "panel" else field.modality
-                vectors = take_vectors(question, name, getattr(config, f"{width}_embedding_dim"))
+                size = 4 if field.kind == "boxes" else getattr(config, f"{width}_embedding_dim")
+                vectors = take_vectors(question, name, size)
                 if field.kind == "vector" and len(vectors) != 1:
                     raise ValueError(f"`{name}` has {len(vectors)} vectors but must be one.")
-                if field.kind == "panels":
+                if field.kind == "boxes" and (problem := check_boxes(vectors.numpy())):
+                    raise ValueError(
+                        f"`{name}`: {problem}: give x0 y0 x1 y1 as shares of the page, or four zeros where a box is not"
+                        " known."
+                    )
+                if field.kind in ("panels", "boxes"):
                     if len(vectors) > limit:
                         raise ValueError(
                             f"`{name}` has {len(vectors)} panels but `max_position_embeddings` is {limit}: split longer"
@@ -155,14 +178,26 @@ class ComicSeqPipeline(Pipeline):
                 tensors[name] = vectors[0] if field.kind == "vector" else vectors
         return tensors
 
+    def _forward(self, questions: list[dict[str, torch.Tensor]], **parameters) -> list[dict[str, torch.Tensor]]:
+        answers: dict[int, dict[str, torch.Tensor]] = {}
+        for fields in {tuple(question) for question in questions}:  # with or without what is optional
+            rows = [row for row, question in enumerate(questions) if tuple(question) == fields]
+            batch = self.collate([questions[row] for row in rows])
+            answers |= zip(rows, self.answer(batch | parameters), strict=True)
+        return [answers[row] for row in range(len(questions))]
+
+    def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
+        """What `postprocess` is to read of each question of a batch."""
+        raise NotImplementedError
+
     def collate(self, questions: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """Questions with the same fields as one batch, with the masks of panels and candidates."""
         batch: dict[str, torch.Tensor] = {}
-        for field in self.asked.inputs:
+        for field in self.fields:
             if field.name in questions[0]:
                 values = [question[field.name] for question in questions]
-                if field.kind in ("panels", "candidates"):
-                    mask = "attention_mask" if field.kind == "panels" else "candidate_mask"
+                if field.kind in ("panels", "boxes", "candidates"):
+                    mask = "candidate_mask" if field.kind == "candidates" else "attention_mask"
                     batch[field.name], batch[mask] = pad(values)
                 else:
                     batch[field.name] = torch.stack(values)
@@ -197,13 +232,10 @@ class ComicStripEmbeddingPipeline(ComicSeqPipeline):
             raise ValueError(f"`return_panels` is {return_panels!r} but must be True or False.")
         return {}, {}, {} if return_panels is None else {"return_panels": return_panels}
 
-    def _forward(self, questions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-        outputs = self.model.base_model(**self.collate(questions))
-        states = outputs.last_hidden_state
-        return [
-            {"strip": strip, "panels": row[: len(question["panel_embeddings"])]}
-            for strip, row, question in zip(outputs.pooler_output, states, questions, strict=True)
-        ]
+    def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
+        outputs, counts = self.model.base_model(**batch), batch["attention_mask"].sum(1).tolist()
+        rows = zip(outputs.pooler_output, outputs.last_hidden_state, counts, strict=True)
+        return [{"strip": strip, "panels": panels[:count]} for strip, panels, count in rows]
 
     def postprocess(self, output, return_panels=False):
         strip, panels = output["strip"].float().numpy(), output["panels"].float().numpy()
@@ -224,15 +256,9 @@ class ComicMultipleChoicePipeline(ComicSeqPipeline):
     score is the probability among the candidates; in character coherence, where all or none can be right, that of each.
     """
 
-    def _forward(self, questions: list[dict[str, torch.Tensor]], **parameters) -> list[dict[str, torch.Tensor]]:
-        logits: dict[int, torch.Tensor] = {}
-        for fields in {tuple(question) for question in questions}:  # with or without what is optional
-            rows = [row for row, question in enumerate(questions) if tuple(question) == fields]
-            batch = self.collate([questions[row] for row in rows])
-            counts = batch["candidate_mask"].sum(1).tolist()
-            scores = zip(rows, ask(self.model, self.asked, batch | parameters), counts, strict=True)
-            logits |= {row: row_scores[:count] for row, row_scores, count in scores}
-        return [{"logits": logits[row]} for row in range(len(questions))]
+    def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
+        scores, counts = ask(self.model, self.asked, batch), batch["candidate_mask"].sum(1).tolist()
+        return [{"logits": row[:count]} for row, count in zip(scores, counts, strict=True)]
 
     def postprocess(self, output):
         logits = output["logits"].float()
@@ -244,11 +270,11 @@ class ComicMultipleChoicePipeline(ComicSeqPipeline):
 class ComicReadingOrderPipeline(ComicSeqPipeline):
     """
     Task `"comic-reading-order"`: panels in any order in; a dictionary out with `order`, the places of the panels in
-    reading order (`panels[order]` reads well), and `score`, the confidence of `order_confidence`.
+    reading order (`panels[order]` reads well), and `score`, the confidence of `order_confidence`. Where `panel_boxes` are
+    given, `panel_embeddings` may be left out.
     """
 
-    def _forward(self, questions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-        batch = self.collate(questions)
+    def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
         logits, mask = ask(self.model, self.asked, batch).float(), batch["attention_mask"]
         orders = best_orders(logits, mask, self.model.config.reading_order_target)
         counts = mask.sum(1).tolist()

@@ -26,7 +26,7 @@ class ComicSeqInput:
         name: Argument of the task's class.
         kind: `"panels"` or `"candidates"`, vectors `(N, W)`, one for each; `"vector"`, a single one `(W,)`; `"slot"`, the
             number of one of the panels; `"position"`, a place on the page, -1 for none; `"boxes"`, where each panel
-            stands `(N, 4)`.
+            stands `(N, 4)`; `"direction"`, in which pages are read, which pipelines mirror boxes by.
         modality: Whose width W the vectors have: `"panel"`, `"text"`, `"visual"` or `"caption"`.
         is_optional: Whether it may be left out.
     """
@@ -39,12 +39,14 @@ class ComicSeqInput:
     @property
     def num_axes(self) -> int:
         """Number of axes in a batch."""
-        return {"panels": 3, "candidates": 3, "boxes": 3, "vector": 2, "slot": 1, "position": 1}[self.kind]
+        return {"panels": 3, "candidates": 3, "boxes": 3, "vector": 2}.get(self.kind, 1)
 
 
 PANELS = ComicSeqInput("panel_embeddings", "panels")
 CANDIDATES = ComicSeqInput("candidate_embeddings", "candidates")
 ASKED_SLOT = ComicSeqInput("mask_position", "slot")
+BOXES = ComicSeqInput("panel_boxes", "boxes", is_optional=True)
+READING_DIRECTION = ComicSeqInput("reading_direction", "direction", is_optional=True)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ PANEL_PICKING = ComicSeqTask(
     title="panel picking",
     question="Which panel was taken out of the page?",
     model_class="ComicSeqForPanelPicking",
-    inputs=(PANELS, ASKED_SLOT, CANDIDATES),
+    inputs=(PANELS, ASKED_SLOT, CANDIDATES, BOXES),
 )
 CHARACTER_COHERENCE = ComicSeqTask(
     name="character_coherence",
@@ -97,14 +99,26 @@ CHARACTER_COHERENCE = ComicSeqTask(
     question="Does the panel show the characters of the page?",
     model_class="ComicSeqForCharacterCoherence",
     sampling_weight=0.5,
-    inputs=(PANELS, CANDIDATES, ComicSeqInput("candidate_position", "position", is_optional=True)),
+    inputs=(PANELS, CANDIDATES, ComicSeqInput("candidate_position", "position", is_optional=True), BOXES),
     answer="each",
 )
 VISUAL_CLOSURE = ComicSeqTask(
-    "visual_closure", "visual closure", "Which picture comes next?", "ComicSeqForVisualClosure", 0.8, modality="visual"
+    name="visual_closure",
+    title="visual closure",
+    question="Which picture comes next?",
+    model_class="ComicSeqForVisualClosure",
+    sampling_weight=0.8,
+    inputs=(PANELS, CANDIDATES, BOXES),
+    modality="visual",
 )
 TEXT_CLOSURE = ComicSeqTask(
-    "text_closure", "text closure", "Which text comes next?", "ComicSeqForTextClosure", 0.8, modality="text"
+    name="text_closure",
+    title="text closure",
+    question="Which text comes next?",
+    model_class="ComicSeqForTextClosure",
+    sampling_weight=0.8,
+    inputs=(PANELS, CANDIDATES, BOXES),
+    modality="text",
 )
 CAPTION_RELEVANCE = ComicSeqTask(
     name="caption_relevance",
@@ -125,6 +139,7 @@ TEXT_CLOZE = ComicSeqTask(
         ComicSeqInput("text_embeddings", "panels", "text"),
         ComicSeqInput("candidate_text_embeddings", "candidates", "text"),
         ComicSeqInput("visual_embedding", "vector", "visual", is_optional=True),
+        BOXES,
     ),
 )
 READING_ORDER = ComicSeqTask(
@@ -133,7 +148,7 @@ READING_ORDER = ComicSeqTask(
     question="In which order are the panels read?",
     model_class="ComicSeqForReadingOrder",
     sampling_weight=0.7,
-    inputs=(PANELS,),
+    inputs=(PANELS, BOXES),
     answer="order",
 )
 # What every checkpoint serves. It has no head, and nothing is drawn for it.
@@ -142,7 +157,7 @@ STRIP_EMBEDDING = ComicSeqTask(
     title="strip embedding",
     question="Which vector stands for the page?",
     model_class="ComicSeqModel",
-    inputs=(PANELS,),
+    inputs=(PANELS, BOXES),
     answer="vectors",
 )
 

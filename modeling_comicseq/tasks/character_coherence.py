@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data.draws import Draws
 from ..data.panels import PanelTable
-from ..data.views import Batch, Vectors, page_panels
+from ..data.views import Batch, Vectors, box_inputs, page_panels
 from ..errors import ComicSeqArgumentError
 from ..model.tasks_comicseq import CHARACTER_COHERENCE
 from .multiple_choice import MultipleChoiceTask
@@ -57,6 +57,7 @@ class CharacterCoherence(MultipleChoiceTask):
             "attention_mask": (panels >= 0).astype(np.int64),
             "candidate_position": slots,
             "candidate_embeddings": Vectors("panel_embeddings", candidates),
+            **box_inputs(table, panels),
         }
 
     def labels(self, candidates: np.ndarray, answers: np.ndarray) -> np.ndarray:

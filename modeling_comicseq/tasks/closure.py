@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..data.panels import PanelSubset, PanelTable
-from ..data.views import Batch, Vectors, page_panels
+from ..data.views import Batch, Vectors, box_inputs, page_panels
 from ..model.tasks_comicseq import TEXT_CLOSURE, VISUAL_CLOSURE
 from .multiple_choice import MultipleChoiceTask
 
@@ -40,6 +40,7 @@ class VisualClosure(MultipleChoiceTask):
             "attention_mask": mask.astype(np.int64),
             "candidate_embeddings": Vectors(f"{modality}_embeddings", candidates),
             "modality": modality,
+            **box_inputs(table, panels),
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..data.panels import PanelTable
-from ..data.views import Batch, Vectors, page_panels
+from ..data.views import Batch, Vectors, box_inputs, page_panels
 from ..model.tasks_comicseq import PANEL_PICKING
 from .multiple_choice import MultipleChoiceTask
 
@@ -23,4 +23,5 @@ class PanelPicking(MultipleChoiceTask):
             "attention_mask": mask.astype(np.int64),
             "mask_position": slots,
             "candidate_embeddings": Vectors("panel_embeddings", candidates),
+            **box_inputs(table, page_panels(table, rows)[0]),
         }

@@ -9,7 +9,7 @@ import numpy as np
 from ..data.draws import Draws
 from ..data.panels import PanelTable
 from ..data.task import Answer, Drawn, Optimum, Task, Values
-from ..data.views import Batch, Vectors, page_panels
+from ..data.views import Batch, Vectors, box_inputs, page_panels
 from ..evaluation.baselines import nearest_neighbour_chain
 from ..evaluation.metrics import kendall_tau, pairwise_accuracy, perfect_match
 from ..evaluation.ordering import pair_logits, predicted_orders, true_order
@@ -49,6 +49,7 @@ class ReadingOrder(Task):
             "panel_embeddings": Vectors("panel_embeddings", shown),
             "attention_mask": mask.astype(np.int64),
             "labels": np.where(counted, follows, -100),
+            **box_inputs(table, shown),
         }
 
     def judge(self, batch, logits, reading_order_target="adjacency") -> Values:

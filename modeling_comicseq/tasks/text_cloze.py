@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..data.panels import PanelSubset, PanelTable
-from ..data.views import Batch, Vectors, page_panels
+from ..data.views import Batch, Vectors, box_inputs, page_panels
 from ..model.tasks_comicseq import TEXT_CLOZE
 from .multiple_choice import MultipleChoiceTask
 
@@ -36,6 +36,7 @@ class TextCloze(MultipleChoiceTask):
             "mask_position": slots,
             "text_embeddings": Vectors("text_embeddings", panels),
             "candidate_text_embeddings": Vectors("text_embeddings", candidates),
+            **box_inputs(table, page_panels(table, rows)[0]),
         }
         if "visual_embeddings" in table:
             batch["visual_embedding"] = Vectors("visual_embeddings", table.panel(rows, slots))

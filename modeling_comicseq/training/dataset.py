@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from ..data.draws import Draws
 from ..data.panels import PanelTable
 from ..data.task import cumulative_odds, draw_tasks
-from ..data.views import half_page_views, masked_panels, materialise, to_tensors, whole_pages
+from ..data.views import half_page_views, masked_panels, materialise, to_tensors, whole_pages, without_boxes
 from ..errors import ComicSeqArgumentError
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..tasks import TASKS
@@ -77,6 +77,8 @@ class PretrainingDataset(Dataset):
         if self.config.contrastive_weight > 0:
             has_views = self.config.contrastive_objective == "views"
             batch |= half_page_views(self.table, rows, draws) if has_views else whole_pages(self.table, rows)
+        if not self.config.box_embedding:
+            batch = without_boxes(batch)
         tensors = to_tensors(materialise(batch, self.table))
         return [{name: to_tensors(value) if isinstance(value, dict) else value for name, value in tensors.items()}]
 

@@ -22,6 +22,7 @@ GRAPHS = [
     "encoder",
     *TASKS,
     "character_coherence_with_candidate_position",
+    "reading_order_of_boxes",
     "text_cloze_with_visual_embedding",
     "text_closure_of_text_vectors",
     "visual_closure_of_visual_vectors",
@@ -31,7 +32,7 @@ GRAPHS = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    build("pretraining", tiny_config(num_hidden_layers=1)).save_pretrained(folder)
+    build("pretraining", tiny_config(num_hidden_layers=1, box_embedding=True)).save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# The card\n")
     (folder / "training_provenance.json").write_text('{"origin": {"encoders": "some"}}')
     return folder
@@ -87,27 +88,22 @@ def test_the_folder_says_what_it_is(run, exported):
 
 
 @pytest.mark.slow
-def test_the_example_of_the_documentation(exported, tmp_path, monkeypatch):
-    (tmp_path / "outputs").mkdir()
-    (tmp_path / "outputs" / "onnx").symlink_to(exported)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_precisions_become_float32_and_answer_the_example_of_the_documentation(dtype, tmp_path, monkeypatch):
+    build("encoder", tiny_config(num_hidden_layers=1)).to(dtype).save_pretrained(tmp_path / "model")
+    exported = tmp_path / "outputs" / "onnx"
+    command = ["export", str(tmp_path / "model"), str(exported), "--format", "onnx"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    name = str(dtype).removeprefix("torch.")
+    assert "encoder.onnx; " in result.stdout and f"in float32 (the checkpoint is in {name})" in result.stdout
+    assert json.loads((exported / "config.json").read_text())["dtype"] == "float32"
+    assert onnxruntime.InferenceSession(exported / "encoder.onnx").get_inputs()[0].type == "tensor(float)"
     monkeypatch.chdir(tmp_path)
     session: dict = {}
     for block in blocks(REPOSITORY / "docs" / "encode_and_search.md", "python"):
         exec(compile(block, "encode_and_search.md", "exec"), session)
     assert session["contextualized_panels"].shape == (2, 6, 32) and session["strips"].shape == (2, 32)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_other_precisions_become_float32(dtype, tmp_path):
-    build("encoder", tiny_config(num_hidden_layers=1)).to(dtype).save_pretrained(tmp_path / "model")
-    command = ["export", str(tmp_path / "model"), str(tmp_path / "onnx"), "--format", "onnx"]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    name = str(dtype).removeprefix("torch.")
-    assert "encoder.onnx; " in result.stdout and f"in float32 (the checkpoint is in {name})" in result.stdout
-    assert json.loads((tmp_path / "onnx" / "config.json").read_text())["dtype"] == "float32"
-    assert onnxruntime.InferenceSession(tmp_path / "onnx" / "encoder.onnx").get_inputs()[0].type == "tensor(float)"
 
 
 @pytest.mark.slow

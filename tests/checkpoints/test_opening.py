@@ -21,7 +21,8 @@ from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.model.handler import EndpointHandler
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.model.pipeline_comicseq import ComicStripEmbeddingPipeline
-from tests.model_inputs import build
+from tests.data.made_dataset import made_table
+from tests.model_inputs import build, example, tiny_config
 
 
 def refused(message: str):
@@ -167,3 +168,43 @@ def test_a_field_of_another_type_is_told_without_the_library_s_words():
         ComicSeqArgumentError, match="^here: `masked_panel_weight` is 'half' but must be of the type float or"
     ):
         override_config(ComicSeqConfig(), {"masked_panel_weight": "half"}, "here")
+
+
+@pytest.fixture
+def configuration(tmp_path) -> str:
+    (tmp_path / "model.json").write_text(json.dumps({"hidden_size": 16, "num_attention_heads": 2}))
+    return str(tmp_path / "model.json")
+
+
+def test_a_new_model_reads_boxes_where_the_data_have_them(configuration):
+    for boxes, overrides, expected in ((True, {}, True), (False, {}, False), (True, {"box_embedding": False}, False)):
+        table = made_table([[2, 3]], boxes=boxes)
+        opened = open_checkpoint(configuration, table, "data", overrides=overrides, may_be_new=True)
+        assert opened.model.config.box_embedding is expected and not opened.notes
+
+
+def test_a_model_that_reads_boxes_says_that_the_data_have_none(tmp_path):
+    widths = dict.fromkeys(("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim"), 4)
+    config = tiny_config(box_embedding=True, caption_embedding_dim=4, **widths)
+    build("pretraining", config).save_pretrained(tmp_path / "model")
+    (note,) = open_checkpoint(str(tmp_path / "model"), made_table([[2, 3]]), "data").notes
+    assert note.startswith("data does not tell where panels stand, which ")
+    assert not open_checkpoint(str(tmp_path / "model"), made_table([[2, 3]], boxes=True), "data").notes
+
+
+def test_boxes_are_added_to_a_trained_model_and_change_nothing_yet(folder):
+    before = open_checkpoint(str(folder)).model.eval()
+    after = open_checkpoint(str(folder), overrides={"box_embedding": True}).model.eval()
+    inputs = example("panel_picking")
+    boxes = torch.tensor([0.1, 0.1, 0.5, 0.5]).expand(*inputs["attention_mask"].shape, 4)
+    with torch.no_grad():
+        expected = before(panel_picking=inputs).task_logits["panel_picking"]
+        actual = after(panel_picking=inputs | {"panel_boxes": boxes}).task_logits["panel_picking"]
+    assert torch.equal(actual, expected)
+
+
+def test_a_model_that_lost_its_box_embedding_is_refused(folder):
+    changed = json.loads((folder / "config.json").read_text()) | {"box_embedding": True}
+    (folder / "config.json").write_text(json.dumps(changed))
+    with refused("does not hold the whole encoder: .*box_embedding"):
+        open_checkpoint(str(folder))
