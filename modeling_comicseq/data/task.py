@@ -139,8 +139,10 @@ class Task(ABC):
     def baselines(self, table: PanelTable, note: Callable[[str], None]) -> Mapping[str, Answer]:
         """Answers without a model, by name; `note` is told why one is left out."""
 
-    def fitted(self, tables: Sequence[PanelTable], note: Callable[[str], None]) -> Mapping[str, Answer]:
-        """Further such answers, which are fitted on the books of `tables` but those that they are asked about.
+    def fitted(
+        self, table: PanelTable, training: PanelTable | None, note: Callable[[str], None]
+    ) -> Mapping[str, Answer]:
+        """Further such answers, which are fitted: on another split, or on other books of `table` than they are asked about.
 
         Batches that they are asked have `book_ids` (B,), the names of their books.
         """

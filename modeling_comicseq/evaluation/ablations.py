@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..data.draws import Draws
-from ..data.views import Batch
+from ..data.views import Batch, without_boxes
+from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..stores.stage3 import BOX_ARRAY
 
 Ablation = Callable[[Batch, np.ndarray], Batch]
@@ -76,3 +77,22 @@ OF_SEQUENCES: dict[str, Ablation] = {
     "shuffled context": shuffled_context,
     "candidates only": candidates_only,
 }
+
+
+def boxes_alone(batch: Batch, numbers: np.ndarray) -> Batch:
+    """Of the context only where its panels stand; candidates are as they were."""
+    return {name: value for name, value in batch.items() if name != "panel_embeddings"}
+
+
+def content_alone(batch: Batch, numbers: np.ndarray) -> Batch:
+    """Of the context all but where its panels stand."""
+    return without_boxes(batch)
+
+
+def of_boxes(model: ComicSeqForPreTraining, batch: Batch) -> dict[str, Ablation]:
+    """What is taken away from questions with boxes, where a model reads boxes."""
+    if BOX_ARRAY not in batch or not model.config.box_embedding:
+        return {}
+    if "text_embeddings" in batch:  # a context that would stay
+        return {"content alone": content_alone}
+    return {"boxes alone": boxes_alone, "content alone": content_alone}

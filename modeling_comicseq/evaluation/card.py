@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult
 
 from ..checkpoints.card import put_results
 from .report import best_cosine, by_set, fill, find, percent, score_text, without_context
-from .results import RETRIEVAL, Result, heading
+from .results import GEOMETRY, RETRIEVAL, XY_CUT, Result, heading
 
 METRIC_TYPES = {
     "top-1 accuracy": "accuracy",
@@ -37,21 +37,25 @@ def put_on_card(folder: Path, results: Sequence[Result], model: str, about: dict
 
 
 def _summary(results: Sequence[Result], model: str, about: dict) -> str:
-    """A line a question set: chance, the better cosine, the model, and the model without its context."""
+    """A line a question set: chance, the better cosine, where boxes are known what geometry alone answers (in reading order
+    XY-cut), the model, and the model without its context."""
     rows, retrieval = [], []
+    geometry = {result.answerer for result in results} & {GEOMETRY, XY_CUT}
     for block in by_set(results):
         mine = find(block, model)
         if mine is not None and mine.task not in RETRIEVAL:
             rank = mine.metrics.get("mean reciprocal rank")
             cells = [heading(mine.task, mine.protocol), f"{mine.num_questions:,}", percent(find(block, "chance"))]
-            cells += [percent(best_cosine(block)), score_text(mine.score), percent(without_context(block, model))]
+            cells.append(percent(best_cosine(block)))
+            cells += [percent(find(block, GEOMETRY) or find(block, XY_CUT))] if geometry else []
+            cells += [score_text(mine.score), percent(without_context(block, model))]
             rows.append([*cells, "" if rank is None else f"{rank.mean:.3f}"])
         for result in block:
             if result.task in RETRIEVAL and result.model in ("", model):
                 vectors = "strip vectors" if result.model else result.answerer
                 name = result.task.removesuffix("_retrieval").replace("_", " ")
                 retrieval.append([name, vectors, f"{result.num_questions:,}", score_text(result.score)])
-    return fill("card.md", about=about, rows=rows, retrieval=retrieval)
+    return fill("card.md", about=about, rows=rows, retrieval=retrieval, geometry=geometry)
 
 
 def _model_index(results: Sequence[Result], model: str, about: dict) -> list[EvalResult]:

@@ -55,7 +55,7 @@ def compare(
         models: The models by name.
         table: The split that the questions are about.
         questions: One task's questions under one protocol.
-        training: Another split, on which baselines are fitted, too, that are fitted on other books than they are asked about.
+        training: Another split, for the baselines that are fitted.
         batch_size: Questions in a batch.
         world: The generative model of a synthetic corpus: the best answers that can be given then stand beside it.
         note: Is told, in one sentence, why rows are left out.
@@ -66,7 +66,7 @@ def compare(
     """
     task = questions.task
     baselines = {"chance": task.chance, **task.baselines(table, note)}
-    baselines |= task.fitted([table] if training is None else [table, training], note)
+    baselines |= task.fitted(table, training, note)
     optima = [] if world is None else task.optima(questions, table, world, note)
     parts: dict[tuple[str, str, str], list[Values]] = defaultdict(list)
     for chosen, batch in questions.batches(table, batch_size):

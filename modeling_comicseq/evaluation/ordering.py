@@ -9,6 +9,7 @@ from ..data.views import Batch
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.ordering_comicseq import best_orders
 from ..model.tasks_comicseq import READING_ORDER
+from ..stores.stage3 import BOX_ARRAY
 from .scoring import model_logits
 
 
@@ -29,10 +30,11 @@ def true_order(labels: np.ndarray) -> np.ndarray:
 
 def pair_logits(model: ComicSeqForPreTraining, batch: Batch) -> np.ndarray:
     """The scores of reading order where every pair of panels is a page of its own: there is no context `(Q, N, N)`."""
-    real, panels = batch["attention_mask"].astype(bool), batch["panel_embeddings"]
+    real = batch["attention_mask"].astype(bool)
     page, first, second = np.nonzero(np.triu(real[:, :, None] & real[:, None], k=1))
-    pairs = np.stack((panels[page, first], panels[page, second]), axis=1)
-    alone = {"panel_embeddings": pairs, "attention_mask": np.ones(pairs.shape[:2], dtype=np.int64)}
+    alone: Batch = {"attention_mask": np.ones((len(page), 2), dtype=np.int64)}
+    for name in {"panel_embeddings", BOX_ARRAY} & batch.keys():
+        alone[name] = np.stack((batch[name][page, first], batch[name][page, second]), axis=1)
     logits = model_logits(model, READING_ORDER.name, alone)
     scores = np.zeros((*real.shape, real.shape[1]), dtype=np.float32)
     scores[page, first, second], scores[page, second, first] = logits[:, 0, 1], logits[:, 1, 0]

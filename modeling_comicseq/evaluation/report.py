@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..model.tasks_comicseq import TASKS
-from .results import LEAKY, MEAN_POOL, RETRIEVAL, Difference, Result, Score, heading, interval
+from .metrics import FEW_BOOKS
+from .results import GEOMETRY, LEAKY, MEAN_POOL, RETRIEVAL, Difference, Result, Score, heading, interval
 
 PROTOCOLS = {
     "same_book": "wrong candidates from the nearest other pages of the book",
@@ -29,7 +30,8 @@ def print_results(results: Sequence[Result], differences: Sequence[Difference], 
     """Prints an overview: a table a protocol with the tasks as rows, one a task without candidates, and strip vectors.
 
     Beside each model stand chance, the better of the two cosine baselines, what the model gains on it, and the model
-    without context and with shuffled context. All rows are in `report.md`.
+    without context and with shuffled context. Of data with boxes, a second table has what geometry alone answers, and the
+    model that is told of the context nothing but its boxes, or all but these. All rows are in `report.md`.
     """
     choices = [result for result in results if result.protocol]
     for protocol in dict.fromkeys(result.protocol for result in choices):
@@ -56,6 +58,26 @@ def print_results(results: Sequence[Result], differences: Sequence[Difference], 
             gain = f"{each.answerer} minus {each.minus} {score_text(each.difference, signed=True)}"
             console.print(f"{heading(each.task, each.protocol)}: {gain}", highlight=False)
     console.print("In %; brackets are 95 % intervals by bootstrap over books, paired for differences.")
+
+
+def told_by_geometry(results: Sequence[Result]) -> str | None:
+    """A sentence about the question sets that are surely answered better than by chance from where panels stand alone.
+
+    Over fewer than ten books nothing is sure.
+    """
+    found = []
+    for block in by_set(results):
+        geometry, chance = find(block, GEOMETRY), find(block, "chance")
+        if geometry is not None and chance is not None and geometry.num_books >= FEW_BOOKS:
+            if geometry.score.low > chance.score.mean:
+                set_name = heading(geometry.task, geometry.protocol)
+                found.append(f"{set_name} {score_text(geometry.score)} % (chance {percent(chance)})")
+    if not found:
+        return None
+    return (
+        f"Questions are answered from where the other panels stand, without reading one: {'; '.join(found)}. The vectors tell"
+        " the shape of their panel, or what goes with it, and the right shape fits the gap."
+    )
 
 
 def best_cosine(block: Sequence[Result]) -> Result | None:
@@ -107,7 +129,7 @@ def _print_choices(results: list[Result], differences: Sequence[Difference], con
     has_models = len({result.model for result in results if result.role == "model"}) > 1
     header = ["task", "chance", "best\ncosine", "model", "minus\ncosine", "no\ncon-\ntext", "shuf-\nfled"]
     has_optimum = any(result.role == "optimum" for result in results)
-    lines = []
+    lines, unread = [], []
     for block in blocks:
         cosine = best_cosine(block)
         for model in (result for result in block if result.role == "model"):
@@ -117,7 +139,17 @@ def _print_choices(results: list[Result], differences: Sequence[Difference], con
             cells.append(_minus(differences, model, cosine.answerer) if cosine is not None else "")
             cells += [percent(without_context(block, name)), percent(find(block, f"{name}, shuffled context"))]
             lines.append(cells + [percent(find(block, "optimum"))] * has_optimum)
+            others = [GEOMETRY, f"{name}, boxes alone", f"{name}, content alone"]
+            unread.append(cells[:2] + [_score_of(find(block, each)) for each in [*others, name]])
     _print_table(header + ["opti-\nmum"] * has_optimum, lines, results, console)
+    if any(result.answerer == GEOMETRY for result in results):
+        console.print("[bold]without reading the context[/]: from where its panels stand")
+        header = ["task", "chance", "geometry\nalone", "boxes\nalone", "content\nalone", "model"]
+        _print_table(header, unread, results, console)
+
+
+def _score_of(result: Result | None) -> str:
+    return "" if result is None else score_text(result.score)
 
 
 def _print_table(header: list[str], lines: list[list[str]], results: Sequence[Result], console: Console) -> None:

@@ -13,6 +13,7 @@ from ..files import write_text
 
 LEAKY = {"in_page": "in_page (leaky)"}
 RETRIEVAL = ("same_book_retrieval", "half_page_retrieval")
+GEOMETRY, XY_CUT = "geometry alone", "XY-cut"
 MEAN_POOL = "mean of Stage 3 vectors"
 
 

@@ -11,8 +11,6 @@ PENALTIES = 10.0 ** np.arange(-6, 4)  # times the mean variance of the inputs' d
 class BookRidge:
     """Ridge regressions without an intercept, each fitted on the books of all folds but one, for which it answers.
 
-    Each has the penalty of least generalised cross-validation error (Golub, Heath and Wahba, 1979).
-
     Args:
         inputs: `(n, D)`.
         targets: `(n, T)`.
@@ -29,12 +27,12 @@ class BookRidge:
         parts = []
         for each in range(self.folds.max() + 1):
             x, y = inputs[fold == each].astype(np.float64), targets[fold == each].astype(np.float64)
-            parts.append((x.T @ x, x.T @ y, (y**2).sum()))
+            parts.append((x.T @ x, x.T @ y, (y**2).sum(0)))
         square, product, energy = (sum(each[1:], each[0]) for each in zip(*parts, strict=True))
         self.weights = []  # (D, T) of each fold
         for each, (x, y, own) in enumerate(parts):
             count = (fold != each).sum() * (1 - groups / len(inputs))
-            self.weights.append(_fit(square - x, product - y, energy - own, max(count, 1)))
+            self.weights.append(fit_ridge(square - x, product - y, energy - own, max(count, 1)))
 
     def predict(self, inputs: np.ndarray, books: np.ndarray) -> np.ndarray:
         """What is foretold for `inputs` (n, D) of `books` (n,), shape (n, T); of a book that none was fitted on, by any."""
@@ -46,17 +44,19 @@ class BookRidge:
         return found
 
 
-def _fit(square: np.ndarray, product: np.ndarray, energy: float, count: float) -> np.ndarray:
-    """Weights (D, T) for the sums X'X (D, D), X'Y (D, T) and Y² of `count` rows."""
+def fit_ridge(square: np.ndarray, product: np.ndarray, energy: np.ndarray, count: float) -> np.ndarray:
+    """Weights (D, T) from the sums X'X (D, D), X'Y (D, T) and, for each target, Y² (T,) of `count` rows.
+
+    Each target has the penalty of least generalised cross-validation error (Golub, Heath and Wahba, 1979).
+    """
     variances, directions = np.linalg.eigh(square)
-    variances = np.maximum(variances, 0)
+    variances = np.maximum(variances, 0)[:, None]
     turned = directions.T @ product
-    best, least = np.zeros_like(turned), np.inf
+    best, least = np.zeros_like(turned), np.full(len(energy), np.inf)
     for penalty in PENALTIES * max(variances.mean(), 1e-30):
-        shrunk = turned / (variances + penalty)[:, None]
-        error = energy - 2 * (turned * shrunk).sum() + (variances[:, None] * shrunk**2).sum()
+        shrunk = turned / (variances + penalty)
+        error = energy - (2 * turned * shrunk - variances * shrunk**2).sum(0)
         used = (variances / (variances + penalty)).sum()
-        score = max(error, 0) / max(count - used, 1e-9) ** 2
-        if score < least:
-            best, least = shrunk, score
+        score = np.maximum(error, 0) / max(count - used, 1e-9) ** 2
+        best, least = np.where(score < least, shrunk, best), np.minimum(score, least)
     return directions @ best

@@ -29,7 +29,7 @@ from .metrics import few_books
 from .plots import PLOTS, plot_results
 from .probe import Place, probe_tables
 from .question_sets import Questions, draw_questions, load_questions, read_about
-from .report import print_results, report_markdown
+from .report import print_results, report_markdown, told_by_geometry
 from .results import Difference, Result, results_json, write_results
 from .strips import retrieve
 
@@ -103,6 +103,8 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
         found = retrieve(embedding, table, batch_size=arguments.batch_size) if embedding else ([], [])
         results += found[0]
         differences += found[1]
+    if sentence := told_by_geometry(results):
+        note(sentence)
     if few := few_books(min(result.num_books for result in results)):
         note(few)
     print_results(results, differences, console)

@@ -13,14 +13,20 @@ from ..data.distractors import check_protocols, draw_distractors
 from ..data.draws import Draws
 from ..data.panels import PanelSubset, PanelTable
 from ..data.task import Answer, Drawn, Optimum, Task, Values
-from ..data.views import Batch
+from ..data.views import Batch, materialise
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
-from ..evaluation.ablations import OF_SEQUENCES, Ablation
+from ..evaluation.ablations import OF_SEQUENCES, Ablation, of_boxes
 from ..evaluation.baselines import OF_SEQUENCES as COSINES
+from ..evaluation.geometry import GeometryRidge
 from ..evaluation.metrics import chance_level, chance_reciprocal_rank, reciprocal_rank, top1_accuracy
+from ..evaluation.probe import FEWEST_BOOKS, FEWEST_PAGES, spread
+from ..evaluation.results import GEOMETRY
 from ..evaluation.scoring import model_logits
+from ..model.tasks_comicseq import PANELS
+from ..stores.stage3 import BOX_ARRAY
 from ..synthetic.optimum import Shown, candidate_log_ratio, joint_log_posterior
 
+MOST_FITTED = 2000  # pages of the geometry baseline
 MOST_CANDIDATES = 8  # of which the optimum knows all hypotheses about where wrong ones stand in good time
 _NO_DISTRACTOR = {
     "same_book": "no book of the split has another page with a panel that could be a wrong candidate",
@@ -165,11 +171,41 @@ class MultipleChoiceTask(Task):
     def baselines(self, table: PanelTable, note: Callable[[str], None]) -> Mapping[str, Answer]:
         return {name: partial(self._judged, scorer) for name, scorer in self.scorers(table, note).items()}
 
+    def fitted(
+        self, table: PanelTable, training: PanelTable | None, note: Callable[[str], None]
+    ) -> Mapping[str, Answer]:
+        if BOX_ARRAY not in table or PANELS not in self.spec.inputs:
+            return {}
+        batch = None if training is None else self._right_panels(training)
+        if batch is None:
+            note(
+                f"No geometry baseline for {self.name}: it is fitted on the train split, of which another one must be asked,"
+                f" and on {FEWEST_PAGES} pages of {FEWEST_BOOKS} books with boxes at least."
+            )
+            return {}
+        if BOX_ARRAY not in batch:
+            return {}  # of a task from outside
+        return {GEOMETRY: partial(self._judged, GeometryRidge(batch).scores)}
+
+    def _right_panels(self, table: PanelTable) -> Batch | None:
+        """Questions without wrong candidates about panels from all over a table, each asked for once; None of too few."""
+        rows = np.arange(len(table))
+        rows = rows[self.servable(table, rows)]
+        rows = rows[spread(len(rows), MOST_FITTED)]
+        if BOX_ARRAY not in table or len(rows) < FEWEST_PAGES or len(np.unique(table.books[rows])) < FEWEST_BOOKS:
+            return None
+        drawn = [np.stack((rows, self.draw_slots(table, rows, Draws(0, repeat, rows)))) for repeat in range(4)]
+        rows, slots = np.unique(np.concatenate(drawn, axis=1), axis=1)
+        none = np.zeros((len(rows), 0), dtype=np.int64)
+        alone = Drawn(slots, table.panel(rows, slots)[:, None], np.zeros_like(slots), none)
+        return materialise(self.view(table, rows, alone), table)
+
     def _judged(self, scorer: Callable[[Batch], np.ndarray], batch: Batch) -> Values:
         return self.judge(batch, scorer(batch))
 
     def ask(self, model, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
-        variants = {"": batch} | {name: ablate(batch, numbers) for name, ablate in self.ablations.items()}
+        ablations = {**self.ablations, **of_boxes(model, batch)}
+        variants = {"": batch} | {name: ablate(batch, numbers) for name, ablate in ablations.items()}
         return {name: self.judge(batch, model_logits(model, self.name, variant)) for name, variant in variants.items()}
 
     def optima(self, questions, table: PanelTable, world, note: Callable[[str], None]) -> list[Optimum]:

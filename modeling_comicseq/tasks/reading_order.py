@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -10,13 +11,20 @@ from ..data.draws import Draws
 from ..data.panels import PanelTable
 from ..data.task import Answer, Drawn, Optimum, Task, Values
 from ..data.views import Batch, Vectors, box_inputs, page_panels
+from ..evaluation.ablations import of_boxes
 from ..evaluation.baselines import nearest_neighbour_chain
+from ..evaluation.geometry import known_pages, orders_by_rule
 from ..evaluation.metrics import kendall_tau, pairwise_accuracy, perfect_match
 from ..evaluation.ordering import pair_logits, predicted_orders, true_order
 from ..evaluation.probe import PlaceProbe, can_probe, sample_pages
+from ..evaluation.results import XY_CUT
 from ..evaluation.scoring import model_logits
+from ..layouts.rules import raster_order, xy_cut_order
 from ..model.tasks_comicseq import READING_ORDER
+from ..stores.stage3 import BOX_ARRAY
 from ..synthetic.order_optimum import MAX_PANELS, order_posterior
+
+RULES = {"raster order": raster_order, XY_CUT: xy_cut_order}
 
 
 class ReadingOrder(Task):
@@ -69,10 +77,22 @@ class ReadingOrder(Task):
     def baselines(self, table: PanelTable, note: Callable[[str], None]) -> Mapping[str, Answer]:
         return {
             "nearest-neighbour chain": lambda batch: self._judge_orders(batch, nearest_neighbour_chain(batch)),
+            **({name: partial(self.by_rule, name) for name in RULES} if BOX_ARRAY in table else {}),
         }
 
-    def fitted(self, tables: Sequence[PanelTable], note: Callable[[str], None]) -> Mapping[str, Answer]:
-        panels = sample_pages(tables)
+    def by_rule(self, name: str, batch: Batch) -> Values:
+        """The metrics of the orders of one of `RULES`; those of a guess for pages of which not all boxes are known."""
+        known, values = known_pages(batch), self.chance(batch)
+        if known.any():
+            asked = {name: value[known] for name, value in batch.items()}
+            for metric, value in self._judge_orders(asked, orders_by_rule(RULES[name], asked)).items():
+                values[metric][known] = value
+        return values
+
+    def fitted(
+        self, table: PanelTable, training: PanelTable | None, note: Callable[[str], None]
+    ) -> Mapping[str, Answer]:
+        panels = sample_pages([table] if training is None else [table, training])
         if not can_probe(*panels[1:]):
             return {}
         probe = PlaceProbe(*panels)
@@ -80,7 +100,9 @@ class ReadingOrder(Task):
 
     def ask(self, model, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
         target = model.config.reading_order_target
-        logits = {"": model_logits(model, self.name, batch), "without context": pair_logits(model, batch)}
+        variants = {"": batch} | {name: ablate(batch, numbers) for name, ablate in of_boxes(model, batch).items()}
+        logits = {name: model_logits(model, self.name, variant) for name, variant in variants.items()}
+        logits["without context"] = pair_logits(model, batch)
         return {name: self.judge(batch, each, target) for name, each in logits.items()}
 
     def optima(self, questions, table: PanelTable, world, note: Callable[[str], None]) -> list[Optimum]:

@@ -21,10 +21,10 @@ from .test_scoring import tiny_model
 BOOKS = [[3, 4, 2, 5], [3, 3], [6, 4, 2]]
 
 
-def seeded_model():
+def seeded_model(**changes):
     """The same one each time."""
     torch.manual_seed(0)
-    return tiny_model()
+    return tiny_model(**changes)
 
 
 def compared(task="panel_picking", protocol="same_book", models=("first", "second"), **kwargs):
@@ -91,6 +91,40 @@ def test_reading_order_has_its_own_rows_and_metrics():
     expected = np.mean([1 / np.prod(np.arange(1, n + 1)) for n in lengths])
     assert [score.mean for score in chance.values()] == pytest.approx([0.5, expected, 0.0])
     assert results["model"].by_candidates == []
+
+
+@pytest.mark.parametrize(
+    "task", ["reading_order", "panel_picking", "visual_closure", "text_cloze", "caption_relevance"]
+)
+def test_with_boxes_there_are_rows_of_boxes_alone_and_content_alone(task):
+    """Of a model that reads boxes; what geometry alone answers is fitted on another split, and tells what it lacks."""
+    books = [[4, 3, 5, 2]] * 6
+    table, training = made_table(books, boxes=True), made_table(books, boxes=True)
+    questions, notes = draw_question_set(table, task, "same_book", num_candidates=3), []
+    blind, reader = seeded_model(), seeded_model(box_embedding=True)
+    for name, weight in reader.named_parameters():  # the boxes' weights begin as zero
+        if "box" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    found, _ = compare({"blind": blind, "reader": reader}, table, questions, training=training, note=notes.append)
+    rows = {result.answerer: result.score.mean for result in found}
+    of_boxes = {name.removeprefix("reader, ") for name in rows if name.endswith((" alone", "order", "XY-cut"))}
+    rules = {"raster order", "XY-cut"} if task == "reading_order" else {"geometry alone"}
+    expected = {
+        "text_cloze": {"content alone"} | rules,
+        "caption_relevance": set(),
+    }.get(task, {"boxes alone", "content alone"} | rules)
+    assert of_boxes == expected and not notes
+    if task != "caption_relevance":
+        again, _ = compare({"reader": reader}, made_table(books), questions)
+        assert rows["reader, content alone"] == next(r.score.mean for r in again if r.answerer == "reader")
+    if "boxes alone" in expected:  # whatever the panels of the context show
+        batch = questions.batch(table, slice(0, 9))
+        other = batch | {"panel_embeddings": 9 - batch["panel_embeddings"]}
+        scores = [questions.task.ask(reader, each, np.arange(9)) for each in (batch, other)]
+        assert all(np.array_equal(scores[0]["boxes alone"][m], scores[1]["boxes alone"][m]) for m in scores[0][""])
+        assert "boxes alone" not in questions.task.ask(blind, batch, np.arange(9))
+    compare({"blind": blind}, table, questions, note=notes.append)
+    assert [note[:20] for note in notes] == ["No geometry baseline"] * ("geometry alone" in expected)
 
 
 def test_strip_vectors_stand_beside_mean_pooling():

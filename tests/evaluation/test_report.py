@@ -12,7 +12,7 @@ from rich.console import Console
 from modeling_comicseq.checkpoints.card import write_card
 from modeling_comicseq.evaluation.card import put_on_card
 from modeling_comicseq.evaluation.plots import plot_results
-from modeling_comicseq.evaluation.report import print_results, report_markdown, share_of_optimum
+from modeling_comicseq.evaluation.report import print_results, report_markdown, share_of_optimum, told_by_geometry
 from modeling_comicseq.evaluation.results import Difference, Group, Result, Score, results_json, write_results
 from modeling_comicseq.model.tasks_comicseq import TASKS
 
@@ -68,6 +68,43 @@ def test_names_of_tasks_are_whole_in_a_narrow_terminal():
     for task in names:
         assert len([line for line in text.splitlines() if line.split()[:1] == [task]]) == 2  # both models
     assert text.count("[-3.9, +16.1]") == len(names)
+
+
+WITH_BOXES = [
+    result("geometry alone", "baseline", 0.35),
+    result("model, boxes alone", "ablation", 0.26, "model"),
+    result("model, content alone", "ablation", 0.39, "model"),
+]
+
+
+def test_what_geometry_alone_answers_stands_in_a_table_of_its_own():
+    names = list(TASKS)[:-1]
+    rows = [replace(each, task=task) for task in names for each in [*RESULTS[:-1], *WITH_BOXES]]
+    console = Console(file=io.StringIO(), width=80, record=True)
+    print_results(rows, [], console)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    table = text[text.index("without reading the context") :]
+    for task in names:
+        (line,) = [line for line in table.splitlines() if line.split()[:1] == [task]]
+        assert line.split()[1:] == ["20.0", "35.0", "26.0", "39.0", "41.1"]
+    assert "[32.0, 38.0]" in table
+    assert "without reading the context" not in printed(RESULTS)
+
+
+def printed(results) -> str:
+    console = Console(file=io.StringIO(), width=80, record=True)
+    print_results(results, [], console)
+    return console.export_text()
+
+
+def test_questions_that_geometry_answers_are_told_of():
+    honest = [replace(each, protocol="same_book") for each in (RESULTS[0], result("geometry alone", "baseline", 0.22))]
+    assert told_by_geometry(honest) is None  # its interval holds chance
+    told = told_by_geometry([*honest, RESULTS[0], *WITH_BOXES])
+    assert "panel_picking, in_page (leaky) 35.0 [32.0, 38.0] % (chance 20.0)." in told and "same_book" not in told
+    few = [replace(each, num_books=9) for each in (RESULTS[0], *WITH_BOXES)]
+    assert told_by_geometry(few) is None  # of so few books, nothing is sure
 
 
 def test_the_report_holds_every_row():
@@ -148,6 +185,19 @@ def test_the_card_carries_results_that_the_hub_parses(tmp_path):
     assert "xxh3:d" in text and "xxh3:q" in text and "Ten pages of one book." in text
     assert "| panel_picking | 40.0 |" not in text and text.count("A word of the author.") == 1
     assert text.count("## Results") == 1 and not list(folder.glob(".*partial*"))
+
+
+def test_the_card_tells_of_geometry_and_places(tmp_path):
+    folder = card_folder(tmp_path)
+    order = [
+        result(name, role, 0.9, model, task="reading_order", protocol="")
+        for name, role, model in (("chance", "baseline", ""), ("XY-cut", "baseline", ""), ("model", "model", "model"))
+    ]
+    put_on_card(folder, [*RESULTS[:-1], *WITH_BOXES, *order], "model", ABOUT | {"place": "A panel's place is told."})
+    text = ModelCard.load(folder / "README.md").text
+    assert "| best cosine | geometry alone (order: XY-cut) | model |" in text and "A panel's place is told." in text
+    assert "| panel_picking, in_page (leaky) | 1,200 | 20.0 | 35.0 | 35.0 | 41.1 [38.1, 44.1] | 21.0 | 0.611 |" in text
+    assert "| reading_order | 1,200 | 90.0 |  | 90.0 | 90.0 [87.0, 93.0] |" in text
 
 
 def test_a_checkpoint_without_a_card_gets_one(tmp_path):

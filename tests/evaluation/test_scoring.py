@@ -13,12 +13,9 @@ from ..data.made_dataset import made_table
 from ..tasks.questions import iterate_questions, judge
 
 
-def tiny_model() -> ComicSeqForPreTraining:
-    return ComicSeqForPreTraining(
-        ComicSeqConfig(
-            panel_embedding_dim=4, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-        )
-    )
+def tiny_model(**changes) -> ComicSeqForPreTraining:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return ComicSeqForPreTraining(ComicSeqConfig(panel_embedding_dim=4, **sizes, **changes))
 
 
 def test_the_pretraining_model_scores_as_the_task_class(tmp_path):
