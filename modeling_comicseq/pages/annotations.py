@@ -24,7 +24,7 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import numpy as np
@@ -34,12 +34,14 @@ from ..layouts.boxes import READING_DIRECTIONS, check_boxes, cut
 from .json_list import iter_entries
 
 __all__ = [
+    "KnownBoxes",
     "PageAnnotation",
     "PanelAnnotation",
     "form_of",
     "has_boxes",
     "read_annotation",
     "read_annotations",
+    "read_boxes",
     "read_direction",
     "read_entries",
 ]
@@ -91,6 +93,20 @@ class PageAnnotation:
     in_slot_order: bool = True
 
 
+class KnownBoxes(NamedTuple):
+    """Where the panels of a page stand.
+
+    Attributes:
+        boxes: `x0 y0 x1 y1` of each as shares of the page, zeros where it is not known, (panels, 4) float32.
+        form: As `PageAnnotation` has it.
+        in_slot_order: Likewise.
+    """
+
+    boxes: np.ndarray
+    form: str
+    in_slot_order: bool
+
+
 def form_of(entry: Mapping[str, Any]) -> str:
     """The key that an entry's boxes stand under, right or wrong, see above; empty without boxes."""
     return "panel_boxes" if entry.get("panel_boxes") is not None else _form(_panels(entry))
@@ -112,24 +128,35 @@ def read_annotation(entry: Mapping[str, Any], size: Sequence[int] | None = None)
     Raises:
         PageProblem: It cannot be understood.
     """
-    own = _size(entry) or (None if size is None else (int(size[0]), int(size[1])))
-    direction = read_direction(entry)
-    if entry.get("panel_boxes") is not None:
-        panels, boxes = _from_columns(entry)
-        read = [_panel(panel, box, place) for place, (panel, box) in enumerate(zip(panels, boxes, strict=True))]
-        return PageAnnotation(own, direction, read, True, "panel_boxes")
-    if "panels" not in entry:
-        raise PageProblem("it has neither panel_boxes nor panels", "give one of the two")
-    listed = _panels(entry)
-    for place, panel in enumerate(listed):
-        if not isinstance(panel, Mapping):
-            raise PageProblem(f"panel {place} is {_short(panel)}", "give an object a panel")
-    form = _form(listed)
-    boxes = _boxes(listed, form, own) if form else np.zeros((len(listed), 4), np.float32)
+    listed, known = _listed_panels(entry), read_boxes(entry, size)
+    return PageAnnotation(
+        size=_size(entry, size),
+        reading_direction=read_direction(entry),
+        panels=[_panel(listed[place], known.boxes[place], place) for place in _by_number(listed)],
+        in_reading_order=known.form not in ("rcnn_bbox", "bbox"),
+        form=known.form,
+        in_slot_order=known.in_slot_order,
+    )
+
+
+def read_boxes(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> KnownBoxes:
+    """Where an object says that the panels of its page stand: the boxes of `read_annotation`, without the rest.
+
+    Raises:
+        PageProblem: It cannot be understood.
+    """
+    form = form_of(entry)
+    if form == "panel_boxes":
+        given = entry["panel_boxes"]
+        if not isinstance(given, (list, tuple)):
+            raise PageProblem(f"panel_boxes is {_short(given)}", "give one box a panel")
+        numbers = [_numbers(value, f"panel_boxes of panel {place}") for place, value in enumerate(given)]
+        boxes = np.array(numbers).reshape(-1, 4)
+        return KnownBoxes(_checked(boxes, (boxes != 0).any(-1), 1e-6), form, True)
+    listed = _listed_panels(entry)
+    boxes = _boxes(listed, form, _size(entry, size)) if form else np.zeros((len(listed), 4), np.float32)
     order = _by_number(listed)
-    read = [_panel(listed[place], boxes[place], place) for place in order]
-    in_slot_order = form != "rcnn_bbox" and order == sorted(order)
-    return PageAnnotation(own, direction, read, form not in ("rcnn_bbox", "bbox"), form, in_slot_order)
+    return KnownBoxes(boxes, form, form != "rcnn_bbox" and order == sorted(order))
 
 
 def read_annotations(
@@ -257,7 +284,8 @@ def _from_coco(content: Mapping[str, Any], path: str) -> Iterator[dict[str, Any]
         ) from None
 
 
-def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+def _size(entry: Mapping[str, Any], otherwise: Sequence[int] | None) -> tuple[int, int] | None:
+    """Width and height of the page by its entry, or those that are given."""
     size: Any = entry.get("size")
     if size is None:
         size = next(
@@ -269,6 +297,8 @@ def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
             None,
         )
     if size is None or size == [None, None]:
+        size = otherwise
+    if size is None:
         return None
     try:
         width, height = (int(float(each)) for each in size)
@@ -286,7 +316,7 @@ def _panels(entry: Mapping[str, Any]) -> list:
 
 def _form(panels: Sequence[Any]) -> str:
     """The key that boxes stand under; one of its other spellings counts, too."""
-    keys = {key for panel in panels if isinstance(panel, Mapping) for key, value in panel.items() if value}
+    keys = {key for panel in panels if isinstance(panel, dict) for key, value in panel.items() if value}
     return next((form for form, spellings in _PANEL_KEYS.items() if keys.intersection(spellings)), "")
 
 
@@ -321,18 +351,21 @@ def _boxes(panels: Sequence[Mapping[str, Any]], form: str, size: tuple[int, int]
     return _checked(given, known, slack)
 
 
-def _from_columns(entry: Mapping[str, Any]) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """The panels of an entry that has a list a field instead of an object a panel, and their boxes."""
-    given = entry["panel_boxes"]
-    if not isinstance(given, (list, tuple)):
-        raise PageProblem(f"panel_boxes is {_short(given)}", "give one box a panel")
-    numbers = [_numbers(value, f"panel_boxes of panel {place}") for place, value in enumerate(given)]
-    boxes = np.array(numbers).reshape(-1, 4)
-    fields = {"text": "texts", "speakers": "speakers", "caption": "captions", "character_ids": "character_ids"}
-    lists = {key: entry[name] for key, name in fields.items() if isinstance(entry.get(name), (list, tuple))}
-    lists = {key: values for key, values in lists.items() if len(values) == len(given)}
-    panels = [{key: values[place] for key, values in lists.items()} for place in range(len(given))]
-    return panels, _checked(boxes, (boxes != 0).any(-1), 1e-6)
+def _listed_panels(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """An object a panel, as they stand; one that has a list a field is turned round."""
+    boxes = entry.get("panel_boxes")
+    if isinstance(boxes, (list, tuple)):
+        fields = {"text": "texts", "speakers": "speakers", "caption": "captions", "character_ids": "character_ids"}
+        lists = {key: entry[name] for key, name in fields.items() if isinstance(entry.get(name), (list, tuple))}
+        lists = {key: values for key, values in lists.items() if len(values) == len(boxes)}
+        return [{key: values[place] for key, values in lists.items()} for place in range(len(boxes))]
+    if boxes is None and "panels" not in entry:
+        raise PageProblem("it has neither panel_boxes nor panels", "give one of the two")
+    listed = _panels(entry)
+    for place, panel in enumerate(listed):
+        if not isinstance(panel, Mapping):
+            raise PageProblem(f"panel {place} is {_short(panel)}", "give an object a panel")
+    return listed
 
 
 def _checked(boxes: np.ndarray, known: np.ndarray, slack: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem
 from ..layouts.boxes import READING_DIRECTIONS, cut, describe_bad_box, find_bad_boxes
 from ..pages.annotations import read_direction, read_entries
-from .boxes import LostBoxes, read_boxes
+from .boxes import LostBoxes, slot_boxes
 from .names import normal_form, normal_path
 from .pages import Faults, Pages, read_pages
 from .stage3 import BOX_ARRAY, Stage3Store, read_rows
@@ -120,7 +120,7 @@ def _from_file(pages: Pages, path: str, slots: int, faults: Faults) -> Pages:
                 raise entry
             if found[place]:
                 raise PageProblem("it stands twice", "keep one of the two")
-            boxes[place] = read_boxes(entry, int(counts[place]), slots, names[place], lost)
+            boxes[place] = slot_boxes(entry, int(counts[place]), slots, names[place], lost)
             directions[place] = read_direction(entry) or directions[place]
         except PageProblem as problem:
             faults.add(path, names[place], int(pages.rows[place]), None, problem.found, problem.remedy)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import PageProblem
-from ..pages.annotations import form_of, read_annotation
+from ..pages.annotations import form_of, read_boxes
 
-__all__ = ["LostBoxes", "read_boxes"]
+__all__ = ["LostBoxes", "slot_boxes"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class LostBoxes:
             logger.warning(f"{self.source}: {self.count:,} pages are left without boxes, the first {self.first}")
 
 
-def read_boxes(entry: Mapping[str, Any], num_panels: int, slots: int, page: str, lost: LostBoxes) -> np.ndarray | None:
+def slot_boxes(entry: Mapping[str, Any], num_panels: int, slots: int, page: str, lost: LostBoxes) -> np.ndarray | None:
     """The boxes of an entry's panels, slot by slot, flat, as shares of the page; zeros where none is known.
 
     Lists that models and detectors write need not be those of the store's panels: where it is not certain which box is
     whose, the page has none.
 
     Args:
-        entry: The entry, in any of the forms of `read_annotation`.
+        entry: The entry, in any of the forms of `pages.annotations`.
         num_panels: Panels of the page.
         slots: Panel slots of the store.
         page: Its `canonical_id`.
@@ -64,11 +64,10 @@ def read_boxes(entry: Mapping[str, Any], num_panels: int, slots: int, page: str,
     if not form:
         return None
     try:
-        annotation = read_annotation(entry)
-        boxes = np.array([panel.box or (0, 0, 0, 0) for panel in annotation.panels], np.float32).reshape(-1, 4)
+        boxes, _, in_slot_order = read_boxes(entry)
         if len(boxes) != num_panels and form in _EXACT:
             raise PageProblem(f"it has {len(boxes)} boxes for {num_panels} panels", "give one a panel, or null")
-        if len(boxes) > 1 and not annotation.in_slot_order:
+        if len(boxes) > 1 and not in_slot_order:
             raise PageProblem("the list of its panels says nothing of their order", "give panel_boxes")
         # As Stage 3 takes them: as many as there are slots, and none without a box.
         taken = boxes[:slots]

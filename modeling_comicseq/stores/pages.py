@@ -16,7 +16,7 @@ from ..errors import ComicSeqDataError, PageProblem
 from ..layouts.boxes import mirror
 from ..pages.annotations import has_boxes, read_direction
 from ..pages.json_list import iter_entries
-from .boxes import LostBoxes, read_boxes
+from .boxes import LostBoxes, slot_boxes
 from .metadata import dump, parse_entry
 from .names import normal_form
 
@@ -188,7 +188,7 @@ def read_pages(
                 direction = read_direction(entry) if directions else None
                 boxes = None
                 if slots is not None:
-                    boxes = read_boxes(entry, page.num_panels, slots, page.canonical_id, lost)
+                    boxes = slot_boxes(entry, page.num_panels, slots, page.canonical_id, lost)
             except PageProblem as problem:
                 name, row = entry.get("canonical_id") or entry.get("page_name"), entry.get("sequence_index")
                 known = (
