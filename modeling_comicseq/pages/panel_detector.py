@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ..errors import ComicSeqDataError, in_words
-from ..files import check_not_mistyped
+from ..hub import check_not_mistyped
 from ..layouts.boxes import find_bad_boxes, iou
 from ..progress import quiet_transformers
 
