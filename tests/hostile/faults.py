@@ -79,6 +79,7 @@ def try_commands(names: list[str], per_command: int | None, log: Path) -> list[d
 def within(folder: Path, names: list[str], per_command: int | None) -> None:
     """Forks for every run and prints one finding a line."""
     import torch
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     from . import conftest, table
 
@@ -87,6 +88,9 @@ def within(folder: Path, names: list[str], per_command: int | None) -> None:
         __import__(f"modeling_comicseq.{module}")
     for module in ("library.encode", "comics_pap.run", "checkpoints.export", "synthetic.world", "evaluation.plots"):
         __import__(f"modeling_comicseq.{module}")
+    # What the first command and the first model of a process take half a second for, once and not in every fork.
+    table.run("export --help")
+    get_checkpoint_conversion_mapping("")
     good = folder / "good"
     good.mkdir()
     made = forked(lambda: conftest.make_good(good), folder)

@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 
 from datasets import DatasetDict
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from ..data.made_dataset import made_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+get_checkpoint_conversion_mapping("")  # compiles the patterns of all models, half a second that no fork then takes
 MODEL = {"panel_embedding_dim": 4, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 MODEL |= {"intermediate_size": 16}
 FIELDS = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "logging_steps": 1, "save_total_limit": 2}
