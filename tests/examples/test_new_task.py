@@ -24,14 +24,22 @@ def test_the_example_runs_and_its_checkpoint_loads(tmp_path):
     scores = {(each["task"], each["protocol"], each["answerer"]): each["score"] for each in results}
     assert scores["opening_panel", "cross_book", "model"] > scores["opening_panel", "cross_book", "chance"] + 0.2
 
-    load = "from modeling_comicseq import ComicSeqForPreTraining as M; print(M.from_pretrained(sys.argv[1]).tasks[-1])"
-    without = subprocess.run(
-        [sys.executable, "-c", "import sys; " + load, str(tmp_path / "model")], capture_output=True, text=True
-    )
-    assert "the module that calls `register_task` is imported: import it" in without.stderr
-    after = f"import sys; sys.path.insert(0, {str(EXAMPLE.parent)!r}); import new_task; " + load
-    loaded = subprocess.run([sys.executable, "-c", after, str(tmp_path / "model")], capture_output=True, text=True)
-    assert loaded.stdout.strip() == "opening_panel", loaded.stderr[-2000:]
+    load = """
+import sys
+from modeling_comicseq import ComicSeqForPreTraining
+try:
+    ComicSeqForPreTraining.from_pretrained(sys.argv[1])
+except Exception as error:
+    print(error)
+sys.path.insert(0, sys.argv[2])
+import new_task
+print(ComicSeqForPreTraining.from_pretrained(sys.argv[1]).tasks[-1])
+"""
+    words = [sys.executable, "-c", load, str(tmp_path / "model"), str(EXAMPLE.parent)]
+    loaded = subprocess.run(words, capture_output=True, text=True)
+    without, after = loaded.stdout.strip().splitlines()
+    assert "the module that calls `register_task` is imported: import it" in without
+    assert after == "opening_panel", loaded.stderr[-2000:]
 
 
 def test_the_example_is_short():
