@@ -17,6 +17,9 @@ def synthesize(
     slots: Annotated[int, Option(help="Panel slots a page; the unused ones are filled with garbage.")] = 16,
     dtype: VectorType = "float16",
     rows_per_chunk: Annotated[int, Option(min=1, help="Pages in a chunk of the store.")] = 256,
+    boxes: Annotated[
+        bool, Option("--boxes", help="Draw a layout for every page: where panels stand, and directions.")
+    ] = False,
     progress: Annotated[bool, Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Write a **synthetic corpus** as a Stage 3 store: comics from a known world, whose questions have exact answers.
@@ -24,6 +27,10 @@ def synthesize(
     In the folder are `stage3_embeddings.zarr` and `stage3_metadata.json`. The store has fused, picture-only, text-only and
     caption vectors, and names its world and fingerprint in its attributes, so that `comicseq evaluate` can set a model's
     score beside the Bayes optimum.
+
+    With `--boxes`, every book also has a style of layouts and a reading direction, from left to right or from right to
+    left: `panel_boxes` in the store. They are drawn apart from the vectors, which stay the same, so that the optimum of
+    reading order is that of somebody who does not see them.
 
     Example: `comicseq synthesize --output data/demo --books 240 --seed 0`, then
     `comicseq convert --embeddings data/demo/stage3_embeddings.zarr --metadata data/demo/stage3_metadata.json
@@ -40,6 +47,7 @@ def synthesize(
         slots=slots,
         dtype=dtype,
         rows_per_chunk=rows_per_chunk,
+        boxes=boxes,
         progress=progress,
     )
     typer.echo(f"{output}: {books} books, fingerprint {corpus.fingerprint}")

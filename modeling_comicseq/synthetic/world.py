@@ -24,11 +24,13 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import write_text, written_folder
 from ..outputs import check_output
 from ..progress import progress_bar
+from .layouts import book_layouts
 
 FORMAT = "comicseq-synthetic-1"
 ATTRIBUTE = "synthetic"
 Channel = Literal["panel", "visual", "text", "caption"]
 CHANNELS: tuple[Channel, ...] = ("panel", "visual", "text", "caption")
+_LAYOUTS = 2**32 - 2  # their random numbers are none of a book's vectors
 
 
 class Shares(NamedTuple):
@@ -316,6 +318,7 @@ def synthesize(
     dtype: Literal["float16", "float32"] = "float16",
     rows_per_chunk: int = 256,
     chunks_per_shard: int = 4,
+    boxes: bool = False,
     progress: bool = True,
 ) -> SyntheticCorpus:
     """Writes a corpus as a Stage 3 store; memory is that of one shard and the metadata.
@@ -329,6 +332,7 @@ def synthesize(
         dtype: Precision of the vectors. float16 is far finer than the world's noise.
         rows_per_chunk: Pages in a chunk.
         chunks_per_shard: Chunks in a file.
+        boxes: Whether pages get drawn layouts: `panel_boxes` in the store, `reading_direction` in the metadata.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -364,9 +368,13 @@ def synthesize(
             for channel in CHANNELS
         }
         masks = root.create_array("panel_masks", shape=(pages, slots), chunks=(shard, slots), dtype=bool)
+        if boxes:
+            stands = root.create_array(
+                "panel_boxes", shape=(pages, slots, 4), chunks=(shard, slots, 4), dtype="float32"
+            )
         # One garbage page serves all padding: readers that do not look at the mask fail loudly on values this large.
         garbage = 50 * np.random.default_rng([seed, 2**32 - 1]).standard_normal((slots, world.width))
-        drawn, metadata = _pages(corpus), []
+        drawn, metadata = _pages(corpus, boxes), []
         with progress_bar("Drawing pages", pages, progress) as advance:
             for start in range(0, pages, shard):
                 entries, stored = zip(*itertools.islice(drawn, shard), strict=True)
@@ -378,15 +386,26 @@ def synthesize(
                     vectors = np.tile(garbage.astype(dtype), (len(entries), 1, 1))
                     vectors[real] = np.concatenate([page[channel] for page in stored])
                     array[block] = vectors
+                if boxes:
+                    layouts = np.full((len(entries), slots, 4), np.nan, np.float32)
+                    layouts[real] = np.concatenate([page["boxes"] for page in stored])
+                    stands[block] = layouts
                 advance(len(entries))
         write_text(folder / "stage3_metadata.json", "[\n" + ",\n".join(metadata) + "\n]\n")
     return corpus
 
 
-def _pages(corpus: SyntheticCorpus) -> Iterator[tuple[dict[str, Any], dict[Channel, np.ndarray]]]:
-    """Metadata and vectors of every page."""
+def _pages(corpus: SyntheticCorpus, boxes: bool) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Metadata, vectors and, if they are wanted, boxes of every page."""
     for book in range(corpus.num_books):
         vectors, book_id = corpus.book_vectors(book), corpus.book_id(book)
+        rng = np.random.default_rng([corpus.seed, _LAYOUTS, book])
+        layouts = book_layouts(rng, corpus.page_sizes(book)) if boxes else []
         for page, panels in enumerate(vectors["panel"]):
             names = {"book_id": book_id, "page_name": f"p{page:03d}.png", "canonical_id": f"{book_id}/p{page:03d}.png"}
-            yield names | {"num_panels": len(panels)}, {channel: pages[page] for channel, pages in vectors.items()}
+            entry: dict[str, Any] = names | {"num_panels": len(panels)}
+            stored: dict[str, np.ndarray] = {channel: pages[page] for channel, pages in vectors.items()}
+            if boxes:
+                entry["reading_direction"] = layouts[page].reading_direction
+                stored["boxes"] = layouts[page].boxes
+            yield entry, stored

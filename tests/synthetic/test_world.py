@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+from modeling_comicseq.layouts.boxes import READING_DIRECTIONS, check_boxes
 from modeling_comicseq.synthetic import world as synthetic
 from modeling_comicseq.synthetic.world import DEMO_WORLD, Shares, SyntheticCorpus, SyntheticWorld, synthesize
 
@@ -42,6 +43,27 @@ def test_demo_corpus_is_frozen():
     assert [len(page) for page in first["panel"]][:6] == FIRST_PAGES
     for channel, expected in FIRST_VALUES.items():
         np.testing.assert_allclose(first[channel][0][0, :3], expected, atol=2e-5)
+
+
+def test_layouts_stand_beside_the_same_vectors(tmp_path):
+    plain, with_boxes = (
+        {"num_books": 3, "seed": 1, "world": NARROW, "progress": False, "boxes": b} for b in (False, True)
+    )
+    assert synthesize(tmp_path / "plain", **plain) == synthesize(tmp_path / "boxes", **with_boxes)
+    (first, without), (second, entries) = read(tmp_path / "plain"), read(tmp_path / "boxes")
+    assert "panel_boxes" not in first and "reading_direction" not in without[0]
+    np.testing.assert_array_equal(second["panel_embeddings"][:], first["panel_embeddings"][:])
+    boxes, real = second["panel_boxes"][:], second["panel_masks"][:]
+    assert check_boxes(boxes[real]) is None and (boxes[real] != 0).any(-1).all() and np.isnan(boxes[~real]).all()
+    directions = {entry["book_id"]: entry["reading_direction"] for entry in entries}
+    assert all(entry["reading_direction"] == directions[entry["book_id"]] for entry in entries)
+    assert set(directions.values()) <= set(READING_DIRECTIONS)
+    kept = [e | {"reading_direction": None} for e in entries]
+    assert kept == [e | {"reading_direction": None} for e in without]
+    result = CliRunner().invoke(
+        app, ["synthesize", "--output", str(tmp_path / "cli"), "--books", "1", "--boxes", "--no-progress"]
+    )
+    assert result.exit_code == 0 and "panel_boxes" in read(tmp_path / "cli")[0]
 
 
 def test_other_parameters_are_another_corpus():
