@@ -34,7 +34,7 @@ def ingest(
         ),
     ] = None,
     ocr: Annotated[
-        Literal["none", "rapidocr"], Option(help="What reads the texts of pages of which none are given.")
+        str, Option(help="What reads the texts of pages of which none are given: rapidocr (extra `ocr`), or none.")
     ] = "none",
     reading_direction: Annotated[
         Literal["ltr", "rtl"] | None, Option(help="Of the pages of which nothing else tells it.", show_default=False)

@@ -19,6 +19,7 @@ from ..files import check_output, disk_faults, locked, put_in_place, write_json,
 from ..layouts.boxes import READING_DIRECTIONS
 from .annotations import read_annotations
 from .matching import Given, match
+from .ocr import OCR_ENGINES, get_ocr
 from .page_card import page_card
 from .page_dataset import write_dataset
 from .page_rows import Reading
@@ -137,6 +138,8 @@ def _check_options(sources: Sequence[str], reading: Reading, on_error: str, num_
         if value not in choices:
             known = ", ".join(str(each) for each in choices if each)
             raise ComicSeqArgumentError(f"`{name}` is {value!r}: give one of {known}.")
+    if reading.ocr not in OCR_ENGINES:
+        get_ocr(reading.ocr)  # which says what there is
     check_at_least("num_proc", num_proc, 1)
 
 

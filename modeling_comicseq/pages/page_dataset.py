@@ -24,7 +24,7 @@ ORIGINS = ("reading_direction", "boxes", "order", "texts", "captions", "speakers
 # Columns that a data set has where one of its pages does.
 _OPTIONAL = (
     *("captions", "speakers", "character_ids", "captions_origin", "speakers_origin", "character_ids_origin"),
-    *("series", "number", "title", "metadata"),
+    *("outside_texts", "series", "number", "title", "metadata"),
 )
 _SHARD = 500 << 20  # bytes, as those of `save_to_disk`
 
@@ -38,6 +38,7 @@ def page_features() -> Features:
     columns: dict[str, Any] = {"book_id": text, "page_name": text, "page_index": Value("int32"), "image": Image()}
     columns |= {"size": List(Value("int32"), length=2), "reading_direction": text}
     columns |= {"boxes": List(List(Value("float32"), length=4)), "texts": List(List(text)), "captions": List(text)}
+    columns["outside_texts"] = List(text)
     columns |= {"speakers": List(List(text)), "character_ids": List(List(text))}
     columns |= {f"{name}_origin": text for name in ORIGINS}
     return Features(columns | dict.fromkeys(("series", "number", "title", "metadata"), text))

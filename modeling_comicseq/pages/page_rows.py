@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from PIL.Image import Image
 from ..errors import PageProblem
 from ..layouts.rules import xy_cut_order
 from .annotations import PageAnnotation, has_boxes, read_annotation
+from .balloons import assign_texts
 from .matching import Given
+from .ocr import get_ocr
 from .page_dataset import page_features
 from .pictures import Picture, read_picture
 from .sources import Content, SourcePage
@@ -125,7 +128,7 @@ def _panels(
     boxes = np.array([panel.box or (0, 0, 0, 0) for panel in given], np.float32).reshape(-1, 4)
     origins: dict[str, str | None] = {"boxes": GIVEN if boxes.any() else None, "order": GIVEN if given else None}
     if reading.panels == "auto" and not boxes.any():
-        boxes, origins["boxes"] = find_boxes(picture.image, reading)
+        boxes, origins["boxes"] = find_boxes(picture.image, reading.panel_detector)
         if given and len(boxes) != len(given):
             raise PageProblem(f"{len(boxes)} panels were found where {len(given)} are described", "give their boxes")
         order, origins["order"] = order_boxes(boxes, direction)
@@ -156,18 +159,43 @@ def _panels(
         columns[name] = columns[name] if known else None
     if columns["texts"] is None:
         columns["texts"] = [[] for _ in boxes]
+        if reading.ocr != "none":
+            lines = _ocr(reading.ocr, os.getpid())(picture.image)
+            *columns["texts"], outside = assign_texts(lines, boxes, direction)
+            columns["outside_texts"] = outside or None
+            origins["texts"] = reading.ocr if lines else None
     return columns | {f"{name}_origin": origin for name, origin in origins.items()}
 
 
-def find_boxes(image: Image, reading: Reading) -> tuple[np.ndarray, str]:
+def find_boxes(image: Image, detector: str | None) -> tuple[np.ndarray, str]:
     """Boxes of the panels on a picture (n, 4), in any order, and what has found them."""
-    from .panel_finding import find_panels
+    if detector is None:
+        from .panel_finding import find_panels
 
-    return find_panels(image), "gutter cut"
+        return find_panels(image), "gutter cut"
+    return _detector(detector, os.getpid())([image])[0], detector
 
 
 def order_boxes(boxes: np.ndarray, direction: str | None) -> tuple[np.ndarray, str]:
     """The places of boxes as they are read, those that are not known last, and what has ordered them."""
-    known = np.flatnonzero(boxes.any(-1))
-    unknown = np.flatnonzero(~boxes.any(-1))
-    return np.concatenate([known[xy_cut_order(boxes[known], direction or "ltr")], unknown]), "XY-cut"
+    from ..layouts.predictor import load_predictor, order_panels
+
+    known, unknown = np.flatnonzero(boxes.any(-1)), np.flatnonzero(~boxes.any(-1))
+    if len(known) > load_predictor().config.max_position_embeddings:
+        order, origin = xy_cut_order(boxes[known], direction or "ltr"), "XY-cut"
+    else:
+        order, origin = np.array(order_panels(boxes[known], direction or "ltr").order, int), "order predictor"
+    return np.concatenate([known[order], unknown]), origin
+
+
+# Each process loads its own: threads of what another has loaded before a fork are not there.
+@cache
+def _detector(name: str, process: int) -> Any:
+    from .panel_detector import load_panel_detector
+
+    return load_panel_detector(name)
+
+
+@cache
+def _ocr(name: str, process: int) -> Any:
+    return get_ocr(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -158,6 +159,9 @@ def _start_worker() -> None:
         os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what is imported from here on
+    if torch := sys.modules.get("torch"):  # its threads did not come along
+        torch.set_num_threads(1)
     threading.Thread(target=end, daemon=True).start()
 
 

@@ -13,7 +13,7 @@ from .pictures import MOST_PIXELS, Picture, read_picture
 __all__ = ["list_pdf", "read_pdf"]
 
 _POINTS = 72  # of a PDF in an inch
-_RESOLUTION, _FINEST = 200, 600  # pixels an inch: of what is drawn, and the most that is taken of a scan
+_RESOLUTION, _COARSEST, _FINEST = 200, 72, 600  # pixels an inch: of what is drawn, and of what was scanned
 _MOST_PAGES = 20_000
 
 
@@ -88,9 +88,10 @@ def _render(page: Any) -> Picture:
                 resolution, *(_POINTS * each / max(side, 1) for each, side in zip(pixels, size, strict=True))
             )
             is_lossy = is_lossy or "DCTDecode" in image.get_filters()
-        scale = min(resolution or _RESOLUTION, _FINEST) / _POINTS
+        # A little less, so that rounding up to whole pixels adds none.
+        scale = min(max(resolution or _RESOLUTION, _COARSEST), _FINEST) / _POINTS * 0.9999
         if width * height * scale**2 > MOST_PIXELS:
-            scale = (MOST_PIXELS / (width * height)) ** 0.5 * 0.999
+            scale = (MOST_PIXELS / (width * height)) ** 0.5 * 0.9999
         drawn = page.render(scale=scale).to_pil()
         return read_picture(drawn, lossy=is_lossy)
     finally:

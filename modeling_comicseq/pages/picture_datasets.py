@@ -34,7 +34,7 @@ def list_rows(source: str) -> list[tuple[str, str, int]]:
     """
     dataset, image = _open(source)
     count, columns = len(dataset), dataset.column_names
-    own = Path(source).name
+    own = Path(source).stem if Path(source).is_file() else Path(source).name
     books = (
         [str(each) if each not in (None, "") else own for each in dataset["book_id"]] if "book_id" in columns else None
     )
