@@ -151,9 +151,10 @@ def _find(
     books: dict[str, str] = {}
     for source in sources:
         found = find_pages(source, fault)
-        for book_id in dict.fromkeys(page.book_id for page in found):
-            if (other := books.setdefault(book_id, source)) != source or source in sources[: sources.index(source)]:
-                raise ComicSeqDataError(f"{other} and {source} both have a book {book_id!r}: ingest them apart.")
+        mine = dict.fromkeys((page.book_id for page in found), source)
+        if twice := next((book_id for book_id in mine if book_id in books), None):
+            raise ComicSeqDataError(f"{books[twice]} and {source} both have a book {twice!r}: ingest them apart.")
+        books |= mine
         pages += found
     if annotations is None:
         return pages, [None] * len(pages)

@@ -19,6 +19,8 @@ from .pdf import list_pdf, read_pdf
 from .picture_datasets import is_picture_dataset, list_rows, read_rows
 from .pictures import MOST_BYTES, Picture, is_picture
 
+_WHAT = "a folder, an archive, a PDF file, or a data set as owner/name on the Hub"
+
 __all__ = ["Fault", "SourcePage", "find_pages", "read_pages"]
 
 Content = bytes | Picture | PageProblem
@@ -58,7 +60,7 @@ def find_pages(source: str, fault: Fault) -> list[SourcePage]:
     """
     path = Path(source)
     if not os.path.exists(path) or is_picture_dataset(path):
-        check_not_mistyped(source, "a folder, an archive, a PDF file or a data set of pages")
+        check_not_mistyped(source if "/" in source else f"./{source}", _WHAT)
         rows = list_rows(source)
         return [SourcePage(book, name, "dataset", source, str(key)) for book, name, key in rows]
     if path.is_dir():

@@ -8,6 +8,7 @@ INSPECT = "inspect store.zarr --metadata metadata.json --output out"
 INSPECT_5 = "inspect stage5.zarr --output out"
 SEARCH = "search --store stage5.zarr --page 3 --output out.json"
 SYNTHESIZE = "synthesize --output out --books 1 --no-progress"
+INGEST = "ingest comics --annotations comics.json --output out"
 DRAW = "draw --output out --books 1 --pages 1 --width 64 --no-progress"
 QUESTIONS = "questions --dataset data --output out"
 EVALUATE = "evaluate --model model --dataset data --output_dir out"
@@ -39,6 +40,7 @@ OF_A_CHECKPOINT = {
 TYPER = {
     "synthesize": SYNTHESIZE,
     "draw": DRAW,
+    "ingest": INGEST,
     "convert": CONVERT,
     "questions": QUESTIONS,
     "encode": ENCODE,

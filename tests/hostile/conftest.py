@@ -26,6 +26,7 @@ from modeling_comicseq.tasks import get_tasks
 
 from ..checkpoints.upstream_stage4 import UpstreamModel, upstream_checkpoint
 from ..comics_pap.test_comics_pap import made_row, write
+from ..pages.made_pages import annotation, write_pages
 from ..stores.stage3_stores import WIDTHS, make_source
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -38,11 +39,18 @@ CLASSES = {
 }
 
 
+def write_comics(root: Path) -> None:
+    """`comics`, two books of three pages, and `comics.json`, which tells of their panels."""
+    names = [f"{book}/{number}.png" for book in ("one", "two") for number in (1, 2, 3)]
+    write_pages(root / "comics", names)
+    (root / "comics.json").write_text(json.dumps([annotation(name) for name in names]))
+
+
 def make_good(root: Path) -> None:
     """
     `store.zarr` and `metadata.json` (24 pages in 6 books), `data`, `questions`, the checkpoints `model`, `picking`,
     `order`, `encoder`, the foreign checkpoint `bert`, `stage5.zarr`, `original.pt`, `pages.json`, `vector.npy`,
-    `pap.parquet`, `run.yaml`, `model.json`, `split.json` and `notes.txt`.
+    `pap.parquet`, `comics` and `comics.json`, `run.yaml`, `model.json`, `split.json` and `notes.txt`.
     """
     source = make_source(root, pages=24, pages_per_book=4, chunk_rows=24)
     store, metadata = root / "store.zarr", root / "metadata.json"
@@ -72,6 +80,7 @@ def make_good(root: Path) -> None:
     write(root / "pap.parquet", [made_row(row, "sequence_filling") for row in range(4)])
     (root / "run.yaml").write_text("dataset: data\nmodel: model.json\noutput_dir: out\nuse_cpu: true\n")
     (root / "model.json").write_text(json.dumps(TINY))
+    write_comics(root)
     (root / "notes.txt").write_text("Not ours.\n")
 
 

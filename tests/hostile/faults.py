@@ -33,7 +33,12 @@ COMMANDS = TYPER | {
     "run_eval.py": RUN_EVAL + " --tasks reading_order --repeats 1",
 }
 # What a run that broke off leaves to go on from, or keeps whatever becomes of the rest.
-KEPT = {"pretrain": ("out",), "encode": (".out.zarr.partial",), "search": ("stage5.index",)}
+KEPT = {
+    "pretrain": ("out",),
+    "encode": (".out.zarr.partial",),
+    "ingest": (".out.partial",),
+    "search": ("stage5.index",),
+}
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 # Whose output is several files, each complete or not there.
 OF_FILES = ("evaluate", "run_eval.py", "inspect", "comics-pap")
