@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..errors import ComicSeqDataError, PageProblem, in_words
+from ..errors import ComicSeqDataError, PageProblem, did_you_mean, in_words
 from ..hub import check_not_mistyped
 from .archives import ARCHIVES, list_archive, read_archive
 from .comic_info import COMIC_INFO, ComicInfo, read_comic_info
@@ -60,7 +60,10 @@ def find_pages(source: str, fault: Fault) -> list[SourcePage]:
     """
     path = Path(source)
     if not os.path.exists(path) or is_picture_dataset(path):
-        check_not_mistyped(source if "/" in source else f"./{source}", _WHAT)
+        if not os.path.exists(path) and "/" not in source:  # data sets on the Hub have an owner
+            beside = {each.name for each in Path().iterdir()}
+            raise ComicSeqDataError(f"There is no {source}: name {_WHAT}{did_you_mean(source, beside)}.")
+        check_not_mistyped(source, _WHAT)
         rows = list_rows(source)
         return [SourcePage(book, name, "dataset", source, str(key)) for book, name, key in rows]
     if path.is_dir():
