@@ -123,8 +123,8 @@ def test_world_comes_back_from_the_store(tmp_path):
 
 
 def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
-    def pages(corpus):
-        yield from list(real(corpus))[:10]
+    def pages(corpus, boxes):
+        yield from list(real(corpus, boxes))[:10]
         raise KeyboardInterrupt
 
     real = synthetic._pages
