@@ -2,7 +2,9 @@
 
 The Stage 3 store holds a few books (episodes). Each fold trains on the others' pages for a minute and asks the fold's own:
 panel picking, closure by picture and by text, and reading order. Wrong candidates come from other pages of the same episode.
-Answers of all folds are pooled; intervals by bootstrap over episodes, paired for differences.
+Answers of all folds and seeds are pooled; intervals by bootstrap over episodes, paired for differences.
+
+With --boxes, which says where the panels stand, a model that reads it is trained beside the one that does not.
 
 With --model the checkpoint is asked as it is, too, and tuned on the other episodes. None of the asked episodes may stand in
 its training data; pretraining on the texts of other comics is one line:
@@ -47,6 +49,7 @@ from modeling_comicseq.training.trainer import ComicSeqTrainer
 
 ASKED = get_tasks(("panel_picking", "visual_closure", "text_closure", "reading_order"))
 # A few dozen pages are learned by heart at once.
+SCRATCH = "trained from scratch"
 REGULARISED = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3}
 
 
@@ -98,11 +101,13 @@ def fold_models(arguments: argparse.Namespace, table: PanelTable, seed: int) -> 
     """The models of one fold: trained from scratch on `table`, and where a checkpoint is named, it as it is and tuned."""
     widths = {name.removesuffix("_embeddings") + "_embedding_dim": width for name, width in table.widths.items()}
     overrides = {**REGULARISED, **widths, "task_weights": task_weights()}
-    torch.manual_seed(seed)
-    config = override_config(read_config(arguments.config), overrides, "this benchmark")
-    scratch = ComicSeqForPreTraining(config)
-    train(scratch, table, arguments.steps, arguments.learning_rate, seed)
-    models = {"trained from scratch": scratch}
+    models = {}
+    for box_embedding in (False, True) if arguments.boxes else (False,):
+        torch.manual_seed(seed)
+        fields = overrides | {"box_embedding": box_embedding}
+        scratch = ComicSeqForPreTraining(override_config(read_config(arguments.config), fields, "this benchmark"))
+        train(scratch, table, arguments.steps, arguments.learning_rate, seed)
+        models[SCRATCH + (", with boxes" if box_embedding else "")] = scratch
     if arguments.model:
         models["pretrained"] = open_checkpoint(arguments.model).model.eval()
         tuned = open_checkpoint(arguments.model, overrides=overrides).model
@@ -116,11 +121,14 @@ def print_task(task: Task, books: np.ndarray, right: dict[str, np.ndarray], cons
     rows = []
     nearest = "context-mean cosine" if task.protocols else "nearest-neighbour chain"
     title = f"{task.name}: {len(books)} questions"
-    table = Table("answerer", f"{task.metrics[0]}, %", f"minus {nearest}", title=title)
+    table = Table("answerer", f"{task.metrics[0]}, %", f"minus {nearest}", f"minus {SCRATCH}", title=title)
     for name, values in right.items():
-        score, gain = bootstrap_mean(values, books), bootstrap_mean(values - right[nearest], books)
-        table.add_row(name, interval(*score), "" if name == nearest else interval(*gain, signed=True))
-        rows.append({"task": task.name, "answerer": name, "score": list(score), "minus_nearest": list(gain)})
+        score = bootstrap_mean(values, books)
+        gains = {other: bootstrap_mean(values - right[other], books) for other in (nearest, SCRATCH)}
+        shown = ["" if name == other else interval(*gain, signed=True) for other, gain in gains.items()]
+        table.add_row(name, interval(*score), *shown)
+        minus = {"minus_nearest": list(gains[nearest]), "minus_scratch": list(gains[SCRATCH])}
+        rows.append({"task": task.name, "answerer": name, "score": list(score), **minus})
     console.print(table)
     return rows
 
@@ -129,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", required=True, help="Stage 3 store of the episodes")
     parser.add_argument("--metadata", required=True, help="its metadata")
+    parser.add_argument("--boxes", help="where the panels stand, as `comicseq convert --boxes` takes it")
     parser.add_argument("--model", help="checkpoint to start from as well")
     parser.add_argument(
         "--config", default="configuration/model/comicseq-small.json", help="model configuration to train from scratch"
@@ -137,7 +146,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="optimiser steps of each training (default: 60)")
     parser.add_argument("--learning_rate", type=float, default=2e-4, help="peak learning rate (default: 2e-4)")
     parser.add_argument("--repeats", type=int, default=4, help="questions a page (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of training and questions")
+    parser.add_argument("--seed", type=int, default=0, help="first seed of training and questions")
+    parser.add_argument("--seeds", type=int, default=1, help="how many of them (default: 1)")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
 
@@ -146,6 +156,7 @@ def main() -> None:
     books = sorted({page["book_id"] for page in json.loads(Path(arguments.metadata).read_text())})
     asked: dict[str, list[np.ndarray]] = defaultdict(list)
     right: dict[str, dict[str, list[np.ndarray]]] = {task.name: defaultdict(list) for task in ASKED}
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     for fold in track(range(arguments.folds), "Folds", console=Console(stderr=True)):
         held_out = books[fold :: arguments.folds]
         rest = [book for book in books if book not in held_out]
@@ -155,17 +166,19 @@ def main() -> None:
                 arguments.metadata,
                 Path(folder) / "arrow",
                 split_books={"train": rest, "test": held_out},
+                boxes=arguments.boxes,
                 progress=False,
             )
             splits = load_from_disk(str(Path(folder) / "arrow"))
             train_table, test_table = PanelTable(splits["train"]), PanelTable(splits["test"])
             assert not set(train_table.book_ids) & set(test_table.book_ids)
-            models = fold_models(arguments, train_table, arguments.seed)
-            for task in ASKED:
-                names, answers = ask(models, test_table, task, arguments.repeats, arguments.seed)
-                asked[task.name].append(names)
-                for name, values in answers.items():
-                    right[task.name][name].append(values)
+            for seed in seeds:
+                models = fold_models(arguments, train_table, seed)
+                for task in ASKED:
+                    names, answers = ask(models, test_table, task, arguments.repeats, seed)
+                    asked[task.name].append(names)
+                    for name, values in answers.items():
+                        right[task.name][name].append(values)
             del splits, train_table, test_table  # nothing may keep the folder's files mapped
 
     console = Console(width=120)

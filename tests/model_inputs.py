@@ -46,6 +46,11 @@ def tiny_config(**changes) -> ComicSeqConfig:
     return ComicSeqConfig(**{**fields, **changes})
 
 
+def boxed_config(**changes) -> ComicSeqConfig:
+    """As `tiny_config`, of a model that reads where panels stand."""
+    return tiny_config(**{"box_embedding": True, "box_relation_layers": 1, **changes})
+
+
 def build(name: str, config: ComicSeqConfig | None = None, attention: str = "sdpa", seed: int = 0) -> nn.Module:
     """
     A model of the class `name` in evaluation mode. Every weight is drawn anew with a size at which each part of the
@@ -64,8 +69,17 @@ def lengths_mask(lengths: list[int], width: int | None = None) -> torch.Tensor:
     return (torch.arange(width or max(lengths)) < torch.tensor(lengths)[:, None]).long()
 
 
+def draw_boxes(*shape: int, seed: int = 4) -> torch.Tensor:
+    """Boxes `(..., 4)` that stand anywhere."""
+    first, sides = torch.rand(2, *shape, 2, generator=torch.Generator().manual_seed(seed))
+    return torch.cat((0.7 * first, 0.7 * first + 0.1 + 0.2 * sides), dim=-1)
+
+
 def example(name: str, config: ComicSeqConfig | None = None, seed: int = 1, batch_size: int = 3) -> dict:
-    """Inputs with labels of the class `name`: 3 to 5 panels and 2 to 4 candidates a row, the rest is padding."""
+    """
+    Inputs with labels of the class `name`: 3 to 5 panels and 2 to 4 candidates a row, the rest is padding. Where the
+    configuration has boxes, the last real panel of every second page has none.
+    """
     config = config or tiny_config()
     generator = torch.Generator().manual_seed(seed)
 
@@ -80,6 +94,10 @@ def example(name: str, config: ComicSeqConfig | None = None, seed: int = 1, batc
         "panel_embeddings": draw(batch_size, num_panels, config.panel_embedding_dim),
         "attention_mask": lengths_mask(panel_counts),
     }
+    if config.box_embedding:
+        panels["panel_boxes"] = draw_boxes(batch_size, num_panels, seed=seed)
+        for row in range(1, batch_size, 2):
+            panels["panel_boxes"][row, panel_counts[row] - 1] = 0.0
     choices = {
         "candidate_embeddings": draw(batch_size, num_choices, config.panel_embedding_dim),
         "candidate_mask": lengths_mask(choice_counts),
@@ -123,13 +141,12 @@ def example(name: str, config: ComicSeqConfig | None = None, seed: int = 1, batc
 
 
 def unread_slots(inputs: dict) -> dict[str, torch.Tensor]:
-    """The slots `(B, L)` of each tensor of a task's inputs that its class must not read."""
+    """The slots `(B, L)` of each tensor of a task's inputs that its class, without `show_asked_box`, must not read."""
     panels = inputs.get("attention_mask")
     unread = {}
     if panels is not None:
         unread["panel_embeddings"] = panels == 0
-        if "text_embeddings" in inputs:
-            unread["text_embeddings"] = panels == 0
+        unread |= {name: panels == 0 for name in ("text_embeddings", "panel_boxes") if name in inputs}
     if "mask_position" in inputs:
         asked = torch.arange(panels.shape[1]) == inputs["mask_position"][:, None]
         unread = {name: slots | asked for name, slots in unread.items()}

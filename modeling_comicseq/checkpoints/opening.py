@@ -91,8 +91,8 @@ def open_checkpoint(
         notes = check_origin(name, origin, dataset, other_origin=other_origin)
         if table is not None:
             notes += strange_vectors(name, table, dataset)
-    if config.box_embedding and table is not None and not has_boxes:
-        notes.append(f"{dataset} does not tell where panels stand, which {name} can read: it is used without.")
+    if config.box_embedding and hasattr(table, "num_panels") and not has_boxes:  # the metadata of a store may tell it
+        notes.append(without_boxes(name, dataset))
     new = ".box_embedding." if config.box_embedding and not saved.box_embedding else None
     model, untrained = (ComicSeqForPreTraining(config), set[str]()) if is_new else load_checkpoint(name, config, new)
     return Checkpoint(name, model, untrained, notes)
@@ -242,6 +242,11 @@ def load_checkpoint(
         raise ComicSeqDataError(str(error)) from None
     untrained = {key.split("_head.")[0] for key in info["missing_keys"] if "_head." in key}
     return model, untrained | ({STRIP_EMBEDDING.name} if pooler else set())
+
+
+def without_boxes(name: str, dataset: str) -> str:
+    """A sentence for who has no boxes for a model that reads them."""
+    return f"{dataset} does not tell where panels stand, which {name} can read: it is used without."
 
 
 def check_fits(config: ComicSeqConfig, name: str, table: PanelTable | Stage3Store, dataset: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Option
 
-from .options import Embeddings, Metadata, Model, OtherOrigin, Overwrite, VectorType
+from .options import Boxes, Embeddings, Metadata, Model, OtherOrigin, Overwrite, ReadingDirection, VectorType
 
 
 def encode(
@@ -18,6 +18,8 @@ def encode(
     batch_size: Annotated[
         int | None, Option(min=1, help="Pages that are encoded together.", show_default="256, on a GPU 2048")
     ] = None,
+    boxes: Boxes = None,
+    reading_direction: ReadingDirection = None,
     overwrite: Overwrite = False,
     other_origin: OtherOrigin = False,
 ) -> None:
@@ -26,7 +28,8 @@ def encode(
     The store has one row for each page of the metadata, in the order of the Stage 3 store: `contextualized_panels
     (pages, slots, D)`, `strip_embeddings (pages, D)`, `panel_masks (pages, slots)`, and beside it the metadata of those
     rows: `NAME_metadata.json` beside `NAME.zarr` or `NAME_embeddings.zarr`. Pages that the metadata do not name are left
-    out. Pages with more panels than the model takes are encoded in overlapping windows whose panels are averaged. Every
+    out. A model that reads where panels stand is told so, where the store or its metadata tell it, or `--boxes`. Pages with
+    more panels than the model takes are encoded in overlapping windows whose panels are averaged. Every
     page is checked on the way. The output appears complete or not at all; after an interrupt, the same command goes on
     from the parts that are finished. A GPU is used where there is one.
 
@@ -48,6 +51,8 @@ def encode(
         dtype=dtype,
         zarr_format=int(zarr_format),
         batch_size=batch_size,
+        boxes=boxes,
+        reading_direction=reading_direction,
         overwrite=overwrite,
         other_origin=other_origin,
     )

@@ -21,16 +21,17 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 
-from ..checkpoints.opening import open_checkpoint
+from ..checkpoints.opening import open_checkpoint, without_boxes
 from ..disk_faults import disk_faults
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..outputs import check_output
 from ..progress import progress_bar
+from ..stores.boxed_pages import read_boxed_pages
 from ..stores.origin import read_origin
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
-from ..stores.stage3 import Stage3Store, find_bad_vectors, work_ahead
+from ..stores.stage3 import BOX_ARRAY, Stage3Store, find_bad_vectors, work_ahead
 from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing, write_part
 from ..stores.vectors import metadata_version
 from .encoder import PageEncoder, encoder_of, model_fingerprint
@@ -55,6 +56,8 @@ def encode_store(
     dtype: str = "float32",
     zarr_format: int = 3,
     batch_size: int | None = None,
+    boxes: str | os.PathLike | None = None,
+    reading_direction: str | None = None,
     overwrite: bool = False,
     other_origin: bool = False,
     progress: bool = True,
@@ -70,6 +73,8 @@ def encode_store(
     several windows gets the mean of its contextualised vectors. The strip vector is not put together from windows: the
     strip query attends to the contextualised vectors of all panels of the page.
 
+    **Boxes.** A model that reads where panels stand is told so, where the store, its metadata or `boxes` tell it.
+
     Started by `accelerate launch`, every process encodes a run of parts (shards in format 3) of its own; the result does
     not depend on how many there are. After an interrupt the same call goes on with the parts that are not finished; with
     `output` complete it does nothing.
@@ -83,6 +88,8 @@ def encode_store(
         dtype: "float32" or "float16" for the vectors; the computation is float32.
         zarr_format: 3, or 2 for older readers.
         batch_size: Pages that are encoded together; 256 on the processor and 2,048 on a GPU where none is given.
+        boxes: A file or folder that says where panels stand, see `read_boxed_pages`.
+        reading_direction: "ltr" or "rtl", how pages are read of which nothing else tells it.
         overwrite: Replace an output that was made from other input or with other options.
         other_origin: Whether vectors of another origin than the model's training are meant.
         progress: Show a progress bar on the terminal.
@@ -97,7 +104,8 @@ def encode_store(
     metadata, target = os.fspath(metadata), os.fspath(output)
     _check_options(dtype, zarr_format, batch_size)
     for each, is_folder in ((target, True), (metadata_beside(target), False)):
-        check_output(each, [model, embeddings, metadata], overwrite=True, folder=is_folder, remote=True)
+        inputs = [model, embeddings, metadata, *([] if boxes is None else [os.fspath(boxes)])]
+        check_output(each, inputs, overwrite=True, folder=is_folder, remote=True)
     use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
     batch_size = batch_size or (256 if state.device.type == "cpu" else 2048)
@@ -113,9 +121,14 @@ def encode_store(
             " ComicSeqModel."
         )
     encoder = encoder_of(checkpoint.model)
+    reads_boxes = encoder.config.box_embedding
+    if boxes is not None and not reads_boxes:
+        raise ComicSeqArgumentError(f"boxes {os.fspath(boxes)!r} is given, but {model} reads none; leave it out")
     weights = model_fingerprint(encoder)
     made_of = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]
     made_of += [weights, dtype, zarr_format]
+    if reads_boxes:
+        made_of += [*_versions(boxes), reading_direction]
     place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest())
     is_done = place.is_done(overwrite)
     state.wait_for_everyone()  # nobody changes the output before all have seen it
@@ -131,7 +144,13 @@ def encode_store(
     with place.locked() if state.is_main_process else disk_faults(target), tempfile.TemporaryDirectory() as folder:
         with console.status("Reading the metadata"):
             text = "entry" if state.is_main_process else None
-            pages = read_pages(metadata, store.pages, Path(folder) / "pages.arrow", text)
+            file = Path(folder) / "pages.arrow"
+            if reads_boxes:
+                pages = read_boxed_pages(store, metadata, file, text, None, boxes, reading_direction)
+                if state.is_main_process and not pages.has(BOX_ARRAY):
+                    logger.warning(without_boxes(model, store.url))
+            else:
+                pages = read_pages(metadata, store.pages, file, text)
         layout = Layout(len(pages), store.slots, encoder.config.hidden_size, dtype, zarr_format)
         if state.is_main_process:
             place.prepare(layout)
@@ -167,7 +186,9 @@ def encode_store(
             written = None
             reads = work_ahead(lambda part: read_panels(store, pages, part.lo, part.hi), todo)
             for part, read in zip(todo, reads, strict=True):
-                encoded = _encode_part(encode, read, pages.counts[part.lo : part.hi], batch_size, advance)
+                read_boxes = pages.boxes(np.arange(part.lo, part.hi), as_read=True) if reads_boxes else None
+                counts = pages.counts[part.lo : part.hi]
+                encoded = _encode_part(encode, read, counts, read_boxes, batch_size, advance)
                 if written:
                     written.result()
                 written = thread.submit(write, part, read, *encoded)
@@ -182,17 +203,23 @@ def encode_store(
 
 
 def _encode_part(
-    encode: PageEncoder, vectors: np.ndarray, counts: np.ndarray, batch_size: int, advance: Callable[[int], None]
+    encode: PageEncoder,
+    vectors: np.ndarray,
+    counts: np.ndarray,
+    boxes: np.ndarray | None,
+    batch_size: int,
+    advance: Callable[[int], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Panels and strips of the pages with these panel vectors and numbers of panels, `batch_size` pages at a time."""
+    """Panels and strips of the pages with these panel vectors, numbers of panels and boxes, `batch_size` pages at a time."""
     bounds = np.concatenate(([0], np.cumsum(counts)))
     encoded = []
     for lo in range(0, len(counts), batch_size):
         batch = counts[lo : lo + batch_size]
-        encoded.append(encode(vectors[bounds[lo] : bounds[lo + len(batch)]], batch))
+        panels = slice(bounds[lo], bounds[lo + len(batch)])
+        encoded.append(encode(vectors[panels], batch, None if boxes is None else boxes[panels]))
         advance(len(batch))
-    panels, strips = zip(*encoded, strict=True)
-    return torch.cat(panels), torch.cat(strips)
+    of_panels, of_strips = zip(*encoded, strict=True)
+    return torch.cat(of_panels), torch.cat(of_strips)
 
 
 def _check_finite(vectors: np.ndarray, rows: np.ndarray, pages: Pages, model: str, dtype: str) -> None:
@@ -236,6 +263,14 @@ def _attributes(
         },
         "versions": {name: version(name) for name in ("comicseq", "torch", "transformers", "zarr")},
     }
+
+
+def _versions(boxes: str | os.PathLike | None) -> list[str]:
+    """What tells these boxes from others."""
+    if boxes is None:
+        return []
+    files = sorted(map(str, Path(boxes).rglob("*"))) if os.path.isdir(boxes) else [os.fspath(boxes)]
+    return [os.fspath(boxes), *map(metadata_version, files)]
 
 
 def _check_options(dtype: str, zarr_format: int, batch_size: int | None) -> None:

@@ -52,7 +52,9 @@ class PageEncoder:
         self.window, self.stride = check_window(model.config.max_position_embeddings, None)
 
     @torch.inference_mode()
-    def __call__(self, vectors: np.ndarray, counts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, vectors: np.ndarray, counts: np.ndarray, boxes: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Contextualised panels, page by page `(panels, D)`, and strip vectors `(pages, D)`.
 
         A page with more panels than the model takes is encoded in overlapping windows; a panel in several of them gets
@@ -62,6 +64,7 @@ class PageEncoder:
         Args:
             vectors: Panel vectors of all pages, one page after the other `(panels, P)`.
             counts: Panels of each page `(pages,)`, 0 allowed.
+            boxes: Where the panels stand, as the page is read from left to right `(panels, 4)`, for a model that reads it.
         """
         if not len(vectors):
             nothing = torch.zeros(len(counts), self.model.config.hidden_size, dtype=self.dtype, device=self.device)
@@ -72,7 +75,11 @@ class PageEncoder:
         first = np.cumsum(counts) - counts
         panel = np.where(is_real, (first[page] + start)[:, None] + position, 0)
         mask = self._put(is_real)
-        tokens = self.model.embeddings(self._put(vectors)[self._put(panel)], mask, self._put(position.copy()))
+        places = self._put(panel)
+        panel_boxes = None if boxes is None else self._put(boxes)[places]
+        tokens = self.model.embeddings(
+            self._put(vectors)[places], mask, self._put(position.copy()), panel_boxes=panel_boxes
+        )
         (encoded,), _ = self.model.encode_packed([ComicSeqView(tokens, mask, mask, mask)], _ROW_LENGTH)
         shown = panel[is_real]
         order, copies = np.argsort(shown, kind="stable"), np.bincount(shown)

@@ -65,11 +65,12 @@ class ComicSeqBoxEmbedding(nn.Module):
 
     def forward(self, boxes: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
         """What to add `(B, N, D)` for `boxes` (B, N, 4), of which those that are not `shown` (B, N) are not read."""
-        boxes = torch.where(shown[..., None], boxes.to(torch.promote_types(boxes.dtype, torch.float32)), 0.0)
+        dtype = self.dense.weight.dtype
+        boxes = torch.where(shown[..., None], boxes.to(torch.promote_types(dtype, torch.float32)), 0.0)
         known = (boxes != 0).any(-1, keepdim=True)
         first, last = boxes.split(2, dim=-1)
         features = waves(torch.cat((boxes, last - first, (first + last) / 2), dim=-1))
-        states = self.output(nn.functional.gelu(self.dense(features.to(self.dense.weight.dtype))))
+        states = self.output(nn.functional.gelu(self.dense(features.to(dtype))))
         return torch.where(known, states, 0.0)
 
 
@@ -125,6 +126,7 @@ class ComicSeqBoxRelations(nn.Module):
         self.output = nn.Linear(self.size, 1, bias=False)
 
     def forward(self, panels: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        boxes = boxes.to(torch.promote_types(panels.dtype, torch.float32))
         known = (boxes != 0).any(-1)
         panels = torch.where(known[..., None], panels, 0.0)
         first, second = boxes[:, :, None], boxes[:, None]

@@ -859,9 +859,10 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
             losses = self.losses(head, panels, candidates, logits, labels)
             loss = losses.sum() / (labels != -100).reshape(len(labels), -1).any(1).sum().clamp(min=1)
             if self.training:
-                # What these questions do not read (a modality, the mask) gets a gradient of zero: training in several
+                # What these questions do not read (a modality, the mask, boxes) gets a gradient of zero: training in several
                 # processes waits for one of every parameter.
-                loss = loss + sum(parameter[:0].sum() for parameter in self.comicseq.embeddings.parameters())
+                optional = [*self.comicseq.embeddings.parameters(), *head.parameters()]
+                loss = loss + sum(parameter[:0].sum() for parameter in optional)
         return ComicSeqTaskOutput(
             loss=loss,
             logits=logits,
@@ -1183,8 +1184,9 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
         boxes, slot = question["panel_boxes"], question.get("mask_position")
         if boxes is not None:
             mask = question["attention_mask"]
-            shown = as_mask(mask, panels) if slot is None else other_slots(panels, slot, mask)
-            boxes = torch.where(shown[..., None], single_or_double(boxes), 0.0)
+            is_shown = slot is None or embeddings.config.show_asked_box
+            shown = as_mask(mask, panels) if is_shown else other_slots(panels, slot, mask)
+            boxes = torch.where(shown[..., None], boxes, 0.0)
         return head(panels, boxes)
 
     @can_return_tuple

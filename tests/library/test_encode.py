@@ -27,6 +27,7 @@ from modeling_comicseq import ComicSeqModel
 from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+from modeling_comicseq.layouts.boxes import mirror
 from modeling_comicseq.library import encode, reading
 from modeling_comicseq.library.encode import encode_store
 from modeling_comicseq.library.encoder import encoder_of, model_fingerprint
@@ -35,7 +36,7 @@ from modeling_comicseq.stores.output import Output
 from modeling_comicseq.stores.windows import expand_windows
 
 from ..closeness import assert_close
-from ..model_inputs import build, tiny_config
+from ..model_inputs import build, draw_boxes, tiny_config
 from ..stores.stage3_stores import Source, make_source
 from ..training.processes import ranks
 
@@ -79,7 +80,7 @@ def metadata_of(output) -> list[dict]:
         return json.load(file)
 
 
-def reference(checkpoint: str, source: Source, rows=None) -> dict[str, np.ndarray]:
+def reference(checkpoint: str, source: Source, rows=None, boxes=None) -> dict[str, np.ndarray]:
     """Page by page through the model as a user would, windows in plain loops."""
     model = ComicSeqModel.from_pretrained(checkpoint).eval()
     limit, slots = model.config.max_position_embeddings, source.mask.shape[1]
@@ -90,7 +91,8 @@ def reference(checkpoint: str, source: Source, rows=None) -> dict[str, np.ndarra
         with torch.no_grad():
             for start in expand_windows(np.array([len(page)]), limit, limit // 2)[1]:
                 window = slice(start, start + limit)
-                sums[window] += model(page[None, window]).contextualized_panels[0]
+                shown = None if boxes is None else torch.from_numpy(boxes[row][None, window])
+                sums[window] += model(page[None, window], panel_boxes=shown).contextualized_panels[0]
                 times[window] += 1
             mean = sums / times
             strips.append(model.pooler(mean[None], torch.ones(1, len(page), dtype=torch.bool))[0][0].numpy())
@@ -152,6 +154,48 @@ def test_long_pages_are_windowed_and_merged(tmp_path, limit):
     source = make_source(tmp_path / "in", slots=20, names=PANELS)
     run(checkpoint, source, tmp_path / "out.zarr")
     check_close(read(tmp_path / "out.zarr"), reference(checkpoint, source))
+
+
+def test_a_model_that_reads_boxes_is_told_where_the_panels_stand(tmp_path, small_parts, caplog):
+    checkpoint = save(tmp_path / "model", "encoder", box_embedding=True)
+    source = make_source(tmp_path / "in", names=PANELS)
+    run(checkpoint, source, tmp_path / "without.zarr")
+    (warned,) = [each.message for each in caplog.records if "where panels stand" in each.message]
+    assert f"which {checkpoint} can read: it is used without." in warned
+    check_close(read(tmp_path / "without.zarr"), reference(checkpoint, source))
+    boxes = []
+    for entry in source.entries:  # of every third page nothing is known, and every second is read from the right
+        number = entry["sequence_index"]
+        of_page = draw_boxes(entry["num_panels"], seed=number).numpy() if number % 3 else None
+        entry |= {} if of_page is None else {"panel_boxes": of_page.tolist()}
+        entry |= {"reading_direction": "rtl" if number % 2 else "ltr"}
+        boxes.append(np.zeros((entry["num_panels"], 4), np.float32) if of_page is None else of_page)
+    source.write_metadata(source.entries)
+    run(checkpoint, source, tmp_path / "out.zarr")
+    as_read = [mirror(each) if row % 2 else each for row, each in enumerate(boxes)]
+    check_close(read(tmp_path / "out.zarr"), reference(checkpoint, source, boxes=as_read))
+    assert metadata_of(tmp_path / "out.zarr") == source.entries
+    for entry in source.entries:  # the same, in a file beside the metadata
+        entry.pop("panel_boxes", None)
+    source.write_metadata(source.entries)
+    (tmp_path / "boxes.json").write_text(
+        json.dumps(
+            [
+                {"image": entry["canonical_id"], "panel_boxes": of_page.tolist()}
+                for entry, of_page in zip(source.entries, boxes, strict=True)
+            ]
+        )
+    )
+    run(checkpoint, source, tmp_path / "beside.zarr", boxes=tmp_path / "boxes.json")
+    check_close(read(tmp_path / "beside.zarr"), reference(checkpoint, source, boxes=as_read))
+    (tmp_path / "boxes.json").write_text("[]")  # other boxes are another input
+    with pytest.raises(ComicSeqDataError, match="beside.zarr"):
+        run(checkpoint, source, tmp_path / "beside.zarr", boxes=tmp_path / "boxes.json")
+
+
+def test_boxes_for_a_model_that_reads_none(checkpoint, source, tmp_path):
+    with pytest.raises(ComicSeqArgumentError, match="reads none; leave it out"):
+        run(checkpoint, source, tmp_path / "out.zarr", boxes=tmp_path / "boxes.json")
 
 
 def test_metadata_for_some_rows_in_any_order(checkpoint, source, tmp_path, small_parts, monkeypatch):

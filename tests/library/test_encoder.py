@@ -10,26 +10,33 @@ from modeling_comicseq.model.packing_comicseq import ComicSeqPacking, ComicSeqVi
 from modeling_comicseq.stores.windows import expand_windows
 
 from ..closeness import assert_close
-from ..model_inputs import build, tiny_config
+from ..model_inputs import build, draw_boxes, tiny_config
 
 CPU = torch.device("cpu")
 
 
 @settings(deadline=None, max_examples=30)
-@given(counts=st.lists(st.integers(0, 40), min_size=1, max_size=20), window=st.integers(2, 40))
-def test_pages_are_encoded_as_one_by_one_in_plain_windows(counts, window):
+@given(
+    counts=st.lists(st.integers(0, 40), min_size=1, max_size=20), window=st.integers(2, 40), with_boxes=st.booleans()
+)
+def test_pages_are_encoded_as_one_by_one_in_plain_windows(counts, window, with_boxes):
     counts = np.array(counts)
-    model = build("encoder", tiny_config(panel_embedding_dim=3, max_position_embeddings=window)).eval()
+    config = tiny_config(panel_embedding_dim=3, max_position_embeddings=window, box_embedding=with_boxes)
+    model = build("encoder", config).eval()
     vectors = np.random.default_rng(len(counts)).standard_normal((counts.sum(), 3)).astype(np.float32)
-    panels, strips = PageEncoder(model, CPU)(vectors, counts)
+    boxes = draw_boxes(counts.sum()).numpy() if with_boxes else None
+    panels, strips = PageEncoder(model, CPU)(vectors, counts, boxes)
     first = 0
     for page, count in enumerate(counts):
         own = torch.from_numpy(vectors[first : first + count])
+        its_boxes = None if boxes is None else torch.from_numpy(boxes[first : first + count])[None]
         sums, times = torch.zeros(count, model.config.hidden_size), torch.zeros(count, 1)
         with torch.no_grad():
             for start in expand_windows(np.array([count]), window, window // 2)[1]:
-                sums[start : start + window] += model(own[None, start : start + window]).contextualized_panels[0]
-                times[start : start + window] += 1
+                part = slice(start, start + window)
+                shown = None if its_boxes is None else its_boxes[:, part]
+                sums[part] += model(own[None, part], panel_boxes=shown).contextualized_panels[0]
+                times[part] += 1
             assert_close(panels[first : first + count].numpy(), (sums / times).numpy())
             if count:
                 mask = torch.ones(1, int(count), dtype=torch.bool)

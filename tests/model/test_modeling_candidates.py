@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from tests.model_inputs import TASKS, build, example, tiny_config
+from tests.model_inputs import TASKS, boxed_config, build, example, tiny_config
 
 ATTENTIONS = ["eager", "sdpa", "flex_attention"]
 CHOOSING = [task for task in TASKS if task != "reading_order"]
@@ -32,7 +32,8 @@ def scores(model, inputs, **kwargs):
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_context_does_not_see_candidates(attention):
-    model, inputs = build("encoder", attention=attention), example("panel_picking")
+    model = build("encoder", boxed_config(), attention)
+    inputs = example("panel_picking", model.config)
     del inputs["labels"]
     with torch.no_grad():
         joint = model(**inputs, candidate_position=inputs["mask_position"])
@@ -46,7 +47,7 @@ def test_context_does_not_see_candidates(attention):
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("task", CHOOSING)
 def test_one_pass_equals_a_pass_for_each_candidate(task, attention):
-    model, inputs = build(task, attention=attention), example(task)
+    model, inputs = build(task, boxed_config(), attention), example(task, boxed_config())
     together = scores(model, inputs)
     for choice in range(together.shape[1]):
         rows = inputs["candidate_mask"][:, choice] == 1
@@ -69,9 +70,9 @@ def test_permuting_candidates_permutes_scores(attention):
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_permuting_panels_permutes_the_order_matrix(attention):
-    model, inputs = build("reading_order", attention=attention), example("reading_order")
+    model, inputs = build("reading_order", boxed_config(), attention), example("reading_order", boxed_config())
     order = torch.tensor([4, 2, 0, 1, 3])
-    permuted = {name: inputs[name][:, order] for name in ("panel_embeddings", "attention_mask")}
+    permuted = {name: inputs[name][:, order] for name in ("panel_embeddings", "attention_mask", "panel_boxes")}
     expected = scores(model, inputs)[:, order][:, :, order]
     real = permuted["attention_mask"].bool()
     pairs = real[:, :, None] & real[:, None]
@@ -81,9 +82,9 @@ def test_permuting_panels_permutes_the_order_matrix(attention):
 @pytest.mark.parametrize("attention", ["sdpa", "flex_attention"])
 def test_attention_implementations_agree(attention):
     for task in TASKS:
-        inputs = example(task)
-        expected = scores(build(task, attention="eager"), inputs)
-        actual = scores(build(task, attention=attention), inputs)
+        inputs = example(task, boxed_config())
+        expected = scores(build(task, boxed_config(), "eager"), inputs)
+        actual = scores(build(task, boxed_config(), attention), inputs)
         counted = expected > torch.finfo(expected.dtype).min
         if task == "reading_order":
             real = inputs["attention_mask"].bool()

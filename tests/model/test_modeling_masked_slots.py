@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from tests.model_inputs import CLASSES, TASKS, build, example, tiny_config, unread_slots
+from tests.model_inputs import CLASSES, TASKS, boxed_config, build, example, tiny_config, unread_slots
 
+ATTENTIONS, ENCODINGS = ("eager", "sdpa"), ("joint", "independent")
 GARBAGE = [math.nan, math.inf, -math.inf]
 
 
@@ -42,12 +43,18 @@ def outputs_and_gradients(model, inputs) -> tuple[list[torch.Tensor], dict[str, 
     return flatten(outputs), gradients
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("candidate_encoding", ["joint", "independent"])
+@pytest.mark.parametrize(
+    ("attention", "config"),
+    [
+        *((attention, tiny_config(candidate_encoding=encoding)) for attention in ATTENTIONS for encoding in ENCODINGS),
+        ("sdpa", boxed_config()),
+        ("eager", boxed_config(candidate_encoding="independent")),
+    ],
+)
 @pytest.mark.parametrize("name", CLASSES)
-def test_garbage_in_masked_slots_changes_nothing(name, candidate_encoding, attention):
-    model = build(name, tiny_config(candidate_encoding=candidate_encoding), attention).train()  # dropout is 0
-    inputs = example(name)
+def test_garbage_in_masked_slots_changes_nothing(name, config, attention):
+    model = build(name, config, attention).train()  # dropout is 0
+    inputs = example(name, config)
     expected_outputs, expected_gradients = outputs_and_gradients(model, inputs)
     assert all(tensor.isfinite().all() for tensor in expected_outputs)
     assert expected_gradients and all(gradient.isfinite().all() for gradient in expected_gradients.values())
@@ -78,11 +85,14 @@ def test_garbage_beside_the_tensors_changes_nothing(task):
 def test_each_panel_and_candidate_that_is_real_is_read():
     """The counterpart: the masks hide no more than they should."""
     for name in TASKS:
-        model, inputs = build(name), example(name)
-        names = {key for key in inputs if key.endswith(("embeddings", "embedding"))}
+        model, inputs = build(name, boxed_config()), example(name, boxed_config())
+        names = {key for key in inputs if key.endswith(("embeddings", "embedding", "boxes"))}
         variables = {key: inputs[key].clone().requires_grad_() for key in names}
         model(**{**inputs, **variables}).logits.clamp(min=-1e6).pow(2).sum().backward()
         unread = unread_slots(inputs)
         for key, variable in variables.items():
             was_read = variable.grad.abs().sum(-1) > 0
-            assert torch.equal(was_read, ~unread.get(key, torch.zeros_like(was_read))), f"{name}: {key}"
+            expected = ~unread.get(key, torch.zeros_like(was_read))
+            if key == "panel_boxes":
+                expected &= inputs[key].any(-1)  # four zeros say that a box is not known
+            assert torch.equal(was_read, expected), f"{name}: {key}"

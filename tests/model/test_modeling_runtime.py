@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.model_inputs import CLASSES, TASKS, build, example, tiny_config
+from tests.model_inputs import CLASSES, TASKS, boxed_config, build, example, tiny_config
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,8 @@ def numbers(outputs) -> list[torch.Tensor]:
 @pytest.mark.parametrize("name", ["encoder", "panel_picking", "pretraining"])
 def test_one_graph_forward_and_backward(name):
     """`fullgraph=True` refuses every break; pretraining holds all tasks. Kernels have their own test."""
-    model, inputs = build(name, tiny_config(num_hidden_layers=1)), example(name)
+    config = boxed_config(num_hidden_layers=1)
+    model, inputs = build(name, config), example(name, config)
     expected = model(**inputs)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     actual = compiled(**inputs)
@@ -52,14 +53,15 @@ def second_axis(key: str) -> str | None:
     """What the second axis of an input counts, if that is free."""
     if key.startswith("candidate_"):
         return "num_candidates"
-    return "num_panels" if key in ("panel_embeddings", "attention_mask", "text_embeddings") else None
+    of_panels = ("panel_embeddings", "panel_boxes", "attention_mask", "text_embeddings")
+    return "num_panels" if key in of_panels else None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["encoder", *TASKS])
 def test_export(name):
     """The exported program serves other numbers of pages, panels and candidates than the example's."""
-    model, inputs = build(name), example(name)
+    model, inputs = build(name, boxed_config()), example(name, boxed_config())
     inputs.pop("labels", None)
     axes = {axis: torch.export.Dim(axis) for axis in ("batch_size", "num_candidates")}
     axes["num_panels"] = torch.export.Dim("num_panels", max=model.config.max_position_embeddings)
@@ -76,7 +78,7 @@ def test_export(name):
     with torch.no_grad():
         shapes = {key: free_axes(key) for key in inputs}
         program = torch.export.export(model, (), inputs, dynamic_shapes=shapes, strict=False)
-        for others in (example(name, seed=5, batch_size=6), example(name, seed=6, batch_size=1)):
+        for others in (example(name, boxed_config(), 5, batch_size=6), example(name, boxed_config(), 6, batch_size=1)):
             others = {key: with_padding(key, value) for key, value in others.items() if key != "labels"}
             expected, actual = model(**others), program.module()(**others)
             for one, other in zip(numbers(actual), numbers(expected), strict=True):
@@ -95,7 +97,7 @@ def test_the_guard_of_the_input_scale_leaves_vectors_as_they_are(norm):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*TASKS, "pretraining"])
 def test_gradient_checkpointing_gives_equal_gradients(name):
-    config = tiny_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+    config = boxed_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
     gradients = []
     for checkpointing in (False, True):
         model = build(name, config).train()
@@ -126,8 +128,10 @@ def test_checkpointing_trains_a_head_on_a_frozen_encoder():
 @pytest.mark.parametrize("name", CLASSES)
 def test_half_precision(name, attention, dtype):
     """Half-precision weights and inputs give finite numbers near the single-precision ones."""
-    single, half = build(name, attention=attention), build(name, attention=attention).to(dtype)
-    examples = [example(name, seed=seed) for seed in range(1, 4)]  # one example's loss can be near 0 by luck
+    single, half = build(name, boxed_config(), attention), build(name, boxed_config(), attention).to(dtype)
+    examples = [
+        example(name, boxed_config(), seed) for seed in range(1, 4)
+    ]  # one example's loss can be near 0 by luck
     with torch.no_grad():
         expected = [numbers(single(**inputs)) for inputs in examples]
         actual = [numbers(half(**in_dtype(inputs, dtype))) for inputs in examples]
@@ -160,10 +164,10 @@ def in_dtype(value, dtype):
 @pytest.mark.parametrize("name", CLASSES)
 def test_double_precision(name, tmp_path):
     """Double-precision weights give what single precision gives, in their own dtype, however they are made."""
-    single = build(name)
+    single = build(name, boxed_config())
     single.save_pretrained(tmp_path)
     loaded = CLASSES[name].from_pretrained(tmp_path, dtype=torch.float64).eval()
-    inputs = example(name)
+    inputs = example(name, boxed_config())
     with torch.no_grad():
         expected, converted = numbers(single(**inputs)), numbers(single.double()(**in_dtype(inputs, torch.float64)))
         actual = numbers(loaded(**inputs))  # vectors of any precision are read in the model's own
@@ -178,7 +182,7 @@ def test_double_precision(name, tmp_path):
 def test_gradients_of_every_loss_are_right(name):
     """Against differences in double precision, with respect to every weight and every vector."""
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
-    model = build(name, tiny_config(**sizes, masked_panel_weight=0.5)).double().train()
+    model = build(name, boxed_config(**sizes, masked_panel_weight=0.5)).double().train()
     inputs, vectors = in_dtype(example(name, model.config), torch.float64), []
 
     def take_vectors(values):
@@ -186,7 +190,8 @@ def test_gradients_of_every_loss_are_right(name):
             if isinstance(value, dict):
                 take_vectors(value)
             elif value.is_floating_point():
-                values[key] = value.requires_grad_()
+                known = value.any(-1, keepdim=True)  # where a box is not known, there is no slope
+                values[key] = torch.where(known, value, torch.full_like(value, 0.2).cumsum(-1)).requires_grad_()
                 vectors.append(values[key])
 
     def loss(*_):
@@ -204,7 +209,7 @@ def test_gradients_of_every_loss_are_right(name):
 @pytest.mark.parametrize("name", ["panel_picking", "pretraining"])
 def test_autocast(name):
     """Mixed precision: gradients are finite and near those of single precision."""
-    model, inputs = build(name).train(), example(name)
+    model, inputs = build(name, boxed_config()).train(), example(name, boxed_config())
     model(**inputs).loss.backward()
     expected = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     model.zero_grad()

@@ -18,7 +18,7 @@ from transformers.testing_utils import CaptureLogger
 
 import modeling_comicseq.model
 from modeling_comicseq import ComicSeqConfig, ComicSeqModel
-from tests.model_inputs import CLASSES, TASKS, build, example, tiny_config
+from tests.model_inputs import CLASSES, TASKS, boxed_config, build, example, tiny_config
 
 CHOOSING = [task for task in TASKS if task != "reading_order"]
 AUTO = {"encoder": AutoModel, "pretraining": AutoModelForPreTraining} | dict.fromkeys(
@@ -73,7 +73,7 @@ def run_without_package(script: str, folder: Path) -> None:
 
 def numbers(name, model) -> dict[str, torch.Tensor]:
     with torch.no_grad():
-        outputs = model.eval()(**example(name))
+        outputs = model.eval()(**example(name, model.config))
     return {key: outputs[key] for key in ("loss", "logits", "pooler_output") if outputs.get(key) is not None}
 
 
@@ -86,10 +86,10 @@ def assert_equal_numbers(actual: dict, expected: dict) -> None:
 @pytest.mark.slow
 def test_every_class_without_the_package(tmp_path):
     """Saves each class; a new interpreter loads it by its Auto class and, the order head, by its name."""
-    models = {name: build(name) for name in CLASSES}
+    models = {name: build(name, boxed_config()) for name in CLASSES}
     for name, model in models.items():
         model.save_pretrained(tmp_path / name)
-        torch.save(example(name), tmp_path / name / "inputs.pt")
+        torch.save(example(name, model.config), tmp_path / name / "inputs.pt")
     tiny_config().save_pretrained(tmp_path / "config")
     run_without_package(
         """
