@@ -24,7 +24,7 @@ METADATA: dict[str, Any] = {
 
 
 def write_card(
-    folder: str | Path, repo: str, config: ComicSeqConfig, metrics: dict[str, float], training_data: str
+    folder: str | Path, repo: str, config: ComicSeqConfig, metrics: dict[str, float], books: int, training_data: str
 ) -> None:
     """Fills the card's template and writes it as `folder`/README.md.
 
@@ -33,6 +33,7 @@ def write_card(
         repo: Where it will be loaded from: its name on the Hub, or the folder.
         config: Its configuration.
         metrics: Validation metrics of the run, `eval_TASK_accuracy` among them.
+        books: How many books they are from.
         training_data: One sentence about the data.
     """
     rows = [
@@ -40,9 +41,8 @@ def write_card(
         for name, value in sorted(metrics.items())
         if name.endswith("_accuracy")
     ]
-    results = "\n".join(
-        ["Validation accuracy in training (pairwise for reading_order), %:", "", "| task | % |", "|---|---|", *rows]
-    )
+    title = f"Validation accuracy in training over {books:,} books (pairwise for reading_order), %:"
+    results = "\n".join([title, "", "| task | % |", "|---|---|", *rows])
     _save(_fill(repo, config, training_data, results if rows else None), folder)
 
 

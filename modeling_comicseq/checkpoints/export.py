@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from huggingface_hub import ModelCard
 from transformers.utils.hub import cached_file
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
@@ -143,16 +144,17 @@ def open_source(name: str, task: str | None) -> Source:
     return Source(name, config, whole, model_class, tasks)
 
 
-def carry_over(name: str, folder: Path, model_name: str, what: str) -> None:
-    """Copies the card and where the training's vectors came from; the card's last section says what was exported."""
+def carry_over(name: str, folder: Path, model_name: str, what: str, library: str = "transformers") -> None:
+    """Copies the card and where the training's vectors came from; the card's first section says what was exported."""
     provenance, card = (
         cached_file(name, file, _raise_exceptions_for_missing_entries=False)
         for file in (TRAINING_PROVENANCE, "README.md")
     )
     if provenance is not None:
         (folder / TRAINING_PROVENANCE).write_bytes(Path(provenance).read_bytes())
-    text = f"---\nlibrary_name: transformers\n---\n\n# {model_name}\n"
-    if card is not None:
-        text = Path(card).read_text(encoding="utf-8")
-    text = text.rstrip() + f"\n\n## This export\n\n{what}\n"
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    text = f"---\nlibrary_name: {library}\n---\n\n# {model_name}\n"
+    exported = ModelCard(text if card is None else Path(card).read_text(encoding="utf-8"))
+    exported.data.library_name = library
+    above, _, below = exported.text.rstrip().partition("\n## ")
+    exported.text = f"{above.rstrip()}\n\n## This export\n\n{what}\n" + (f"\n## {below}\n" if below else "")
+    exported.save(folder / "README.md")

@@ -104,7 +104,7 @@ def export_onnx(
         for field in ("auto_map", "custom_pipelines"):  # they name code that stays behind
             config.__dict__.pop(field, None)
         config.to_json_file(folder / CONFIG_NAME)
-        carry_over(name, folder, output.name, describe(graphs, config))
+        carry_over(name, folder, output.name, describe(graphs, config), library="onnx")
         for graph in graphs:
             model_class = TASK_CLASSES.get(graph.task.name, ComicSeqModel)
             model = source.part(model_class, torch.float32).eval()
@@ -276,7 +276,8 @@ def describe(graphs: list[Graph], config: ComicSeqConfig) -> str:
     lines = [
         f"ONNX files for opset {OPSET} in float32, each complete in itself. Vectors are float32; masks, 1 for what is real,"
         f" and positions int64. Numbers of pages and candidates are free, and of panels up to"
-        f" {config.max_position_embeddings}.",
+        f' {config.max_position_embeddings}. `onnxruntime.InferenceSession("{graphs[0].name}.onnx")` opens one; what is said'
+        " below is of the checkpoint that they were made from, whose PyTorch classes are not in this folder.",
         "",
         "| file | inputs | outputs |",
         "|---|---|---|",

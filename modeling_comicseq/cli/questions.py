@@ -41,12 +41,13 @@ def questions(
     """
 
     from ..data.distractors import check_protocols
-    from ..data.opening import open_split, tell_twins
+    from ..data.opening import open_split, splits_of, tell_twins
     from ..evaluation.question_sets import freeze
     from ..evaluation.results import LEAKY
     from ..outputs import check_output
     from ..tasks import get_tasks
 
+    splits_of(str(dataset))  # of a folder above it, the output would be said to lie in it
     check_output(output, [dataset], overwrite=None, folder=True)
     names, protocols = ([name for item in items for name in item.split(",")] for items in (tasks, protocol))
     check_protocols(protocols)

@@ -90,7 +90,7 @@ def run_comics_pap(
     found = find_skills(data, split, skills)
     without_captions = [files for files in found if SKILLS[files.skill] is not CAPTION_RELEVANCE]
     if skills is None and text_encoder is None and 0 < len(without_captions) < len(found):
-        console.print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
+        Console(stderr=True).print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
         found = without_captions
     names = [files.skill for files in found]
     check_captions(names, text_encoder is not None)

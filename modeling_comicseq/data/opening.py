@@ -40,14 +40,14 @@ def open_arrow(folder: str | os.PathLike[str]) -> Dataset | None:
     return dataset if len(dataset) else None
 
 
-def open_split(folder: str, split: str) -> PanelTable:
-    """The panels of one split of the data set in `folder`.
+def splits_of(folder: str) -> list[str]:
+    """The names of the splits of the data set in `folder`.
 
     Raises:
-        ComicSeqDataError: If `folder` is no such data set, is damaged, or has no such split or no page in it.
+        ComicSeqDataError: If `folder` is no data set.
     """
     try:
-        splits = list(json.loads((Path(folder) / "dataset_dict.json").read_text())["splits"])
+        return list(json.loads((Path(folder) / "dataset_dict.json").read_text())["splits"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         remedy = "name the folder that `comicseq convert --output` wrote"
         if is_url(folder):
@@ -57,6 +57,15 @@ def open_split(folder: str, split: str) -> PanelTable:
         elif below := next(Path(folder).glob("*/dataset_dict.json"), None):
             remedy = f"did you mean {below.parent}"
         raise ComicSeqDataError(f"{folder} is no data set: {remedy}.") from None
+
+
+def open_split(folder: str, split: str) -> PanelTable:
+    """The panels of one split of the data set in `folder`.
+
+    Raises:
+        ComicSeqDataError: If `folder` is no such data set, is damaged, or has no such split or no page in it.
+    """
+    splits = splits_of(folder)
     if split not in splits:
         raise ComicSeqDataError(f"{folder} has no split {split!r} but {', '.join(splits)}: name one of them.")
     dataset = open_arrow(Path(folder) / split)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import EvalResult
+from huggingface_hub import EvalResult, ModelCard
 
 from ..checkpoints.card import put_results
+from .metrics import few_books
 from .report import best_cosine, by_set, fill, find, percent, score_text, without_context
 from .results import GEOMETRY, RETRIEVAL, XY_CUT, Result, heading
 
@@ -36,6 +37,16 @@ def put_on_card(folder: Path, results: Sequence[Result], model: str, about: dict
     put_results(folder, _summary(results, model, about).rstrip(), _model_index(results, model, about))
 
 
+def only_on_card(folder: Path, results: Sequence[Result]) -> list[str]:
+    """The question sets whose scores stand on the card in a checkpoint's folder, and which these results do not hold."""
+    if not (folder / "README.md").is_file():
+        return []
+    asked = {heading(result.task, result.protocol) for result in results}
+    kept = ModelCard.load(folder / "README.md").data.eval_results or []
+    found = dict.fromkeys(each.dataset_config for each in kept if each.dataset_type == "comicseq")
+    return [name for name in found if name not in asked]
+
+
 def _summary(results: Sequence[Result], model: str, about: dict) -> str:
     """A line a question set: chance, the better cosine, where boxes are known what geometry alone answers (in reading order
     XY-cut), the model, and the model without its context."""
@@ -55,7 +66,8 @@ def _summary(results: Sequence[Result], model: str, about: dict) -> str:
                 vectors = "strip vectors" if result.model else result.answerer
                 name = result.task.removesuffix("_retrieval").replace("_", " ")
                 retrieval.append([name, vectors, f"{result.num_questions:,}", score_text(result.score)])
-    return fill("card.md", about=about, rows=rows, retrieval=retrieval, geometry=geometry)
+    few = few_books(min(result.num_books for result in results))
+    return fill("card.md", about=about, rows=rows, retrieval=retrieval, geometry=geometry, few=few)
 
 
 def _model_index(results: Sequence[Result], model: str, about: dict) -> list[EvalResult]:

@@ -121,15 +121,19 @@ def draw_questions(
     """
     sets = []
     for task in tasks:
+        missing: dict[str, list[str]] = {}  # protocols by what is wrong with them
         for protocol in dict.fromkeys(protocols) if task.protocols else [""]:
             try:
                 task.check_servable(table, protocol)
             except ComicSeqError as error:
                 if left_out is None:
                     raise
-                left_out(f"Left out {heading(task.name, protocol)}: {error}")
+                missing.setdefault(str(error), []).append(protocol)
             else:
                 sets.append(draw_question_set(table, task, protocol, num_candidates, seed, repeats))
+        if left_out is not None:
+            for reason, without in missing.items():
+                left_out(f"Left out {heading(task.name, ' and '.join(without))}: {reason}")
     return Questions(tuple(sets), split, num_candidates, seed, repeats)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
 from ..data.distractors import PROTOCOLS
-from ..data.opening import open_split, tell_twins, training_split
+from ..data.opening import open_split, splits_of, tell_twins, training_split
 from ..data.panels import PanelTable
 from ..data.task import Task
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
@@ -23,7 +23,7 @@ from ..progress import track
 from ..stores.provenance import read_provenance
 from ..synthetic.world import SyntheticCorpus, SyntheticWorld
 from .arguments import FROZEN, EvaluationArguments
-from .card import put_on_card
+from .card import only_on_card, put_on_card
 from .compare import compare
 from .metrics import few_books
 from .plots import PLOTS, plot_results
@@ -53,15 +53,16 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     local = [path for path in arguments.model if Path(path).is_dir()]
     folder = Path(arguments.output_dir or (local[0] if len(local) == len(arguments.model) == 1 else "evaluation"))
     inputs = [path for path in (arguments.dataset, arguments.questions) if path is not None]
+    splits_of(arguments.dataset)  # of a folder above it, the output would be said to lie in it
     check_report(folder, ("results.json", "report.md", *PLOTS), ('"settings": {', '"questions": {'), inputs)
     table = open_split(arguments.dataset, settings["split"])
     models = open_models(arguments, table)
-    console, notes = Console(), []
+    console, beside, notes = Console(), Console(stderr=True), []
 
     def note(sentence: str) -> None:
         if sentence not in notes:
             notes.append(sentence)
-            console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+            beside.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
     training = training_split(arguments.dataset, settings["split"])
     place = probe_tables([table] if training is None else [table, training])
@@ -207,7 +208,14 @@ def write_everything(
     write_text(folder / "report.md", report_markdown(results, differences, in_report, notes, plots))
     console.print(f"Written to {folder}: {', '.join(['results.json', 'report.md', *plots])}", soft_wrap=True)
     if arguments.output_dir is None:
+        is_part = arguments.tasks != ["all"] or arguments.protocol is not None or arguments.questions is not None
         local = {name: Path(model.name) for name, model in models.items() if Path(model.name).is_dir()}
         for name, path in local.items():
-            put_on_card(path, results, name, asked)
-            console.print(f"Model card: {path / 'README.md'}", soft_wrap=True)
+            said = f"Model card: {path / 'README.md'}"
+            if is_part and (more := only_on_card(path, results)):
+                said += (
+                    f" keeps its scores, which are of more questions ({more[0]}, say): replace them with --tasks all"
+                )
+            else:
+                put_on_card(path, results, name, asked)
+            console.print(said, soft_wrap=True, highlight=False)

@@ -16,8 +16,10 @@ from transformers.utils import logging
 
 from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, override_config, read_config
 from ..checkpoints.provenance import read_training_provenance
+from ..data.opening import splits_of
 from ..data.panels import PanelTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
+from ..evaluation.metrics import FEW_BOOKS
 from ..files import locked
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
@@ -34,8 +36,6 @@ from .trainer import ComicSeqTrainer
 from .wanted import WantedTasks
 
 logger = logging.get_logger(__name__)
-
-FEW_BOOKS = 10
 
 
 def pretrain(arguments: PretrainingArguments) -> None:
@@ -64,6 +64,8 @@ def take_output(arguments: PretrainingArguments, held: ExitStack) -> None:
             or the Hub cannot be reached and the run is to upload.
     """
     folder = Path(arguments.output_dir)
+    if arguments.dataset is not None:
+        splits_of(arguments.dataset)  # of a folder above it, the output would be said to lie in it
     inputs = [getattr(arguments, name) for name in ("dataset", *chain(*STORES), "split_books", "model")]
     check_output(folder / f"{PREFIX_CHECKPOINT_DIR}-1", inputs, overwrite=True, folder=True)
     foreign = [name for name in ("config.json", "model.safetensors", "README.md") if (folder / name).is_file()]

@@ -252,7 +252,8 @@ class ComicSeqTrainer(Trainer):
         data = f"{len(table):,} pages of {len(table.book_ids):,} books."
         origin = meaning_of(provenance.get("origin", {}))
         data += f" Their vectors: {', '.join(f'{key} {value}' for key, value in origin.items())}." if origin else ""
-        write_card(folder, repo, config, self._metrics(), data)
+        books = 0 if self.validation_table is None else len(self.validation_table.book_ids)
+        write_card(folder, repo, config, self._metrics(), books, data)
 
     def _metrics(self) -> dict[str, float]:
         """The last validation; once the run has ended, the one of the best checkpoint where that was loaded."""

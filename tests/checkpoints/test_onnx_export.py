@@ -35,7 +35,7 @@ def run(tmp_path_factory):
     # The exporter takes addends up to 1e-8 for zero: a padded slot, which is all zeros, must not be divided by one.
     config = tiny_config(num_hidden_layers=1, layer_norm_eps=1e-12, box_embedding=True)
     build("pretraining", config).save_pretrained(folder)
-    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# The card\n")
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# The card\n\n## Use\n\n`AutoModel`\n")
     (folder / "training_provenance.json").write_text('{"origin": {"encoders": "some"}}')
     return folder
 
@@ -81,7 +81,10 @@ def test_the_folder_says_what_it_is(run, exported):
     assert config.panel_embedding_dim == 24 and not hasattr(config, "auto_map")
     assert (exported / "training_provenance.json").read_bytes() == (run / "training_provenance.json").read_bytes()
     card = (exported / "README.md").read_text()
-    assert card.startswith("---\nlicense: apache-2.0\n") and "# The card" in card
+    assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: onnx\n---\n\n# The card\n\n## This export\n")
+    assert "made from, whose PyTorch classes are not in this folder." in card and card.endswith(
+        "## Use\n\n`AutoModel`\n"
+    )
     assert "| `encoder.onnx` | `panel_embeddings` (batch_size, num_panels, 24), `attention_mask`" in card
     told = onnxruntime.InferenceSession(exported / "reading_order.onnx").get_modelmeta().custom_metadata_map
     assert told["comicseq_class"] == "ComicSeqForReadingOrder"

@@ -53,6 +53,7 @@ def state(folder: Path) -> dict[str, str]:
 def place(tmp_path, monkeypatch):
     synthesize(tmp_path / "in", num_books=1, rows_per_chunk=64, progress=False)
     (tmp_path / "in" / "best_model.pt").write_bytes(b"weights")
+    (tmp_path / "in" / "dataset_dict.json").write_text('{"splits": ["test"]}')
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     monkeypatch.chdir(tmp_path)

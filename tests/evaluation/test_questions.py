@@ -227,6 +227,9 @@ def test_all_leaves_out_what_the_data_cannot_serve(tmp_path):
     assert ("visual_closure", "later_panels") in tasks and ("reading_order", "") in tasks
     assert not any(task in ("text_cloze", "caption_relevance") for task, _ in tasks)
     assert any(sentence.startswith("Left out panel_picking, later_panels: ") for sentence in said)
+    assert [each.partition(":")[0] for each in said if "cloze, " in each] == [
+        "Left out text_cloze, same_book and later_panels"
+    ]
     with pytest.raises(ComicSeqDataError, match="text_cloze cannot be asked"):
         freeze(table, tmp_path / "other", split="test", tasks=get_tasks(["text_cloze"]))
     assert not (tmp_path / "other").exists()

@@ -165,7 +165,7 @@ def card_folder(tmp_path):
 def test_the_card_carries_results_that_the_hub_parses(tmp_path):
     folder = card_folder(tmp_path)
     metrics = {"eval_panel_picking_accuracy": 0.4}
-    write_card(folder, "org/name", tiny_config(), metrics, "Ten pages of one book.")
+    write_card(folder, "org/name", tiny_config(), metrics, 1, "Ten pages of one book.")
     card = (folder / "README.md").read_text()
     assert "| panel_picking | 40.0 |" in card
     assert all(f"| `{task.model_class}` | {task.question} |" in card for task in TASKS.values())
