@@ -18,6 +18,7 @@ from .conftest import CLASSES, DIMS, TINY
 from .table import check_sentence, snapshot
 
 PANELS = torch.randn(2, 3, 8)
+BOXES = torch.tensor([0.1, 0.1, 0.5, 0.5]).expand(2, 3, 4)
 PICKING = {
     "panel_embeddings": PANELS,
     "mask_position": torch.tensor([0, 1]),
@@ -31,6 +32,10 @@ def config(**fields):
 
 def encoder(**inputs):
     return lambda: ComicSeqModel(ComicSeqConfig(**TINY, **DIMS))(**inputs)
+
+
+def boxed(boxes):
+    return lambda: ComicSeqModel(ComicSeqConfig(**TINY, **DIMS, box_embedding=True))(PANELS, panel_boxes=boxes)
 
 
 def picking(**changes):
@@ -85,6 +90,13 @@ REFUSED = {
         "`position_ids`",
         "99",
     ),
+    "boxes for a model that reads none": (encoder(panel_embeddings=PANELS, panel_boxes=BOXES), "leave them out"),
+    "boxes of other pages": (boxed(BOXES[:1]), "`panel_boxes`", "(1, 3, 4)", "(2, 3, 4)"),
+    "boxes in pixels": (boxed(BOXES * 1000), "`panel_boxes`", "row 0 has [100.0, 100.0, 500.0, 500.0]", "shares"),
+    "boxes beyond the edge": (boxed(BOXES - 0.2), "`panel_boxes`", "0 <= x0", "four zeros"),
+    "inverted boxes": (boxed(BOXES.flip(-1)), "`panel_boxes`", "x0 < x1"),
+    "boxes of NaN": (boxed(BOXES * torch.nan), "`panel_boxes`", "nan"),
+    "boxes in a list": (boxed(BOXES.tolist()), "`panel_boxes`", "tensor"),
     # Inputs of a task
     "no candidates": (picking(candidate_embeddings=...), "candidate_embeddings"),
     "a slot that is none": (picking(mask_position=torch.tensor([0, 7])), "`mask_position`", "7"),
