@@ -50,8 +50,7 @@ def tell(seed: int, book: int, panels: list[int]) -> Story:
     rng = random.Random(f"comicseq drawn story {seed} {book}")
     cast = draw_cast(rng, rng.choice((3, 3, 4)))
     names = [character.name for character in cast]
-    outdoors = [place.name for place in PLACES if not place.is_indoor]
-    places = rng.sample(INDOORS, 2) + rng.sample(outdoors, rng.choice((1, 2)))
+    places = [place.name for place in rng.sample(PLACES, rng.choice((2, 3)))]
     props = rng.sample(PROPS, 7)
     here = rng.choice(places)
     world = World(time="morning", standing={place: [] for place in places})
@@ -78,7 +77,7 @@ def tell(seed: int, book: int, panels: list[int]) -> Story:
             for name in list(world.standing[here]):
                 world.move(name, str(last.to))
             here = str(last.to)
-        if rng.random() < 0.5:
+        if rng.random() < 0.25:
             world.time = TIMES[(TIMES.index(world.time) + 1) % len(TIMES)]
             if world.time == "evening":
                 world.lit = {place for place in INDOORS if rng.random() < 0.4}
@@ -87,7 +86,7 @@ def tell(seed: int, book: int, panels: list[int]) -> Story:
 
 def _play(world: World, here: str, length: int, goes_on: bool, rng: random.Random) -> Iterator[Moment]:
     """The moments of a page; where the book goes on, the last one often tells where."""
-    plan = goes_on and length > 1 and rng.random() < 0.6
+    plan = goes_on and length > 1 and rng.random() < 0.35
     left, done = length - plan, None
     while left:
         beats = [beat for beat in _possible(world, here) if len(beat) <= left]

@@ -13,80 +13,112 @@ ARTICLE = {prop.name: prop.article for prop in PROPS}
 # Lines of each action: what is said, in this order, by the actor (a), the other (b), or nobody (n: narration).
 LINES: dict[str, tuple[tuple[str, ...], ...]] = {
     "enter": (
-        ("a: Hello! May I join you?",),
-        ("a: There you are, {b}!",),
-        ("n: {a} arrives.", "a: I looked for you everywhere!"),
-        ("b: Look, it's {a}!",),
+        ("a: Hello, {b}! May I join you?",), ("a: There you are, {b}!",), ("b: Look, it's {a}!",),
+        ("n: {a} arrives.", "a: {b}, I looked for you everywhere!"),
     ),
     "greet": (
-        ("a: Good {time}, {b}!",),
-        ("a: How are you, {b}?", "b: Fine, thank you!"),
-        ("a: It is nice {place}.", "b: It is!"),
-        ("a: {b}, my friend!",),
+        ("a: Good {time}, {b}!",), ("a: How are you, {b}?", "b: Fine, {a}!"), ("a: Nice to see you, {b}!",),
+        ("a: It is nice {place}, {b}.", "b: It is!"), ("a: {b}, my friend!", "b: {a}!"),
     ),
     "farewell": (
-        ("a: I have to go {to} now.",),
-        ("a: I will be {there} if you need me.",),
-        ("a: Somebody waits for me {there}.", "b: So soon?"),
+        ("a: {b}, I have to go {to} now.",), ("a: I will be {there} if you need me.",), ("a: I must go {to}.", "b: Must you?"),
+        ("a: Somebody waits for me {there}.", "b: So soon, {a}?"),
     ),
-    "leave": (("a: See you later, {b}!",), ("b: Goodbye, {a}!",), ("n: So {a} went {to}.",), ("a: Bye!", "b: Bye!")),
+    "leave": (("a: See you later, {b}!",), ("b: Goodbye, {a}!",), ("n: So {a} went {to}.",), ("a: Bye, {b}!", "b: Bye, {a}!")),
     "ask": (
-        ("a: {b}, may I have the {p}?",),
-        ("a: What a fine {p} you have there!",),
+        ("a: {b}, may I have the {p}?",), ("a: What a fine {p} you have there!",), ("a: I need {an} {p}, {b}.",),
         ("a: Could you lend me the {p}?", "b: Hmm..."),
-        ("a: I need {an} {p}.",),
     ),
     "give": (
-        ("a: Here, take it!",),
-        ("a: The {p} is for you, {b}.",),
-        ("a: Here you are.", "b: Oh!"),
+        ("a: Here, take the {p}!",), ("a: The {p} is for you, {b}.",), ("a: Here you are, {b}.", "b: Oh! {An} {p}!"),
         ("a: You can have it, {b}.",),
     ),
-    "refuse": (("a: No! It's mine!",), ("a: Not now, {b}.", "b: But why?"), ("a: I will not give you the {p}.",)),
-    "thank": (("a: Thank you, {b}!",), ("a: You are so kind!", "b: Never mind."), ("a: I will take care of it.",)),
-    "quarrel": (("a: That is not fair!",), ("a: You never share!", "b: ..."), ("a: I am cross with you, {b}!",)),
-    "apologise": (
-        ("a: I am sorry, {b}.",),
-        ("a: You are right. Forgive me!",),
-        ("a: Let's be friends again.", "b: Yes!"),
+    "refuse": (
+        ("a: No! It's my {p}!",), ("a: Not now, {b}.", "b: But why?"), ("a: I will not give you the {p}.",),
+        ("a: {b}, I need the {p} myself.",),
     ),
-    "spot": (("a: What is that?",), ("a: Oh! Is that {an} {p}?",), ("a: Look what lies here!",)),
-    "take": (("a: I'll take it with me.",), ("a: Got it!",), ("n: {a} picks up the {p}.",), ("a: {An} {p}!",)),
-    "put": (("a: I'll leave it here.",), ("a: The {p} can stay {place}.",), ("a: It is too heavy.",)),
-    "drop": (("a: Oh no, the {p}!",), ("a: Oops!",), ("n: The {p} falls down!", "a: Oh no!"), ("a: I dropped it!",)),
-    "comfort": (("a: Don't cry, {b}.",), ("a: It is not broken.", "b: Really?"), ("a: That happens to all of us.",)),
+    "thank": (
+        ("a: Thank you for the {p}, {b}!",), ("a: You are so kind, {b}!", "b: Never mind."),
+        ("a: I will take care of the {p}.",), ("a: {An} {p}! Thanks!",),
+    ),
+    "quarrel": (
+        ("a: That is not fair, {b}!",), ("a: You never share the {p}!", "b: ..."), ("a: I am cross with you, {b}!",),
+        ("a: I want that {p}!",),
+    ),
+    "apologise": (
+        ("a: I am sorry, {b}.",), ("a: You are right, {b}. Forgive me!",), ("a: We can share the {p}.", "b: Yes!"),
+    ),
+    "spot": (
+        ("a: What is that?",), ("a: Oh! Is that {an} {p}?",), ("a: Look what lies here!",), ("a: {An} {p}, {place}!",),
+    ),
+    "take": (
+        ("a: I'll take the {p} with me.",), ("a: Got it!",), ("n: {a} picks up the {p}.",), ("a: {An} {p}! Just what I need.",),
+    ),
+    "put": (
+        ("a: I'll leave the {p} here.",), ("a: The {p} can stay {place}.",), ("a: This {p} is too heavy.",),
+        ("n: {a} puts the {p} down.",),
+    ),
+    "drop": (
+        ("a: Oh no, the {p}!",), ("a: Oops! My {p}!",), ("n: The {p} falls down!", "a: Oh no!"), ("a: I dropped it!",),
+    ),
+    "comfort": (
+        ("a: Don't cry, {b}.",), ("a: The {p} is not broken.", "b: Really?"), ("a: That happens to all of us.",),
+        ("a: Let me see the {p}, {b}.",),
+    ),
     "search": (
-        ("a: Where is the {p}?",),
-        ("a: I have lost my {p}!",),
-        ("a: What may be in the chest?",),
+        ("a: Where is the {p}?",), ("a: I have lost my {p}!",), ("a: What may be in the chest?",),
         ("a: There must be {an} {p} here.",),
     ),
-    "open": (("a: Let me open the chest.",), ("n: Creak!",), ("a: Open up!",), ("a: It isn't locked.",)),
-    "close": (("a: Lid down!",), ("n: Clack!",), ("a: I'll close the chest.",)),
-    "fetch": (("a: Here it is!",), ("a: I've found the {p}!",), ("a: It was in the chest!",)),
-    "stow": (("a: In there it is safe.",), ("a: I'll hide the {p}.",), ("n: The {p} goes into the chest.",)),
-    "hunger": (("a: I am so hungry!",), ("a: When do we eat?",), ("n: Grumble!", "a: My tummy...")),
-    "eat": (("a: Yum! What a good {p}!",), ("n: Munch, munch!",), ("a: That tastes great!",)),
-    "throw": (("a: Catch, {b}!",), ("a: Here it comes!",), ("a: Your turn, {b}!", "b: I'll get it!")),
-    "show": (("a: Look at my {p}!",), ("a: See what I have?", "b: Let me see!"), ("a: This is my {p}.",)),
-    "admire": (("a: How beautiful!",), ("a: Wow!", "b: Isn't it?"), ("a: I have never seen such {an} {p}!",)),
-    "wear": (("a: I'll put it on.",), ("a: How does the {p} look?",), ("a: Now I am dressed up!",)),
-    "take off": (("a: Enough of the {p}.",), ("a: I'll take it off.",)),
-    "play": (("a: This song is for you, {b}!",), ("n: La la la!",), ("a: I can play the {p}!",)),
-    "miss": (("a: I wonder where {b} is.",), ("a: If only {b} were here!",), ("a: {b}! Where are you?",)),
-    "complain of dark": (("a: It is so dark here!",), ("a: I can't see a thing.",), ("a: Where is the lamp?",)),
-    "switch on": (("n: Click!", "a: That's better."), ("a: Let there be light!",), ("a: Now I can see you.",)),
-    "switch off": (("a: We don't need the lamp.",), ("n: Click!",), ("a: It is bright enough.",)),
-    "yawn": (("a: I'm so tired, {b}...",), ("a: Yaaawn!",), ("a: What a long day.", "b: Sit down.")),
-    "fall asleep": (("a: Zzz...",), ("n: And {a} falls asleep.",), ("b: {a}? Are you asleep?", "a: Zzz...")),
-    "wake": (("a: Wake up, {b}!",), ("a: {b}! You can't sleep {place}!",), ("a: Good morning!", "b: Huh?")),
-    "plan": (
-        ("a: Let us go {to}!",),
-        ("a: Next we go {to}.", "b: Hurray!"),
-        ("a: I know! We have to go {to}.",),
-        ("a: Shall we go {to}?", "b: Yes, let's go!"),
+    "open": (("a: Let me open the chest.",), ("n: Creak!",), ("a: Open up, chest!",), ("a: It isn't locked.",)),
+    "close": (("a: Lid down!",), ("n: Clack!",), ("a: I'll close the chest.",), ("n: {a} shuts the chest.",)),
+    "fetch": (
+        ("a: Here it is!",), ("a: I've found the {p}!",), ("a: The {p} was in the chest!",), ("n: {a} finds {an} {p}.",),
     ),
-}
+    "stow": (
+        ("a: In the chest it is safe.",), ("a: I'll hide the {p} in there.",), ("n: The {p} goes into the chest.",),
+        ("a: Nobody will find the {p}.",),
+    ),
+    "hunger": (("a: I am so hungry!",), ("a: When do we eat?",), ("n: Grumble!", "a: My tummy..."), ("a: I need some food.",)),
+    "eat": (
+        ("a: Yum! What a good {p}!",), ("n: Munch, munch!",), ("a: That {p} tastes great!",), ("n: {a} eats the {p}.",),
+    ),
+    "throw": (
+        ("a: Catch the {p}, {b}!",), ("a: Here it comes, {b}!",), ("a: Your turn, {b}!", "b: I'll get it!"),
+        ("n: Whoosh!", "a: Catch it!"),
+    ),
+    "show": (
+        ("a: Look at my {p}, {b}!",), ("a: See what I have?", "b: {An} {p}!"), ("a: {b}, this is my {p}.",),
+    ),
+    "admire": (
+        ("a: What a beautiful {p}!",), ("a: Wow, {b}!", "b: Isn't it?"), ("a: I have never seen such {an} {p}!",),
+    ),
+    "wear": (("a: I'll put the {p} on.",), ("a: How does the {p} look?",), ("a: With {an} {p} I am dressed up!",)),
+    "take off": (("a: Enough of the {p}.",), ("a: I'll take the {p} off.",), ("n: {a} takes off the {p}.",)),
+    "play": (
+        ("a: This song is for you, {b}!",), ("n: La la la!",), ("a: Hear me play the {p}, {b}!",), ("n: {a} plays the {p}.",),
+    ),
+    "miss": (("a: I wonder where {b} is.",), ("a: If only {b} were here!",), ("a: {b}! Where are you?",), ("a: I miss {b}.",)),
+    "complain of dark": (
+        ("a: It is so dark {place}!",), ("a: I can't see a thing.",), ("a: Where is the lamp?",), ("a: Who turned off the light?",),
+    ),
+    "switch on": (
+        ("n: Click!", "a: That's better."), ("a: Let there be light!",), ("a: The lamp is on.",), ("n: {a} lights the lamp.",),
+    ),
+    "switch off": (("a: We don't need the lamp.",), ("n: Click!",), ("a: Off with the lamp!",), ("a: It is bright enough.",)),
+    "yawn": (
+        ("a: I'm so tired, {b}...",), ("a: Yaaawn!",), ("a: What a long day.", "b: Sit down, {a}."), ("a: I need a nap.",),
+    ),
+    "fall asleep": (
+        ("a: Zzz...",), ("n: And {a} falls asleep.",), ("b: {a}? Are you asleep?", "a: Zzz..."), ("b: Sleep well, {a}.",),
+    ),
+    "wake": (
+        ("a: Wake up, {b}!",), ("a: {b}! You can't sleep {place}!",), ("a: Hello, {b}!", "b: Huh?"), ("n: {a} wakes {b}.",),
+    ),
+    "plan": (
+        ("a: Let us go {to}, {b}!",), ("a: Next we go {to}.", "b: Hurray!"), ("a: I know! We have to go {to}.",),
+        ("a: Shall we go {to}?", "b: Yes, {a}, let's go!"),
+    ),
+}  # fmt: skip
 TOLD: dict[str, str] = {
     "enter": "{a} comes to {b}", "greet": "{a} greets {b}", "farewell": "{a} tells {b} of going {to}",
     "leave": "{a} leaves and goes {to}", "ask": "{a} asks {b} for the {p}", "give": "{a} gives the {p} to {b}",
