@@ -154,7 +154,7 @@ def carry_over(name: str, folder: Path, model_name: str, what: str, library: str
         (folder / TRAINING_PROVENANCE).write_bytes(Path(provenance).read_bytes())
     text = f"---\nlibrary_name: {library}\n---\n\n# {model_name}\n"
     exported = ModelCard(text if card is None else Path(card).read_text(encoding="utf-8"))
-    exported.data.library_name = library
+    exported.data["library_name"] = library
     above, _, below = exported.text.rstrip().partition("\n## ")
     exported.text = f"{above.rstrip()}\n\n## This export\n\n{what}\n" + (f"\n## {below}\n" if below else "")
     exported.save(folder / "README.md")

@@ -138,6 +138,10 @@ TABLE = {
     "no such shipped run": row("pretrain dmeo", "dmeo", "demo"),
     # Data sets
     **each(OF_A_DATASET, "no data set", "data", "comicseq convert", breaks=remove("data")),
+    **{
+        f"{name}: the folder above the data set": row(f"{line} --dataset .", "no data set", "did you mean data")
+        for name, line in OF_A_DATASET.items()
+    },
     **each(OF_A_DATASET, "a file for a data set", "data", "comicseq convert", breaks=write("data", "hello")),
     **each(OF_A_DATASET, "an empty data set", "data", "comicseq convert", breaks=folder("data")),
     **each(OF_A_DATASET, "a list of splits that is garbage", "data", breaks=garbage("data/dataset_dict.json")),
