@@ -86,7 +86,7 @@ class Diagnosis:
 
     def add_place(self, place: Place, stage: int) -> None:
         """Adds what was found about places in the vectors of a store of this stage."""
-        self.tells_places = stage == 3 and place.verdict in ("readable", "partly readable")
+        self.tells_places = stage == 3 and place.verdict == "readable"
         # Stage 5 was told positions, and is to know them.
         self.reading.insert(
             0 if self.tells_places else len(self.reading), place.sentence(is_contextualised=stage == 5)
