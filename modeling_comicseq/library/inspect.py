@@ -25,7 +25,7 @@ from ..stores.pages import read_pages
 from ..stores.twins import hash_spans, same_pages
 from ..stores.vectors import VectorStore, find_metadata, folder_beside, mean_panels
 from ..vectors import unit
-from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
+from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose, remarks_on_pages
 from .embedding_map import MapData, draw_map, project
 from .space import Space, SpaceGatherer
 
@@ -52,6 +52,8 @@ class Report:
         strips: Measures of the strip vectors.
         neighbours: Whether near pages are of one book; None where no book has two pages.
         place: Whether a panel's place on the page can be read off its vector; None where too few pages have two panels.
+        empty: Pages that the metadata name and that have no panel.
+        copies: Of the pages that were looked at, each that stands again, with where it stands first.
         diagnosis: The verdict.
     """
 
@@ -66,6 +68,8 @@ class Report:
     strips: Space
     neighbours: Neighbours | None
     place: Place | None
+    empty: list[str]
+    copies: list[tuple[str, str]]
     diagnosis: Diagnosis
 
 
@@ -155,14 +159,21 @@ def inspect_store(
     chosen = _sample(books, pages, seed)
     rows, row_books = every[chosen], books[chosen]
     panels, strips, vectors, hashes, place = _gather(store, rows, row_books, progress)
-    paths = named.table["canonical_id"].filter(pa.array(has_panels)).take(pa.array(chosen)).to_pylist()
-    is_first = same_pages(hashes, row_books.tolist(), paths) == np.arange(len(rows))  # a copy would be the nearest
+    names_of = named.table["canonical_id"]
+    paths = names_of.filter(pa.array(has_panels)).take(pa.array(chosen)).to_pylist()
+    firsts = same_pages(hashes, row_books.tolist(), paths)
+    is_first = firsts == np.arange(len(rows))  # a copy would be the nearest
+    again = np.flatnonzero(~is_first)
+    copies = [(paths[firsts[page]], paths[page]) for page in again]
+    empty = names_of.filter(pa.array(~has_panels)).to_pylist()
     usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
     units, unit_books = unit(vectors[usable]), row_books[usable]
     neighbours = _neighbours(units[is_first[usable]], unit_books[is_first[usable]])
     diagnosis = diagnose(panels, strips, neighbours)
     if place is not None:
         diagnosis.add_place(place, store.stage)
+    in_book = int((row_books[again] == row_books[firsts[again]]).sum())
+    diagnosis.reading += remarks_on_pages(empty, copies, in_book)
     report = Report(
         store=store.url,
         stage=store.stage,
@@ -175,6 +186,8 @@ def inspect_store(
         strips=strips,
         neighbours=neighbours,
         place=place,
+        empty=empty,
+        copies=copies,
         diagnosis=diagnosis,
     )
     return report, (*project(units), names[unit_books])

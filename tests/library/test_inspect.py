@@ -155,6 +155,20 @@ def test_places_that_can_be_read_off_are_told(tmp_path):
     assert read(made).place.verdict == "not readable"
 
 
+def test_pages_without_panels_and_pages_that_stand_again_are_listed(tmp_path):
+    made = random_store(tmp_path / "one")
+    panels, mask = np.concatenate((made.panels, made.panels[:2])), np.concatenate((made.mask, made.mask[:2]))
+    mask[[10, 11]] = False
+    books = np.append(np.arange(50) // 5, [0, 9])  # one copy in its own book, one in another
+    report = read(write_store(tmp_path / "two", panels, mask, books))
+    names = [f"library/book {book}/page {row}.jpg" for row, book in enumerate(books)]
+    assert report.empty == [names[10], names[11]] and report.copies == [(names[0], names[50]), (names[1], names[51])]
+    assert "2 pages that the metadata name have no panel, as 'library/book 2/page 10.jpg'." in report.diagnosis.reading
+    assert "1 in their own book and 1 in another, as 'library/book 0/page 50.jpg'" in report.diagnosis.reading[-1]
+    sound = read(made)
+    assert sound.empty == sound.copies == []
+
+
 def test_noise_is_not_healthy(tmp_path):
     verdicts = [
         read(made_space(tmp_path / str(seed), book=0, page=0, panel=1, seed=seed)).diagnosis.verdict
