@@ -78,7 +78,8 @@ def ingest(
         overwrite=overwrite,
     )
     seconds = (time.perf_counter() - start) / max(report["pages"], 1)
-    counts = ", ".join(f"{report[name]:,} {name}" for name in ("books", "pages", "panels", "texts"))
+    numbers = {name: report[f"{name}s"] for name in ("book", "page", "panel", "text")}
+    counts = ", ".join(f"{number:,} {name}{'' if number == 1 else 's'}" for name, number in numbers.items())
     typer.echo(f"{output}: {counts}; {seconds:.2f} s a page")
     for name in ("boxes", "order", "reading_direction", "texts"):
         origins = ", ".join(f"{origin} ({pages:,} pages)" for origin, pages in report[f"{name}_origin"].items())

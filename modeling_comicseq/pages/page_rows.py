@@ -20,6 +20,7 @@ from .balloons import assign_texts
 from .matching import Given
 from .ocr import get_ocr
 from .page_dataset import page_features
+from .panel_finding import PANEL_FINDERS, find_panels
 from .pictures import Picture, read_picture
 from .sources import Content, SourcePage
 
@@ -35,7 +36,7 @@ class Reading:
 
     Attributes:
         panels: "auto": boxes that are given, else found ones; "given"; or "none".
-        panel_detector: Name of an object detector that finds panels; None for the gutter cut.
+        panel_detector: Name of a finder of `PANEL_FINDERS` or of an object detector; None for the gutter cut.
         ocr: Name of the text recognition, or "none".
         reading_direction: That of pages of which nothing else tells it.
         images: "embedded", or "paths" of pictures that need no change.
@@ -170,9 +171,9 @@ def _panels(
 def find_boxes(image: Image, detector: str | None) -> tuple[np.ndarray, str]:
     """Boxes of the panels on a picture (n, 4), in any order, and what has found them."""
     if detector is None:
-        from .panel_finding import find_panels
-
         return find_panels(image), "gutter cut"
+    if detector in PANEL_FINDERS:
+        return find_panels(image, detector), detector
     return _detector(detector, os.getpid())([image])[0], detector
 
 
