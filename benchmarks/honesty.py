@@ -49,10 +49,10 @@ SQUARES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def composition(features: np.ndarray, width: int) -> np.ndarray:
     """Unit vectors `(n, width)` of seven features: those given (n, F), in the third place and on, the others noise."""
-    generator = np.random.default_rng(0)
-    seven = generator.standard_normal((len(features), 7)) / 2
+    noise, network = np.random.default_rng(0), np.random.default_rng(1)
+    seven = noise.standard_normal((len(features), 7)) / 2
     seven[:, 2 : 2 + features.shape[1]] = features
-    hidden = np.maximum(seven @ generator.standard_normal((7, 128)), 0) @ generator.standard_normal((128, width))
+    hidden = np.maximum(seven @ network.standard_normal((7, 128)), 0) @ network.standard_normal((128, width))
     return hidden / np.linalg.norm(hidden, axis=1, keepdims=True)
 
 

@@ -36,6 +36,7 @@ from modeling_comicseq.checkpoints.opening import open_checkpoint, override_conf
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.data.task import Task
+from modeling_comicseq.evaluation.ablations import of_boxes
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import interval
@@ -80,20 +81,32 @@ def train(model: ComicSeqForPreTraining, table: PanelTable, steps: int, learning
 
 
 def ask(
-    models: dict[str, ComicSeqForPreTraining], table: PanelTable, task: Task, repeats: int, seed: int
+    models: dict[str, ComicSeqForPreTraining],
+    tables: tuple[PanelTable, PanelTable],
+    task: Task,
+    repeats: int,
+    seed: int,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The book of every question `(Q,)`, and how right each answerer is `(Q,)`."""
+    """The book of every question `(Q,)`, and how right each answerer is `(Q,)`, about the second of two tables.
+
+    A model that reads boxes is also asked with nothing but these of the context, and without them.
+    """
+    training, table = tables
     questions = draw_question_set(table, task, seed=seed, repeats=repeats)
+    baselines = {"chance": task.chance, **task.baselines(table, print), **task.fitted(table, training, print)}
+    books = table.book_ids[table.books[questions.rows]]
     right: dict[str, list[np.ndarray]] = defaultdict(list)
-    for _, batch in questions.batches(table):
-        answers = {"chance": task.chance(batch)}
-        answers |= {name: answer(batch) for name, answer in task.baselines(table, print).items()}
+    for chosen, batch in questions.batches(table):
+        answers = {name: answer(batch | {"book_ids": books[chosen]}) for name, answer in baselines.items()}
         for name, model in models.items():
-            logits = model_logits(model, task.name, batch)
-            answers[name] = task.judge(batch, logits, model.config.reading_order_target)
+            variants = {name: batch}
+            for variant, ablate in of_boxes(model, batch).items():
+                variants[f"{name}, {variant}"] = ablate(batch, np.arange(chosen.start, chosen.stop))
+            for variant, question in variants.items():
+                logits = model_logits(model, task.name, question)
+                answers[variant] = task.judge(batch, logits, model.config.reading_order_target)
         for name, values in answers.items():
             right[name].append(values[task.metrics[0]])
-    books = table.book_ids[table.books[questions.rows]]
     return books, {name: np.concatenate(values) for name, values in right.items()}
 
 
@@ -175,7 +188,7 @@ def main() -> None:
             for seed in seeds:
                 models = fold_models(arguments, train_table, seed)
                 for task in ASKED:
-                    names, answers = ask(models, test_table, task, arguments.repeats, seed)
+                    names, answers = ask(models, (train_table, test_table), task, arguments.repeats, seed)
                     asked[task.name].append(names)
                     for name, values in answers.items():
                         right[task.name][name].append(values)
