@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..data.views import Batch
 
 # What panels show and say put 56 to 58 % of the pairs of three real comics in order, and 69 % of those of a strip whose
-# episodes all have one form. A number that is a fifth of the vector's length gives 85 % even on 92 pages, and one of a tenth
+# episodes all have one form. A number that is a fifth of the vector's length gives 82 % even on 91 pages, and one of a tenth
 # 95 % on 4,000: see docs/measurements/honesty.md.
 READABLE, SUSPICIOUS = 0.75, 0.6
 FEWEST_PAGES, FEWEST_BOOKS = 20, 3
