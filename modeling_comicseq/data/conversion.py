@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ..disk_faults import disk_faults
-from ..errors import ComicSeqArgumentError, ComicSeqDataError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem
 from ..files import put_in_place, write_json, write_text
 from ..outputs import check_output
 from ..pages.annotations import has_boxes, read_direction
@@ -219,8 +219,9 @@ def _fingerprint(store: Stage3Store, metadata: str, options: Mapping[str, Any]) 
     version = list(describe_file(metadata).values())
     parts = [_FORMAT, store.url, store.fingerprint(), metadata, version, dict(options)]
     first = next(iter_entries(metadata))
-    if has_boxes(first) or read_direction(first):  # which earlier versions carried along, without a column
-        parts.append(BOX_ARRAY)
+    with suppress(PageProblem):  # which is told when all pages are read
+        if has_boxes(first) or read_direction(first):  # earlier versions carried them along, without a column
+            parts.append(BOX_ARRAY)
     if "boxes" in options:
         path = options["boxes"]
         parts.append(list(list_files(path)) if os.path.isdir(path) else list(describe_file(path).values()))

@@ -371,7 +371,8 @@ def _listed_panels(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _checked(boxes: np.ndarray, known: np.ndarray, slack: Any) -> np.ndarray:
     """The boxes, cut where they are beyond the page by at most `slack`."""
     # Checked as they will be, in float32; one that the cut has emptied is no unknown box.
-    shares = cut(boxes, slack).astype(np.float32)
+    with np.errstate(over="ignore"):
+        shares = cut(boxes, slack).astype(np.float32)
     problem = check_boxes(shares)
     empty = known & (shares == 0).all(-1)
     if problem is None and empty.any():
