@@ -4,7 +4,8 @@ The Stage 3 store holds a few books (episodes). Each fold trains on the others' 
 panel picking, closure by picture and by text, and reading order. Wrong candidates come from other pages of the same episode.
 Answers of all folds and seeds are pooled; intervals by bootstrap over episodes, paired for differences.
 
-With --boxes, which says where the panels stand, a model that reads it is trained beside the one that does not.
+With --boxes, which says where the panels stand, models that read it are trained beside the one that does not; the head for
+reading order of one of them compares the boxes of every two panels.
 
 With --model the checkpoint is asked as it is, too, and tuned on the other episodes. None of the asked episodes may stand in
 its training data; pretraining on the texts of other comics is one line:
@@ -51,6 +52,11 @@ from modeling_comicseq.training.trainer import ComicSeqTrainer
 ASKED = get_tasks(("panel_picking", "visual_closure", "text_closure", "reading_order"))
 # A few dozen pages are learned by heart at once.
 SCRATCH = "trained from scratch"
+READERS: dict[str, dict] = {
+    "": {},
+    ", with boxes": {"box_embedding": True},
+    ", boxes compared": {"box_embedding": True, "box_relation_layers": 1},
+}
 REGULARISED = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3}
 
 
@@ -115,12 +121,12 @@ def fold_models(arguments: argparse.Namespace, table: PanelTable, seed: int) -> 
     widths = {name.removesuffix("_embeddings") + "_embedding_dim": width for name, width in table.widths.items()}
     overrides = {**REGULARISED, **widths, "task_weights": task_weights()}
     models = {}
-    for box_embedding in (False, True) if arguments.boxes else (False,):
+    for words, fields in READERS.items() if arguments.boxes else [("", {})]:
         torch.manual_seed(seed)
-        fields = overrides | {"box_embedding": box_embedding}
-        scratch = ComicSeqForPreTraining(override_config(read_config(arguments.config), fields, "this benchmark"))
+        config = override_config(read_config(arguments.config), overrides | fields, "this benchmark")
+        scratch = ComicSeqForPreTraining(config)
         train(scratch, table, arguments.steps, arguments.learning_rate, seed)
-        models[SCRATCH + (", with boxes" if box_embedding else "")] = scratch
+        models[SCRATCH + words] = scratch
     if arguments.model:
         models["pretrained"] = open_checkpoint(arguments.model).model.eval()
         tuned = open_checkpoint(arguments.model, overrides=overrides).model

@@ -862,7 +862,7 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
                 # What these questions do not read (a modality, the mask, boxes) gets a gradient of zero: training in several
                 # processes waits for one of every parameter.
                 optional = [*self.comicseq.embeddings.parameters(), *head.parameters()]
-                loss = loss + sum(parameter[:0].sum() for parameter in optional)
+                loss = loss + sum(parameter[:0].sum() for parameter in optional if parameter.requires_grad)
         return ComicSeqTaskOutput(
             loss=loss,
             logits=logits,
