@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from .options import Overwrite
+from .options import Overwrite, ReadingDirection
 
 
 def ingest(
@@ -36,9 +36,7 @@ def ingest(
     ocr: Annotated[
         str, Option(help="What reads the texts of pages of which none are given: rapidocr (extra `ocr`), or none.")
     ] = "none",
-    reading_direction: Annotated[
-        Literal["ltr", "rtl"] | None, Option(help="Of the pages of which nothing else tells it.", show_default=False)
-    ] = None,
+    reading_direction: ReadingDirection = None,
     images: Annotated[
         Literal["embedded", "paths"],
         Option(help="Put the pictures into the data set, or name the files of those that need no change."),

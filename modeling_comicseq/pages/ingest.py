@@ -86,6 +86,7 @@ def ingest(
     _check_options(names, reading, on_error, num_proc)
     check_output(output, [*names, about], overwrite, folder=True, is_own=lambda path: (path / REPORT).is_file())
     console, target = Console(stderr=True, quiet=not progress), Path(os.path.realpath(output))
+    work = target.with_name(f".{target.name[:48]}.partial")
     skipped: list[dict[str, Any]] = []
 
     def fault(place: str, page: str | None, problem: PageProblem) -> None:
@@ -98,10 +99,11 @@ def ingest(
     fingerprint = hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest()
     if _is_done(target, output, fingerprint, on_error, overwrite):
         console.print(f"{output} is already done for this input: nothing to do")
+        with locked(output):  # what a run left that was killed at its very end
+            shutil.rmtree(work, ignore_errors=True)
         return json.loads((target / REPORT).read_text(encoding="utf-8"))
     remains = "the pages that were read are kept for the next run, and what was there before is unchanged"
     with disk_faults(output, remains), locked(output):
-        work = target.with_name(f".{target.name[:48]}.partial")
         try:
             files = read_parts(parts, work, reading, on_error == "skip", num_proc, progress)
             dataset = work / "dataset"

@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 __all__ = ["fingerprint_of", "is_picture_dataset", "list_rows", "read_rows"]
 
 _FILES = ("parquet", "arrow")
-_DESCRIPTIONS = ("state.json", "dataset_dict.json", "metadata.jsonl", "metadata.csv", "metadata.parquet")
+_SAVED = ("state.json", "dataset_dict.json")
 
 
 def is_picture_dataset(path: Path) -> bool:
     """Whether a folder or file is one that `datasets` opens, and no plain folder of pictures."""
     if path.is_file():
         return path.suffix[1:] in _FILES
-    has_table = any(next(path.glob(f"{under}*.parquet"), None) for under in ("", "data/"))
-    return path.is_dir() and (has_table or any((path / name).is_file() for name in _DESCRIPTIONS))
+    if any((path / name).is_file() for name in _SAVED):
+        return True
+    if any(next(path.glob(f"{under}*.parquet"), None) for under in ("", "data/")):
+        return True
+    tables = [path / name for name in ("metadata.jsonl", "metadata.csv") if (path / name).is_file()]
+    return any("file_name" in table.read_bytes()[:4096].decode(errors="replace") for table in tables)
 
 
 def list_rows(source: str) -> list[tuple[str, str, int]]:
@@ -83,7 +87,7 @@ def _open(source: str) -> tuple[Dataset, str]:
         if path.is_file():
             kind = path.suffix[1:]
             opened = datasets.load_dataset(kind, data_files=source)
-        elif any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        elif any((path / name).is_file() for name in _SAVED):
             opened = datasets.load_from_disk(source)
         else:
             opened = datasets.load_dataset(source)

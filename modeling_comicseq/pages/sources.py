@@ -91,7 +91,11 @@ def _in_folder(root: Path, fault: Fault) -> list[SourcePage]:
     """The books below a folder: each folder that holds pictures, each archive and each PDF file."""
     books: dict[str, list[SourcePage]] = {}
     seen: set[str] = set()
-    for folder, below, files in os.walk(root, followlinks=True):
+
+    def barred(error: OSError) -> None:
+        fault(error.filename, None, PageProblem(f"cannot be read ({in_words(error)})", "check its permissions"))
+
+    for folder, below, files in os.walk(root, onerror=barred, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads in a circle
             below.clear()

@@ -10,6 +10,8 @@ from datasets import load_from_disk
 
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.pages.ingest import ingest
+from modeling_comicseq.pages.ocr import OCR_ENGINES, TextLine
+from modeling_comicseq.pages.panel_finding import PANEL_FINDERS
 
 from .made_pages import BOXES, SIZE, annotation, content, page, write_archive, write_pages
 
@@ -105,3 +107,97 @@ def test_a_page_with_a_fault_stops_the_run_or_is_skipped(comics):
 def test_impossible_options_are_refused(comics, options, says):
     with pytest.raises(ComicSeqArgumentError, match=says):
         make(comics, **options)
+
+
+def test_panels_are_found_where_none_are_given(comics):
+    (comics.parent / "panels.json").write_text(json.dumps([annotation("a/p1.png"), annotation("a/p2.png")]))
+    dataset, report = make(comics)
+    assert report["boxes_origin"] == {"given": 2, "gutter cut": 3}
+    found = dataset[2]
+    np.testing.assert_allclose(found["boxes"], np.array(BOXES) / (*SIZE, *SIZE), atol=0.03)
+    assert found["texts"] == [[], []] and found["texts_origin"] is None and found["order_origin"] != "given"
+    with pytest.raises(ComicSeqDataError, match="page 'p10.png': no panels are given"):
+        make(comics, panels="given", overwrite=True)
+    dataset, report = make(comics, panels="none", overwrite=True)
+    assert not any(dataset["boxes"]) and report["panels"] == 0
+
+
+def test_texts_without_boxes_go_to_the_panels_that_are_found(comics):
+    """As models write them that tell no boxes, one file a page."""
+    for name in NAMES:
+        path = comics.parent / "said" / f"{name[:-4]}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        panels = [
+            {
+                "panel_number": 2,
+                "text_content": [{"text": "B", "character": "Pepper"}, {"text": "C", "character": ""}],
+            },
+            {"panel_number": 1, "caption": "A cat.", "text_content": []},
+        ]
+        path.write_text(json.dumps({"panels": panels}))
+    dataset, _ = make(comics, annotations=comics.parent / "said")
+    row = dataset[0]
+    assert row["texts"] == [[], ["B", "C"]] and row["speakers"] == [[], ["Pepper", None]]
+    assert row["captions"] == ["A cat.", None] and row["boxes_origin"] == "gutter cut"
+    (comics.parent / "said" / "a" / "p1.json").write_text('{"panels": [{"text": "A"}]}')
+    with pytest.raises(
+        ComicSeqDataError, match="page 'p1.png': 2 panels were found where 1 are described; give their"
+    ):
+        make(comics, annotations=comics.parent / "said", overwrite=True)
+
+
+def test_a_coco_file_gives_boxes_in_no_order(comics):
+    images = [{"id": n, "file_name": name, "width": 48, "height": 64} for n, name in enumerate(NAMES)]
+    boxes = [
+        {"image_id": n, "category_id": 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+        for n in range(len(NAMES))
+        for x0, y0, x1, y1 in reversed(BOXES)
+    ]
+    coco = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "panel"}]}
+    (comics.parent / "coco.json").write_text(json.dumps(coco))
+    dataset, report = make(comics, annotations=comics.parent / "coco.json")
+    np.testing.assert_allclose(dataset[0]["boxes"], np.array(BOXES) / (*SIZE, *SIZE), rtol=1e-6)
+    assert report["boxes_origin"] == {"given": 5} and "given" not in report["order_origin"]
+
+
+def test_texts_are_read_where_none_are_given(comics, monkeypatch):
+    lines = [
+        TextLine((0.3, 0.6, 0.7, 0.65), "LOW"),
+        TextLine((0.3, 0.1, 0.7, 0.15), "HIGH"),
+        TextLine((0, 0, 0.05, 0.01), "1"),
+    ]
+    monkeypatch.setitem(OCR_ENGINES, "made", lambda: lambda image: lines)
+    (comics.parent / "panels.json").write_text(json.dumps([annotation("a/p1.png")]))
+    dataset, report = make(comics, ocr="made")
+    assert dataset[0]["texts"] == [["a/p1.png 0"], ["a/p1.png 1"]]
+    assert dataset[1]["texts"] == [["HIGH"], ["LOW"]] and dataset[1]["outside_texts"] == ["1"]
+    assert report["texts_origin"] == {"given": 1, "made": 4}
+
+
+def test_another_finder_is_named(comics, monkeypatch):
+    whole = np.array([[0, 0, 1, 1]], np.float32)
+    monkeypatch.setitem(PANEL_FINDERS, "whole", lambda image: whole)
+    monkeypatch.setattr(
+        "modeling_comicseq.pages.panel_detector.load_panel_detector", lambda name: lambda images: [whole]
+    )
+    for name in ("whole", "owner/detector"):
+        dataset, report = make(comics, annotations=None, panel_detector=name, overwrite=True)
+        assert dataset[0]["boxes"] == [[0, 0, 1, 1]] and report["boxes_origin"] == {name: 5}
+
+
+def test_annotations_sort_pages_into_books(comics):
+    told = [
+        annotation(name, book_id=f"book {name[0] == 'b'}", page_index=-number) for number, name in enumerate(NAMES)
+    ]
+    (comics.parent / "panels.json").write_text(json.dumps(told))
+    dataset, report = make(comics)
+    assert dataset["page_name"][:] == ["p10.png", "p2.png", "p1.png", "1.png", "Cover.png"] and report["books"] == 2
+    assert dataset["book_id"][:] == ["book False"] * 3 + ["book True"] * 2
+    assert dataset["page_index"][:] == [0, 1, 2, 0, 1]
+
+
+def test_what_a_run_left_that_was_killed_at_its_end_is_removed(comics):
+    make(comics)
+    (comics.parent / ".pages.partial" / "replaced").mkdir(parents=True)
+    make(comics)
+    assert sorted(path.name for path in comics.parent.iterdir()) == ["comics", "pages", "panels.json"]
