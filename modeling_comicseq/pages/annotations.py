@@ -109,7 +109,9 @@ class KnownBoxes(NamedTuple):
 
 def form_of(entry: Mapping[str, Any]) -> str:
     """The key that an entry's boxes stand under, right or wrong, see above; empty without boxes."""
-    return "panel_boxes" if entry.get("panel_boxes") is not None else _form(_panels(entry))
+    if entry.get("panel_boxes") is not None:
+        return "panel_boxes"
+    return _form(_panels(entry)) if entry.get("panels") else ""
 
 
 def has_boxes(entry: Mapping[str, Any]) -> bool:
