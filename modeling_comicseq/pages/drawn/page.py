@@ -138,7 +138,7 @@ def draw_panel(image: Image.Image, panel: Panel, cast: dict[str, Character], sty
         return Pen(picture, origin, panel.scale * unit, style.line * unit, mirrored)
 
     shot = panel.shot
-    draw_place(pen(middle), shot.scene["place"], shot.scene["time"], style.walls)
+    draw_place(pen(middle).at(style.shift, 0), shot.scene["place"], shot.scene["time"], style.walls)
     for name in shot.row:
         if name == "lamp":
             draw_lamp(pen(panel.across[name], 8), shot.scene["lamp"] == "on")

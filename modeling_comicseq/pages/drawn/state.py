@@ -76,6 +76,12 @@ def _mood(mood: str, whose: str = "actor") -> Callable[[World, Event], None]:
     return effect
 
 
+def _calm(world: World, event: Event) -> None:
+    """Surprise passes with the next thing that one does."""
+    if world.moods.get(event.actor) == "surprised":
+        world.moods[event.actor] = "happy"
+
+
 def _enter(world: World, event: Event) -> None:
     world.move(event.actor, str(event.to))
     world.moods[event.actor] = "happy"
@@ -93,10 +99,12 @@ def _give(world: World, event: Event) -> None:
 def _take(world: World, event: Event) -> None:
     del world.lies[str(event.prop)]
     world.holds[event.actor] = str(event.prop)
+    _calm(world, event)
 
 
 def _put(world: World, event: Event) -> None:
     world.lies[world.holds.pop(event.actor)] = world.place_of(event.actor)
+    _calm(world, event)
 
 
 def _drop(world: World, event: Event) -> None:
@@ -145,16 +153,12 @@ def _switch_off(world: World, event: Event) -> None:
     world.lit.discard(world.place_of(event.actor))
 
 
-def _nothing(world: World, event: Event) -> None:
-    pass
-
-
 EFFECTS: dict[str, Callable[[World, Event], None]] = {
     "enter": _enter,
     "greet": _mood("happy"),
     "leave": _leave,
-    "farewell": _nothing,
-    "ask": _nothing,
+    "farewell": _calm,
+    "ask": _calm,
     "give": _give,
     "refuse": _mood("sad", "other"),
     "thank": _mood("happy"),

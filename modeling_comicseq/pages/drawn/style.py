@@ -30,6 +30,7 @@ class Style:
         line: Width of outlines in units.
         lettering: How it letters.
         walls: The colour of the walls of rooms.
+        shift: How far furniture and trees stand to the side, in units of figures.
         is_grey: Whether it is printed without colours.
     """
 
@@ -40,6 +41,7 @@ class Style:
     line: float
     lettering: Lettering
     walls: Colour
+    shift: int
     is_grey: bool
 
 
@@ -68,5 +70,6 @@ def draw_style(rng: random.Random) -> Style:
             caption=rng.choice(((255, 244, 200), (255, 255, 255), (224, 238, 246))),
         ),
         walls=rng.choice(WALLS),
+        shift=rng.randrange(-120, 121),
         is_grey=rng.random() < (0.6 if is_rtl else 0.1),
     )
