@@ -82,6 +82,7 @@ def _fill(repo: str, config: ComicSeqConfig, training_data: str | None, results:
         repo=repo,
         panel_embedding_dim=config.panel_embedding_dim,
         max_position_embeddings=config.max_position_embeddings,
+        box_embedding=config.box_embedding,
         tasks=TASKS.values(),
         **{name: value for name, value in known.items() if value is not None},
     )

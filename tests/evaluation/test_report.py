@@ -208,6 +208,20 @@ def test_a_checkpoint_without_a_card_gets_one(tmp_path):
     assert "1,200 pages of 9 books." in text and "41.1 [38.1, 44.1]" in text and "{{" not in text
 
 
+def test_the_card_of_a_model_that_reads_boxes_says_how_they_are_given(tmp_path):
+    for box_embedding in (False, True):
+        write_card(
+            tmp_path,
+            "org/name",
+            tiny_config(box_embedding=box_embedding),
+            {"eval_panel_picking_accuracy": 0.4},
+            1,
+            "Ten pages.",
+        )
+        text = (tmp_path / "README.md").read_text()
+        assert ("`panel_boxes` (B, N, 4), optional" in text) == box_embedding and "{%" not in text
+
+
 def test_a_card_of_another_kind_is_kept(tmp_path):
     folder = card_folder(tmp_path)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n\nAll about it.\n")
