@@ -172,6 +172,15 @@ def test_a_split_s_fingerprint_is_of_its_pages_and_vectors():
     assert len({split_fingerprint(other) for other in [table, *others]}) == 4
 
 
+def test_boxes_change_no_question():
+    """A set that was frozen before where panels stand was known asks the same of the data with boxes."""
+    books = [[3, 4, 2, 5]] * 4
+    without, with_boxes = made_table(books), made_table(books, boxes=True)
+    for task in ("panel_picking", "reading_order"):
+        fingerprints = {draw_question_set(table, task).fingerprint for table in (without, with_boxes)}
+        assert len(fingerprints) == 1
+
+
 def test_questions_of_other_data_are_refused(tmp_path):
     folder = frozen(tmp_path / "set", made_table(BOOKS))
     with pytest.raises(
