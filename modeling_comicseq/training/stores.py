@@ -24,9 +24,13 @@ logger = logging.get_logger(__name__)
 
 
 def open_data(arguments: PretrainingArguments, wanted: WantedTasks) -> tuple[PanelTable, PanelTable]:
-    """The panels to train on and those to validate on, see `_open_tables`; warns of pages that stand twice."""
+    """The panels to train on and those to validate on, see `_open_tables`; warns of pages that stand twice, and of vectors that
+    tell places."""
     train, validation = _open_tables(arguments, wanted)
     _warn_of_twins(train, validation)
+    place = read_provenance(train.dataset).get("place") or {}
+    if place.get("verdict") == "readable":
+        logger.warning_once(place["sentence"])
     return train, validation
 
 

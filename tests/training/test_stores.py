@@ -117,6 +117,20 @@ def test_a_run_on_one_store_is_that_on_its_data_set(tmp_path):
     assert losses(tmp_path / "one") == losses(tmp_path / "other") and losses(tmp_path / "one")
 
 
+def test_a_run_is_told_of_vectors_that_tell_places(tmp_path, monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(stores.logger, "warning_once", warnings.append)
+    source = make_source(tmp_path / "in", pages=4 * BOOKS)
+    open_data(arguments(tmp_path / "without", source))
+    assert not warnings
+    panels = source.array("panel_embeddings")
+    values = panels[:]
+    values[..., 2] = np.arange(values.shape[1])
+    panels[:] = values
+    open_data(arguments(tmp_path / "with", source))
+    assert len(warnings) == 1 and "can be read off its vector" in warnings[0]
+
+
 def test_one_store_is_split_by_book(source, tmp_path):
     train, validation = open_data(arguments(tmp_path / "out", source))
     assert {split_of(book) for book in train.book_ids} == {"train"}
