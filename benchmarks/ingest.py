@@ -1,12 +1,12 @@
 """What `comicseq ingest` costs, and whether it goes on where it was killed.
 
 Draws books, copies them to as many pages as are asked for, and measures the whole command in a process of its own, with
-nothing given, so that all panels are found: seconds, pages a second and the peak memory of the process and its workers,
+nothing given, so that all panels are found (`--panels none`: none are): seconds, pages a second and the peak memory of the process and its workers,
 each with one and with two processes. Then the same run is killed at ten moments, with all its workers, and started again
 each time; what it makes in the end is compared with the undisturbed output, row for row.
 
     python -m benchmarks.ingest
-    python -m benchmarks.ingest --pages 200 --width 400
+    python -m benchmarks.ingest --panels none
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def copied_books(folder: Path, pages: int, width: int) -> Path:
     return folder / "comics"
 
 
-def start(comics: Path, output: Path, num_proc: int) -> psutil.Popen:
+def start(comics: Path, output: Path, num_proc: int, panels: str) -> psutil.Popen:
     code = "import sys; sys.argv[0] = 'comicseq'; from modeling_comicseq.command import main; main()"
-    words = ["ingest", str(comics), "--output", str(output), "--num-proc", str(num_proc)]
+    words = ["ingest", str(comics), "--output", str(output), "--num-proc", str(num_proc), "--panels", panels]
     return psutil.Popen([sys.executable, "-P", "-c", code, *words], stdout=subprocess.DEVNULL)
 
 
@@ -64,10 +64,10 @@ def memory(process: psutil.Process) -> float:
     return total
 
 
-def measure(comics: Path, output: Path, num_proc: int) -> tuple[float, float]:
+def measure(comics: Path, output: Path, num_proc: int, panels: str) -> tuple[float, float]:
     """Seconds and the peak of the memory in MiB."""
     began, peak = time.perf_counter(), 0.0
-    process = start(comics, output, num_proc)
+    process = start(comics, output, num_proc, panels)
     while process.poll() is None:
         try:
             peak = max(peak, memory(process))
@@ -78,12 +78,12 @@ def measure(comics: Path, output: Path, num_proc: int) -> tuple[float, float]:
     return time.perf_counter() - began, peak
 
 
-def killed(comics: Path, output: Path, num_proc: int, pause: float) -> tuple[list[int], float]:
+def killed(comics: Path, output: Path, num_proc: int, panels: str, pause: float) -> tuple[list[int], float]:
     """Kills the run after each pause and starts it again; finished parts after each kill, and seconds in all."""
     work = output.with_name(f".{output.name}.partial")
     began, parts = time.perf_counter(), []
     for moment in range(MOMENTS):
-        process = start(comics, output, num_proc)
+        process = start(comics, output, num_proc, panels)
         try:
             process.wait(pause)
         except psutil.TimeoutExpired:
@@ -94,7 +94,7 @@ def killed(comics: Path, output: Path, num_proc: int, pause: float) -> tuple[lis
             assert not alive, "workers outlive the process that started them"
         parts.append(len(list(work.glob("*.arrow"))))
         assert output.exists() == (not work.exists()), moment
-    measure(comics, output, num_proc)
+    measure(comics, output, num_proc, panels)
     return parts, time.perf_counter() - began
 
 
@@ -102,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=2000)
     parser.add_argument("--width", type=int, default=850)
+    parser.add_argument("--panels", default="auto", help="none: pages are read and written alone")
     parser.add_argument("--num-proc", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
@@ -109,10 +110,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         comics = copied_books(folder, arguments.pages, arguments.width)
         table = Table("processes", "seconds", "pages a second", "peak MiB", title=f"{arguments.pages:,} pages")
         for num_proc in arguments.num_proc:
-            seconds, peak = measure(comics, folder / f"out {num_proc}", num_proc)
+            seconds, peak = measure(comics, folder / f"out {num_proc}", num_proc, arguments.panels)
             table.add_row(str(num_proc), f"{seconds:.0f}", f"{arguments.pages / seconds:.1f}", f"{peak:.0f}")
         Console().print(table)
-        parts, total = killed(comics, folder / "again", num_proc, seconds / MOMENTS)
+        parts, total = killed(comics, folder / "again", num_proc, arguments.panels, seconds / MOMENTS)
         print(
             f"killed {MOMENTS} times: parts finished after each {parts}, {total:.0f} s in all, {seconds:.0f} s undisturbed"
         )

@@ -444,4 +444,6 @@ def _words(value: Any) -> str:
     """Words as text, without outer blanks; nothing for what is no words."""
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, map(_words, value)))
-    return "" if value is None or isinstance(value, (bool, Mapping)) else str(value).strip()
+    if value is None or isinstance(value, (bool, Mapping)):
+        return ""
+    return str(value).encode(errors="replace").decode().strip()  # half a surrogate pair, as text recognition leaves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,8 +90,15 @@ def page_row(
     row |= _panels(picture, annotation, row["reading_direction"], reading)
     row["metadata"] = (entry or {}).get("metadata")
     if about:
-        row["metadata"] = orjson.dumps(about, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        row["metadata"] = _json(about)
     return row
+
+
+def _json(about: Mapping[str, Any]) -> str:
+    try:
+        return orjson.dumps(about, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # integers beyond 64 bits, half a surrogate pair
+        return json.dumps(about, default=str)
 
 
 def _annotation(

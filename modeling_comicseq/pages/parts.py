@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -15,8 +16,6 @@ from multiprocessing import active_children, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from ..errors import ComicSeqDataError, PageProblem
 from ..progress import progress_bar
@@ -74,23 +73,29 @@ def cut(pages: Sequence[SourcePage], given: Sequence[Given | None], reading: Rea
 
 def _told(given: Given | None, name: str, kind: type) -> Any:
     value = given[0].get(name) if given else None
-    return value.strip() if isinstance(value, str) and kind is str else value if type(value) is kind else None
+    if type(value) is not kind:
+        return None
+    return value.encode(errors="replace").decode().strip() if kind is str else value
 
 
 def _fingerprint(
     pages: Sequence[SourcePage], book_id: str, first: int, given: Sequence[Given | None], reading: Reading
 ) -> str:
-    versions: list[Any] = []
-    for page in pages:
-        file = os.path.join(page.place, page.key) if page.kind == "folder" else page.place
-        if page.kind == "dataset":
-            versions.append(fingerprint_of(page.place))
-        elif os.path.exists(file):
-            versions.append([os.stat(file).st_size, os.stat(file).st_mtime_ns])
+    versions = [_version(page.kind, page.place, page.key if page.kind == "folder" else "") for page in pages]
     about = [each and (each[0], str(each[1]) if isinstance(each[1], PageProblem) else "") for each in given]
     parts = [_FORMAT, asdict(reading), book_id, first, [astuple(page) for page in pages], versions, about]
-    text = orjson.dumps(parts, default=str, option=orjson.OPT_NON_STR_KEYS)
-    return hashlib.sha256(text).hexdigest()
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def _version(kind: str, place: str, file: str) -> Any:
+    """What tells the file of a page from another version of it."""
+    if kind == "dataset":
+        return fingerprint_of(place)
+    try:
+        stat = os.stat(os.path.join(place, file) if file else place)
+    except OSError:  # which reading tells of
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def read_parts(

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute as pc
+
 from ..errors import ComicSeqDataError, PageProblem, in_words
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def list_rows(source: str) -> list[tuple[str, str, int]]:
     if "page_name" in columns:
         names = [str(each) for each in dataset["page_name"]]
     else:
-        paths = dataset.data.column(image).combine_chunks().field("path").to_pylist()
+        paths = pc.struct_field(dataset.data.column(image), "path").to_pylist()
         names = [Path(path).name if path else str(row) for row, path in enumerate(paths)]
     index = list(dataset["page_index"]) if "page_index" in columns else []
     rows: dict[str, list[int]] = {}

@@ -59,6 +59,8 @@ def find_pages(source: str, fault: Fault) -> list[SourcePage]:
         ComicSeqDataError: There is no such source, or it is of no known kind.
     """
     path = Path(source)
+    if not _is_text(source, source, fault):
+        return []
     if not os.path.exists(path) or is_picture_dataset(path):
         if not os.path.exists(path) and "/" not in source:  # data sets on the Hub have an owner
             beside = {each.name for each in Path().iterdir()}
@@ -102,6 +104,7 @@ def _in_folder(root: Path, fault: Fault) -> list[SourcePage]:
             continue
         seen.add(real)
         below[:] = [each for each in below if not each.startswith(".") and each != "__MACOSX"]
+        below[:] = [each for each in below if _is_text(each, folder, fault)]
         path = Path(folder)
         inside = path.relative_to(root).as_posix()
         book_id = _book_id(inside if inside != "." else Path(os.path.abspath(root)).name)

@@ -196,6 +196,15 @@ def test_annotations_sort_pages_into_books(comics):
     assert dataset["page_index"][:] == [0, 1, 2, 0, 1]
 
 
+def test_what_is_no_unicode_or_too_large_in_annotations_is_carried_along(comics):
+    told = annotation("a/p1.png", book_id="b\ud83dk", number=2**70)
+    told["panels"][0]["text"] = ["half \ud83d"]
+    (comics.parent / "panels.json").write_text(json.dumps([told]))
+    dataset, _ = make(comics)
+    (row,) = dataset.filter(lambda row: row["book_id"] == "b?k")
+    assert row["texts"][0] == ["half ?"] and json.loads(row["metadata"])["number"] == 2**70
+
+
 def test_what_a_run_left_that_was_killed_at_its_end_is_removed(comics):
     make(comics)
     (comics.parent / ".pages.partial" / "replaced").mkdir(parents=True)

@@ -73,9 +73,13 @@ def test_names_that_are_no_unicode_are_told(tmp_path):
     lib = write_pages(tmp_path / "lib", ["a/1.png"])
     with open(os.fsencode(lib / "a") + b"/\xff.png", "wb") as file:
         file.write(content())
+    os.mkdir(os.fsencode(lib) + b"/\xff")
     faults: list = []
     assert find(lib, faults) == [("a", "1.png")]
-    assert faults == [(str(lib / "a"), "�.png", "has a name that is no Unicode; rename it")]
+    says = "has a name that is no Unicode; rename it"
+    assert faults == [(str(lib), "�", says), (str(lib / "a"), "�.png", says)]
+    faults.clear()
+    assert find(os.fsdecode(os.fsencode(lib) + b"/\xff"), faults) == [] and len(faults) == 1
 
 
 def test_two_books_of_one_name_are_refused(tmp_path):
