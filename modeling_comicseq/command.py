@@ -53,11 +53,19 @@ def run_in_one_sentence(run: Callable[[], None], program: str) -> int | str | No
 def interrupted(error: KeyboardInterrupt, command: str | None = None) -> int:
     """Says how to go on after an interrupt, and returns the exit code."""
     let_go(error)
-    is_term = isinstance(error, Terminated)
     how = "goes on from the parts that are finished" if command in ("encode", "ingest") else "starts again"
-    what = "Terminated" if is_term else "Interrupted"
-    print(f"{what}: nothing half-written is in place, and the same command {how}.", file=sys.stderr)
-    return 128 + (signal.SIGTERM if is_term else signal.SIGINT)
+    print(f"{how_it_ended(error)}: nothing half-written is in place, and the same command {how}.", file=sys.stderr)
+    return exit_code(error)
+
+
+def how_it_ended(error: KeyboardInterrupt) -> str:
+    """The word for Ctrl-C or SIGTERM."""
+    return "Terminated" if isinstance(error, Terminated) else "Interrupted"
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """That of a process which Ctrl-C or SIGTERM ends."""
+    return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
 def find_interrupt(error: BaseException) -> KeyboardInterrupt | None:

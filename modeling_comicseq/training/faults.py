@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from torch._dynamo.exc import TorchDynamoException
 from transformers import TrainingArguments
 
-from ..command import find_interrupt, listen
-from ..errors import ComicSeqDataError, ComicSeqError, Terminated
+from ..command import exit_code, find_interrupt, how_it_ended, listen
+from ..errors import ComicSeqDataError, ComicSeqError
 from .arguments import PretrainingArguments
 from .checkpointing import PARTIAL, discard, last_checkpoint
 
@@ -104,16 +104,6 @@ def stopped_in_one_sentence(arguments: PretrainingArguments) -> Iterator[None]:
         if is_out_of_memory(error):
             raise TrainingStopped(_out_of_memory(arguments)) from error
         raise
-
-
-def how_it_ended(error: KeyboardInterrupt) -> str:
-    """The word for Ctrl-C or SIGTERM."""
-    return "Terminated" if isinstance(error, Terminated) else "Interrupted"
-
-
-def exit_code(error: KeyboardInterrupt) -> int:
-    """That of a process which Ctrl-C or SIGTERM ends."""
-    return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, override_config, read_config
 from ..checkpoints.provenance import read_training_provenance
+from ..command import exit_code, how_it_ended
 from ..data.opening import splits_of
 from ..data.panels import PanelTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
@@ -29,7 +30,7 @@ from ..stores.provenance import read_provenance
 from .arguments import STORES, PretrainingArguments, parse_arguments
 from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .dataset import PretrainingDataset
-from .faults import TrainingStopped, exit_code, how_it_ended, once, saving, stopped_in_one_sentence, terminable
+from .faults import TrainingStopped, once, saving, stopped_in_one_sentence, terminable
 from .saving import check_hub, hub_faults
 from .stores import open_data
 from .trainer import ComicSeqTrainer

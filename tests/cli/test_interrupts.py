@@ -22,7 +22,7 @@ def test_one_line_and_the_exit_code(tmp_path, number, word, code, at):
     out = tmp_path / "out"
     send = f"os.kill(os.getpid(), {int(number)})"
     if at == ["work"]:
-        hook = f"import os\nimport modeling_comicseq.synthetic.world as w\nw._pages = lambda c: {send}\n"
+        hook = f"import os\nimport modeling_comicseq.synthetic.world as w\nw._pages = lambda *_: {send}\n"
         words = ["synthesize", "--output", str(out), "--books", "2"]
     else:
         module = at[0].split()[1]
