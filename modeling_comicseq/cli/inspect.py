@@ -29,7 +29,9 @@ def inspect(
 
     Prints figures and a reading in plain words for each store, side by side, and writes them with a 2-D map of the strip
     vectors. Effective rank, mean cosines within pages, within books and between books, how often the nearest page is of
-    the same book, dead dimensions and copies; the strip vectors of a Stage 3 store are the means of its panels.
+    the same book, dead dimensions and copies, and whether a panel's place on its page can be read off its vector; the strip
+    vectors of a Stage 3 store are the means of its panels. Pages without panels and pages that stand twice are listed in
+    `inspect.json`.
 
     Example: `comicseq inspect data/stage3_embeddings.zarr data/stage5.zarr --output outputs/inspection`
     """
