@@ -1,8 +1,8 @@
 """What `comicseq ingest` costs, and whether it goes on where it was killed.
 
 Draws books, copies them to as many pages as are asked for, and measures the whole command in a process of its own, with
-nothing given, so that all panels are found (`--panels none`: none are): seconds, pages a second and the peak memory of the process and its workers,
-each with one and with two processes. Then the same run is killed at ten moments, with all its workers, and started again
+nothing given, so that all panels are found (`--panels none`: none are): seconds, processor seconds and the peak memory of
+the process and its workers, each with one and with two processes. Then the same run is killed at ten moments, with all its workers, and started again
 each time; what it makes in the end is compared with the undisturbed output, row for row.
 
     python -m benchmarks.ingest
@@ -31,7 +31,6 @@ from modeling_comicseq.pages.drawn.writing import write_books
 
 DRAWN = 10  # books, of which the others are copies
 PAGES = 10  # of a book
-MOMENTS = 10
 
 
 def copied_books(folder: Path, pages: int, width: int) -> Path:
@@ -64,25 +63,29 @@ def memory(process: psutil.Process) -> float:
     return total
 
 
-def measure(comics: Path, output: Path, num_proc: int, panels: str) -> tuple[float, float]:
-    """Seconds and the peak of the memory in MiB."""
-    began, peak = time.perf_counter(), 0.0
+def measure(comics: Path, output: Path, num_proc: int, panels: str) -> tuple[float, float, float]:
+    """Seconds, processor seconds of all processes, and the peak of the memory in MiB."""
+    began, before, peak = time.perf_counter(), os.times(), 0.0
     process = start(comics, output, num_proc, panels)
     while process.poll() is None:
         try:
             peak = max(peak, memory(process))
         except psutil.Error:
             pass
-        time.sleep(0.5)
+        time.sleep(1)
     assert process.returncode == 0
-    return time.perf_counter() - began, peak
+    after = os.times()
+    processor = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - began, processor, peak
 
 
-def killed(comics: Path, output: Path, num_proc: int, panels: str, pause: float) -> tuple[list[int], float]:
+def killed(
+    comics: Path, output: Path, num_proc: int, panels: str, kills: int, pause: float
+) -> tuple[list[int], float]:
     """Kills the run after each pause and starts it again; finished parts after each kill, and seconds in all."""
     work = output.with_name(f".{output.name}.partial")
     began, parts = time.perf_counter(), []
-    for moment in range(MOMENTS):
+    for moment in range(kills):
         process = start(comics, output, num_proc, panels)
         try:
             process.wait(pause)
@@ -103,19 +106,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--pages", type=int, default=2000)
     parser.add_argument("--width", type=int, default=850)
     parser.add_argument("--panels", default="auto", help="none: pages are read and written alone")
+    parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--num-proc", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         comics = copied_books(folder, arguments.pages, arguments.width)
-        table = Table("processes", "seconds", "pages a second", "peak MiB", title=f"{arguments.pages:,} pages")
+        table = Table("processes", "seconds", "processor seconds", "peak MiB", title=f"{arguments.pages:,} pages")
         for num_proc in arguments.num_proc:
-            seconds, peak = measure(comics, folder / f"out {num_proc}", num_proc, arguments.panels)
-            table.add_row(str(num_proc), f"{seconds:.0f}", f"{arguments.pages / seconds:.1f}", f"{peak:.0f}")
+            seconds, processor, peak = measure(comics, folder / f"out {num_proc}", num_proc, arguments.panels)
+            table.add_row(str(num_proc), f"{seconds:.0f}", f"{processor:.0f}", f"{peak:.0f}")
         Console().print(table)
-        parts, total = killed(comics, folder / "again", num_proc, arguments.panels, seconds / MOMENTS)
+        parts, total = killed(
+            comics, folder / "again", num_proc, arguments.panels, arguments.kills, seconds / arguments.kills
+        )
         print(
-            f"killed {MOMENTS} times: parts finished after each {parts}, {total:.0f} s in all, {seconds:.0f} s undisturbed"
+            f"killed {arguments.kills} times: parts finished after each {parts}, {total:.0f} s in all, {seconds:.0f} s undisturbed"
         )
         expected, found = (
             load_from_disk(str(folder / each)).with_format("arrow") for each in (f"out {num_proc}", "again")

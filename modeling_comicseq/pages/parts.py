@@ -75,7 +75,7 @@ def _told(given: Given | None, name: str, kind: type) -> Any:
     value = given[0].get(name) if given else None
     if type(value) is not kind:
         return None
-    return value.encode(errors="replace").decode().strip() if kind is str else value
+    return value.encode(errors="replace").decode().strip() if isinstance(value, str) else value
 
 
 def _fingerprint(
