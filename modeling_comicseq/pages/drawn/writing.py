@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ from ...errors import ComicSeqArgumentError, check_at_least
 from ...files import write_text, written_folder
 from ...outputs import check_output
 from ...progress import progress_bar
+from ..processes import in_processes
 from .book import draw_book
 
 LEAST_WIDTH, MOST_WIDTH = 64, 4000
@@ -70,27 +67,17 @@ def write_books(
     if not LEAST_WIDTH <= width <= MOST_WIDTH:
         raise ComicSeqArgumentError(f"`width` is {width} but must be from {LEAST_WIDTH} to {MOST_WIDTH} pixels.")
     check_output(output, overwrite=overwrite, folder=True)
-    entries: list[dict[str, Any]] = []
+    drawn: dict[int, list[dict[str, Any]]] = {}
     with written_folder(Path(output), overwrite) as folder:
         draw = partial(_draw_into, folder, seed, pages, width)
-        with progress_bar("Drawing books", books, progress) as advance, _mapped(min(num_proc, books)) as mapped:
-            for drawn in mapped(draw, range(books)):
-                entries += drawn
+        with progress_bar("Drawing books", books, progress) as advance:
+            for book, about in in_processes(draw, range(books), num_proc):
+                drawn[book] = about
                 advance(1)
+        entries = [entry for book in range(books) for entry in drawn[book]]
         write_text(folder / "panels.json", "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
         write_text(folder / "README.md", README.format(books=books, pages=pages, seed=seed, width=width))
     return len(entries), sum(len(entry["panels"]) for entry in entries)
-
-
-@contextmanager
-def _mapped(num_proc: int) -> Iterator[Any]:
-    """`map`, or what does the same in several processes, which leave an interrupt to this one."""
-    if num_proc == 1:
-        yield map
-        return
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with multiprocessing.get_context("spawn").Pool(num_proc, signal.signal, ignore) as pool:
-        yield pool.imap
 
 
 def _draw_into(folder: Path, seed: int, pages: int, width: int, book: int) -> list[dict[str, Any]]:

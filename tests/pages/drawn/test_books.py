@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from dataclasses import asdict
 import pytest
 from PIL import Image
 
+from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.pages.drawn import writing
 from modeling_comicseq.pages.drawn.book import draw_book
 from modeling_comicseq.pages.drawn.page import draw_page
 from modeling_comicseq.pages.drawn.story import tell
@@ -133,3 +136,10 @@ def test_stories_and_pages_are_what_they_always_were():
 
 def digest(content, **options):
     return hashlib.sha256(json.dumps(content, sort_keys=True, **options).encode()).hexdigest()[:16]
+
+
+def test_a_worker_that_is_killed_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "draw_book", lambda *_: os._exit(9))
+    with pytest.raises(ComicSeqDataError, match="a worker process was ended from outside"):
+        write_books(tmp_path / "books", 2, num_proc=2, progress=False)
+    assert not list(tmp_path.iterdir())
