@@ -118,6 +118,51 @@ def test_what_models_write_about_panels():
     assert third.caption == "They talk" and third.character_ids == ["Ann", "Bob"]
 
 
+NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.integers(0, 1000))
+ANYTHING = st.recursive(
+    NUMBERS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["text", "name", "speaker", "dialogue", "box_2d"]), inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+KEYS = [
+    "box",
+    "box_2d",
+    "rcnn_bbox",
+    "vlm_box_px",
+    "bbox",
+    "text",
+    "text_content",
+    "speakers",
+    "characters",
+    "caption",
+]
+PANEL = st.dictionaries(st.sampled_from([*KEYS, "panel_number", "character_ids"]), ANYTHING, max_size=4)
+ENTRY = st.fixed_dictionaries(
+    {},
+    optional={
+        "panels": st.lists(PANEL, max_size=3) | ANYTHING | st.dictionaries(st.text(max_size=1), PANEL, max_size=2),
+        "panel_boxes": st.lists(ANYTHING, max_size=3) | ANYTHING,
+        "size": ANYTHING | st.just([100, 100]),
+        "texts": ANYTHING,
+        "reading_direction": ANYTHING | st.sampled_from(["ltr", "rtl"]),
+    },
+)
+
+
+@given(ENTRY)
+def test_whatever_stands_in_an_entry_is_read_or_said_to_be_wrong(entry):
+    try:
+        page = read_annotation(entry)
+    except PageProblem as problem:
+        assert problem.found and problem.remedy and "\n" not in str(problem)
+    else:
+        assert check_boxes(np.array([box or (0, 0, 0, 0) for box in boxes_of(page)]).reshape(-1, 4)) is None
+        assert all(len(panel.texts) == len(panel.speakers) and all(panel.texts) for panel in page.panels)
+
+
 def test_no_panels_and_panels_as_an_object():
     assert read_annotation({"overall_summary": "a cover", "panels": None}).panels == []
     page = read_annotation({"panels": {"1": {"box_2d": [0, 0, 500, 500]}, "2": {"box_2d": [500, 0, 1000, 500]}}})
