@@ -35,7 +35,8 @@ class EndpointHandler:
     Serves the checkpoint in a folder.
 
     A request is `{"inputs": ..., "parameters": {"task": ...}}`. `inputs` is one input of the task's pipeline, or a list of
-    up to 64: a page as a list of vectors, or a dictionary of what the pipeline takes, as lists of vectors and whole numbers.
+    up to 64: a page as a list of vectors, or a dictionary of what the pipeline takes, as lists of vectors (and of boxes),
+    whole numbers and the word for a reading direction.
     `parameters` may be left out, and so may the task, which then is `"comic-strip-embedding"`, or the only one of a
     checkpoint of one task; `modality` (closure) and `return_panels` (strip embedding) are those of the pipelines. The
     answer is a dictionary, or a list of them for a list of inputs: `strip_embedding` (and `contextualized_panels`);

@@ -10,7 +10,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from modeling_comicseq import ComicSeqConfig
 from tests.common_suite import hf_common
-from tests.model_inputs import CLASSES, TASKS, example, tiny_config
+from tests.model_inputs import CLASSES, TASKS, boxed_config, example, tiny_config
 
 pytest.importorskip("parameterized", reason="transformers' common tests need the package parameterized")
 try:
@@ -49,7 +49,8 @@ class ModelTester:
         self.seq_length = panels + (self.num_candidates if has_candidates else 0)
 
     def get_config(self) -> ComicSeqConfig:
-        return tiny_config(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+        make = boxed_config if self.name in ("encoder", "reading_order") else tiny_config
+        return make(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
 
     def prepare_config_and_inputs_for_common(self) -> tuple[ComicSeqConfig, dict]:
         config = self.get_config()
@@ -73,7 +74,7 @@ class CommonTests(ModelTesterMixin):
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
         inputs = copy.deepcopy(inputs_dict)
         main_input = inputs[model_class.main_input_name]
-        added = example(self.name, batch_size=len(main_input))
+        added = example(self.name, self.model_tester.get_config(), batch_size=len(main_input))
         if not return_labels:
             added.pop("labels", None)
             for task in TASKS.keys() & added.keys():
