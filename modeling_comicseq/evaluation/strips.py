@@ -11,8 +11,9 @@ import xxhash
 
 from ..data.draws import Draws
 from ..data.panels import PanelTable
-from ..data.views import Batch, half_pages, materialise, strip_inputs
+from ..data.views import Batch, box_inputs, half_pages, materialise, strip_inputs, to_tensors
 from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
+from ..stores.stage3 import BOX_ARRAY
 from ..stores.windows import expand_windows
 from .metrics import BookBootstrap
 from .questions import split_fingerprint
@@ -36,20 +37,20 @@ def strip_vectors(model: ComicSeqForPreTraining) -> Encoder:
     def encode(batch: Batch) -> np.ndarray:
         was_training = model.training
         model.eval()
-        panels, mask = (
-            torch.from_numpy(batch[name]).to(model.device) for name in ("panel_embeddings", "attention_mask")
-        )
-        limit = model.config.max_position_embeddings
-        vectors = model.comicseq(panels[:, :limit], attention_mask=mask[:, :limit]).pooler_output
+        read = ("panel_embeddings", "attention_mask", *([BOX_ARRAY] if model.config.box_embedding else []))
+        strips = to_tensors({name: batch[name] for name in read if name in batch}, model.device)
+        limit, mask = model.config.max_position_embeddings, strips["attention_mask"]
+        vectors = model.comicseq(**{name: each[:, :limit] for name, each in strips.items()}).pooler_output
         for strip in torch.nonzero(mask[:, limit:].any(1)).flatten():
-            vectors[strip] = _long_strip(model.comicseq, panels[strip, mask[strip].bool()])
+            panels = {name: each[strip, mask[strip].bool()] for name, each in strips.items()}
+            vectors[strip] = _long_strip(model.comicseq, panels["panel_embeddings"], panels.get(BOX_ARRAY))
         model.train(was_training)
         return vectors.float().cpu().numpy()
 
     return encode
 
 
-def _long_strip(encoder: ComicSeqModel, panels: torch.Tensor) -> torch.Tensor:
+def _long_strip(encoder: ComicSeqModel, panels: torch.Tensor, boxes: torch.Tensor | None) -> torch.Tensor:
     """The vector `(D,)` of a strip with more panels (N, P) than the encoder takes, as `comicseq encode` makes it.
 
     Panels are encoded in overlapping windows, those in several get the mean; the strip query attends to all of them.
@@ -57,7 +58,7 @@ def _long_strip(encoder: ComicSeqModel, panels: torch.Tensor) -> torch.Tensor:
     limit = encoder.config.max_position_embeddings
     _, starts, _ = expand_windows(np.array([len(panels)]), limit, max(1, limit // 2))
     members = torch.from_numpy(starts[:, None] + np.arange(limit)).to(panels.device)
-    states = encoder(panels[members]).last_hidden_state
+    states = encoder(panels[members], panel_boxes=None if boxes is None else boxes[members]).last_hidden_state
     total = states.new_zeros(len(panels), states.shape[-1]).index_add(0, members.flatten(), states.flatten(0, 1))
     merged = total / torch.bincount(members.flatten(), minlength=len(panels))[:, None]
     return encoder.pooler(merged[None], torch.ones(1, len(panels), dtype=torch.bool, device=panels.device))[0][0]
@@ -107,11 +108,11 @@ def retrieve(
                 differences.append(Difference(task, "", name, MEAN_POOL, metric, gain))
         bootstrap.intervals()
 
-    def encode(rows: np.ndarray, strips: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
-        """Each encoder's vectors of the strips (their panels) that `strips` makes of some rows at a time."""
+    def encode(rows: np.ndarray, strips: Callable[[np.ndarray], Batch]) -> dict[str, np.ndarray]:
+        """Each encoder's vectors of what `strips` makes of some rows at a time."""
         parts: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
         for start in range(0, len(rows), batch_size):
-            batch = materialise(strip_inputs(strips(rows[start : start + batch_size])), table)
+            batch = materialise(strips(rows[start : start + batch_size]), table)
             for name, encoder in encoders.items():
                 parts[name].append(encoder(batch))
         return {name: np.concatenate(part) for name, part in parts.items()}
@@ -119,18 +120,21 @@ def retrieve(
     def whole(rows: np.ndarray) -> np.ndarray:
         return pool.of_pages(table.pages[rows])
 
-    def halves(rows: np.ndarray) -> list[np.ndarray]:
-        return np.split(half_pages(whole(rows), Draws(seed, 0, rows)), 2)
+    def whole_strips(rows: np.ndarray) -> Batch:
+        return strip_inputs(whole(rows)) | box_inputs(table, whole(rows))
+
+    def half(which: int) -> Callable[[np.ndarray], Batch]:  # without boxes, which fit each other
+        return lambda rows: strip_inputs(np.split(half_pages(whole(rows), Draws(seed, 0, rows)), 2)[which])
 
     books = table.books[rows]
     has_mates = np.bincount(books)[books] > 1
     if has_mates.any() and len(np.unique(books)) > 1:
-        found = {name: same_book_retrieval(vectors, books) for name, vectors in encode(rows, whole).items()}
+        found = {name: same_book_retrieval(vectors, books) for name, vectors in encode(rows, whole_strips).items()}
         hits = {name: {"precision at 1": each.hits[has_mates]} for name, each in found.items()}
         report("same_book_retrieval", rows[has_mates], {"precision at 1": found[MEAN_POOL].chance}, hits)
     rows = rows[pool.page_sizes[table.pages[rows]] >= 2]
     if len(rows) > 1:
-        firsts, seconds = encode(rows, lambda some: halves(some)[0]), encode(rows, lambda some: halves(some)[1])
+        firsts, seconds = encode(rows, half(0)), encode(rows, half(1))
         values = {}
         for name, first in firsts.items():
             right, ranks = half_page_retrieval(first, seconds[name])
