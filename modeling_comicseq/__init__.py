@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import moved  # noqa: F401
 
 if TYPE_CHECKING:
+    from .layouts.predictor import order_panels
     from .model.configuration_comicseq import ComicSeqConfig
     from .model.modeling_comicseq import (
         ComicSeqForCaptionRelevance,
@@ -37,13 +38,18 @@ __all__ = [
     "ComicSeqForVisualClosure",
     "ComicSeqModel",
     "ComicSeqPreTrainedModel",
+    "order_panels",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """The classes, which are imported and registered with the first of them that is asked for."""
+    """The classes, which are imported and registered with the first of them that is asked for, and `order_panels`."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "order_panels":
+        from .layouts.predictor import order_panels
+
+        return order_panels
     from .registration import modeling_comicseq
 
     return getattr(modeling_comicseq, name)

@@ -47,3 +47,16 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if shows_progress:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def dataset_bars(shown: bool) -> Iterator[None]:
+    """Shows the progress bars of `datasets`, or not, whatever the process has chosen for them."""
+    import datasets
+
+    were_shown = not datasets.utils.are_progress_bars_disabled()
+    (datasets.enable_progress_bars if shown else datasets.disable_progress_bars)()
+    try:
+        yield
+    finally:
+        (datasets.enable_progress_bars if were_shown else datasets.disable_progress_bars)()

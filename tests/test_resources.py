@@ -69,6 +69,8 @@ def test_installed_from_a_wheel_and_editable(tmp_path):
     run(*pip, "install", *local, "--target", tmp_path / "wheel", source)
     run(*pip, "install", *local, "--prefix", prefix, "--ignore-installed", "--editable", source)
 
+    predictor = tmp_path / "wheel/modeling_comicseq/layouts/order_predictor"
+    assert {path.name for path in predictor.iterdir()} == {"config.json", "model.safetensors"}
     found = {"wheel": run("-c", LOOK, PYTHONPATH=str(tmp_path / "wheel"))}
     # Without this environment's own site folder, whose editable install would be found first.
     sites = [sysconfig.get_path("purelib", vars={"base": str(prefix)}), sysconfig.get_path("purelib")]

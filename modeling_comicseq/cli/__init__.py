@@ -16,6 +16,7 @@ from .export import export
 from .import_checkpoint import import_checkpoint
 from .ingest import ingest
 from .inspect import inspect
+from .layouts import layouts
 from .options import PASSED_ON
 from .order import order
 from .pretrain import pretrain
@@ -76,5 +77,5 @@ app.command()(convert)
 app.command()(draw)
 app.command(context_settings=PASSED_ON, options_metavar="[CONFIG] [--option value ...]")(pretrain)
 app.command(context_settings=PASSED_ON, options_metavar="[--option value ...]")(evaluate)
-for command in (ingest, questions, encode, search, inspect, order, comics_pap, export, import_checkpoint):
+for command in (ingest, questions, encode, search, inspect, order, layouts, comics_pap, export, import_checkpoint):
     app.command(command.__name__.replace("_", "-"))(command)

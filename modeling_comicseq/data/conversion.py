@@ -28,6 +28,7 @@ from ..files import put_in_place, write_json, write_text
 from ..outputs import check_output
 from ..pages.annotations import has_boxes, read_direction
 from ..pages.json_list import iter_entries
+from ..progress import dataset_bars
 from ..stores.boxed_pages import read_boxed_pages
 from ..stores.metadata import describe_file
 from ..stores.origin import meaning_of, read_origin
@@ -165,7 +166,7 @@ def convert_store(
         features = dataset_features(
             store.widths, dtype, pages.has_characters, pages.has(BOX_ARRAY), pages.has("reading_direction")
         )
-        with _progress_bars(progress and console.is_terminal):
+        with dataset_bars(progress and console.is_terminal):
             # Once more without the pages that turned out faulty: they would leave gaps in `book_order`.
             while True:
                 plan = ConversionPlan(store.url, pages, placement, features, dtype, window, stride, folder, faults)
@@ -271,17 +272,6 @@ def _work_folder(target: Path) -> Iterator[Path]:
                 yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _progress_bars(shown: bool) -> Iterator[None]:
-    """Shows the builder's progress bars, or not, whatever the process has chosen for `datasets`."""
-    were_shown = not datasets.utils.are_progress_bars_disabled()
-    (datasets.enable_progress_bars if shown else datasets.disable_progress_bars)()
-    try:
-        yield
-    finally:
-        (datasets.enable_progress_bars if were_shown else datasets.disable_progress_bars)()
 
 
 def _check_usable(pages: Pages, placement: Placement, faults: Faults, source: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import xxhash
 from datasets import Dataset, Features, List, Value
-from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from ..data.opening import open_arrow
 from ..data.panels import PanelTable
@@ -22,6 +20,7 @@ from ..data.task import Drawn, Task
 from ..errors import ComicSeqDataError, ComicSeqError
 from ..files import write_json, written_folder
 from ..outputs import check_output
+from ..progress import dataset_bars
 from .questions import QuestionSet, draw_question_set, split_fingerprint
 from .results import LEAKY, heading
 
@@ -155,22 +154,10 @@ def freeze(table: PanelTable, folder: str | os.PathLike[str], **drawn: Any) -> d
             f"The split {questions.split!r} can be asked no question: choose other tasks or protocols."
         )
     about = questions.about(table)
-    with written_folder(Path(folder), overwrite=False) as beside, _without_bars():
+    with written_folder(Path(folder), overwrite=False) as beside, dataset_bars(False):
         Dataset.from_dict(_columns(questions, table), features=FEATURES).save_to_disk(beside)
         write_json(beside / ABOUT, about)
     return about
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Saves without a bar: questions are written in no time."""
-    were_shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        if were_shown:
-            enable_progress_bars()
 
 
 def _columns(questions: Questions, table: PanelTable) -> dict[str, list]:

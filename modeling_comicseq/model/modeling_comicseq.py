@@ -1219,7 +1219,7 @@ class ComicSeqForReadingOrder(ComicSeqTaskModel):
     ) -> torch.LongTensor:
         """
         Returns the slots of each row in reading order, `(batch_size, num_panels)`, -1 behind the last panel. The order
-        is the best under the scores up to 12 panels, and the best of a beam beyond.
+        is the best under the scores up to 12 panels, and beyond as far as [`long_order`] finds it.
         """
         logits = self(panel_embeddings, attention_mask, panel_boxes=panel_boxes).logits
         return best_orders(logits, as_mask(attention_mask, logits), self.config.reading_order_target)

@@ -137,7 +137,8 @@ def main() -> None:
     arguments = parser.parse_args()
     model = train(arguments.seed, arguments.pages, arguments.steps)
     with written_folder(arguments.output, overwrite=True) as folder:
-        model.config.save_pretrained(folder)
+        model.config.architectures, model.config.problem_type = [type(model).__name__], None
+        model.config.to_json_file(folder / "config.json")  # without its code: that of the package reads it
         save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
 
 

@@ -4,6 +4,8 @@ CONVERT = "convert --embeddings store.zarr --metadata metadata.json --output out
 ENCODE = "encode --model model --embeddings store.zarr --metadata metadata.json --output out.zarr"
 ORDER = "order --model model --embeddings store.zarr --metadata metadata.json --output out.json"
 ORDER_PAGES = "order --model model --pages pages.json --output out.json"
+ORDER_BOXES = "order --boxes boxes.json --output out.json"
+LAYOUTS = "layouts --output out --pages 20 --no-progress"
 INSPECT = "inspect store.zarr --metadata metadata.json --output out"
 INSPECT_5 = "inspect stage5.zarr --output out"
 SEARCH = "search --store stage5.zarr --page 3 --output out.json"
@@ -40,6 +42,7 @@ OF_A_CHECKPOINT = {
 TYPER = {
     "synthesize": SYNTHESIZE,
     "draw": DRAW,
+    "layouts": LAYOUTS,
     "ingest": INGEST,
     "convert": CONVERT,
     "questions": QUESTIONS,
@@ -47,6 +50,7 @@ TYPER = {
     "search": SEARCH,
     "inspect": INSPECT_5,
     "order": ORDER,
+    "order boxes": ORDER_BOXES,
     "comics-pap": COMICS_PAP,
     "export": EXPORT,
     "import-checkpoint": IMPORT,

@@ -49,7 +49,7 @@ def write_comics(root: Path) -> None:
 def make_good(root: Path) -> None:
     """
     `store.zarr` and `metadata.json` (24 pages in 6 books), `data`, `questions`, the checkpoints `model`, `picking`,
-    `order`, `encoder`, the foreign checkpoint `bert`, `stage5.zarr`, `original.pt`, `pages.json`, `vector.npy`,
+    `order`, `encoder`, the foreign checkpoint `bert`, `stage5.zarr`, `original.pt`, `pages.json`, `boxes.json`, `vector.npy`,
     `pap.parquet`, `comics` and `comics.json`, `run.yaml`, `model.json`, `split.json` and `notes.txt`.
     """
     source = make_source(root, pages=24, pages_per_book=4, chunk_rows=24)
@@ -77,6 +77,10 @@ def make_good(root: Path) -> None:
     np.save(root / "vector.npy", rng.standard_normal(16).astype(np.float32))
     pages = [{"page_name": f"p{row}", "panel_embeddings": rng.standard_normal((3, 8)).tolist()} for row in range(3)]
     (root / "pages.json").write_text(json.dumps(pages))
+    boxes = [
+        {"book_id": "b", "image": f"{row}.png", "panel_boxes": [[0, 0.5, 1, 1], [0, 0, 1, 0.4]]} for row in range(3)
+    ]
+    (root / "boxes.json").write_text(json.dumps(boxes))
     write(root / "pap.parquet", [made_row(row, "sequence_filling") for row in range(4)])
     (root / "run.yaml").write_text("dataset: data\nmodel: model.json\noutput_dir: out\nuse_cpu: true\n")
     (root / "model.json").write_text(json.dumps(TINY))

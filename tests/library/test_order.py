@@ -71,7 +71,7 @@ def test_store(checkpoint, source, tmp_path):
             assert page["agreement"] == pytest.approx(np.mean(kept))
     changed = sum(page["order"] != sorted(page["order"]) for page in pages)
     sure = sorted(page["confidence"] for page in pages if page["confidence"] is not None)
-    assert (summary.pages, summary.changed, summary.too_long) == (
+    assert (summary.pages, summary.changed, summary.left) == (
         28,
         changed,
         sum(len(p["order"]) == 6 for p in pages),
@@ -136,7 +136,9 @@ def test_command(one_checkpoint, source, tmp_path):
     result = CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output, "--overwrite"])
     assert result.exit_code == 0 and Path(output).read_text() == written
     result = CliRunner().invoke(app, ["order", "--model", model, "--output", output])
-    assert result.exit_code == 1 and "Give either --embeddings and --metadata, or --pages." in result.output
+    assert (
+        result.exit_code == 1 and "Give --boxes, or either --embeddings and --metadata, or --pages." in result.output
+    )
     other = str(one_checkpoint / "panel_picking")
     result = CliRunner().invoke(app, ["order", "--model", other, *store, "--output", output])
     assert result.exit_code == 1 and "has no head for reading order" in result.output

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from modeling_comicseq.model.losses_comicseq import cohesion_loss, info_nce_loss, matching_losses
-from modeling_comicseq.model.ordering_comicseq import beam_order, best_orders
+from modeling_comicseq.model.ordering_comicseq import beam_order, best_orders, long_order, parts_in_order
 from modeling_comicseq.model.packing_comicseq import first_fit
 from tests.model_inputs import TASKS, build, example, tiny_config
 
@@ -289,6 +289,19 @@ def test_best_order_is_the_best_permutation(num_panels, target, seed):
     assert sorted(order) == list(range(num_panels))
     pairs = itertools.pairwise(order) if target == "adjacency" else itertools.combinations(order, 2)
     assert sum(scores[i][j] for i, j in pairs) == pytest.approx(brute_force(scores, target))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 7), st.sampled_from([0.3, 2.0]), st.booleans(), st.integers(0, 10**6))
+def test_a_page_that_falls_into_parts_is_still_ordered_best(num_panels, noise, has_ties, seed):
+    torch.manual_seed(seed)
+    scores = torch.randn(num_panels, num_panels) * noise + torch.ones(num_panels, num_panels).triu(1)
+    scores = scores.round() if has_ties else scores
+    order = long_order(scores, "precedence")
+    assert sorted(order) == list(range(num_panels))
+    total = sum(scores[i, j].item() for i, j in itertools.combinations(order, 2))
+    assert total == pytest.approx(brute_force(scores.tolist(), "precedence"), abs=1e-5)
+    assert [len(part) for part in parts_in_order(torch.ones(9, 9).triu(1))] == [1] * 9
 
 
 @pytest.mark.parametrize("target", ["adjacency", "precedence"])
