@@ -10,10 +10,13 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.layouts.boxes import as_shares
+from modeling_comicseq.layouts.rules import xy_cut_order
 from modeling_comicseq.pages.drawn import writing
 from modeling_comicseq.pages.drawn.book import draw_book
 from modeling_comicseq.pages.drawn.page import draw_page
@@ -71,6 +74,22 @@ def test_boxes_are_on_the_page(entries):
         for panel in entry["panels"]:
             x0, y0, x1, y1 = panel["box"]
             assert 0 <= x0 < x1 <= entry["size"][0] and 0 <= y0 < y1 <= entry["size"][1]
+
+
+def test_panels_are_in_reading_order(entries):
+    """Nearly always as a rule has it that knows the direction; insets and overlaps are beyond the rule."""
+    shares = [as_shares([panel["box"] for panel in entry["panels"]], entry["size"]) for entry in entries]
+    directions = [entry["direction"] for entry in entries]
+    right = [
+        (xy_cut_order(boxes, direction) == range(len(boxes))).all()
+        for boxes, direction in zip(shares, directions, strict=True)
+    ]
+    assert np.mean(right) > 0.7 and {
+        direction for direction, is_right in zip(directions, right, strict=True) if is_right
+    } == {
+        "ltr",
+        "rtl",
+    }
 
 
 def test_texts_are_in_their_balloons_and_these_in_their_panel(panels):
