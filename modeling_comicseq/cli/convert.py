@@ -56,7 +56,8 @@ def convert(
     models, which refuse vectors of another origin.
 
     **Where panels stand** is in the store's array `panel_boxes`, in the metadata, or in the file that `--boxes` names:
-    a `panels.json`, COCO, or a folder with the JSON file of each page, whose pages are found by book and name.
+    a `panels.json`, COCO, a folder with the JSON file of each page, or what `comicseq ingest` wrote, whose pages are found
+    by book and name.
     `--reading-direction` is that of the pages of which nothing else tells it.
 
     Example: `comicseq convert --embeddings data/stage3_embeddings.zarr --metadata data/stage3_metadata.json

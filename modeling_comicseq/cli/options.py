@@ -12,7 +12,8 @@ VectorType = Annotated[Literal["float16", "float32"], Option(help="Precision of 
 Boxes = Annotated[
     str | None,
     Option(
-        metavar="FILE", help="Where panels stand, beside the store: a panels.json, COCO, or a folder of JSON files."
+        metavar="FILE",
+        help="Where panels stand, beside the store: a panels.json, COCO, a folder of JSON files, a data set of pages.",
     ),
 ]
 ReadingDirection = Annotated[

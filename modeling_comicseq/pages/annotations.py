@@ -17,6 +17,7 @@ only these lie on the page.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -164,7 +165,8 @@ def read_boxes(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> K
 def read_annotations(
     path: str | os.PathLike, fault: Callable[[str, PageProblem], None] | None = None
 ) -> Iterator[tuple[str, dict[str, Any], PageAnnotation]]:
-    """The pages of a file or folder: a JSON list of pages, a COCO file, one page, or a folder of JSON files of one page each.
+    """The pages of a file or folder: a JSON list of pages, a COCO file, one page, a folder of JSON files of one page each, or
+    a data set of pages.
 
     Args:
         path: The file, which can be a URL, or the folder.
@@ -194,7 +196,10 @@ def read_entries(path: str | os.PathLike) -> Iterator[tuple[str, Any]]:
         ComicSeqDataError: The file cannot be read.
     """
     path = os.fspath(path)
-    return _files(Path(path)) if os.path.isdir(path) else _entries(path)
+    if os.path.isdir(path):
+        is_dataset = any(os.path.isfile(f"{path}/{name}") for name in ("state.json", "dataset_dict.json"))
+        return _rows(path) if is_dataset else _files(Path(path))
+    return _entries(path)
 
 
 def read_direction(entry: Mapping[str, Any]) -> str | None:
@@ -213,6 +218,22 @@ def read_direction(entry: Mapping[str, Any]) -> str | None:
         if key == "reading_direction":  # others use the word `direction` for what they like
             raise PageProblem(f"reading_direction is {_short(value)}", "give ltr or rtl")
     return None
+
+
+def _rows(folder: str) -> Iterator[tuple[str, Any]]:
+    """The pages of a data set of pages."""
+    from datasets import Dataset, load_from_disk
+
+    try:
+        data = load_from_disk(folder)
+        splits = [data] if isinstance(data, Dataset) else list(data.values())
+        rows = [split.select_columns([name for name in split.column_names if name != "image"]) for split in splits]
+    except Exception as error:  # Arrow, `datasets` and JSON each have exceptions of their own
+        raise ComicSeqDataError(f"{folder} cannot be read ({in_words(error)}); make the data set again") from None
+    for row in itertools.chain.from_iterable(rows):
+        if "boxes" not in row or "page_name" not in row:
+            raise ComicSeqDataError(f"{folder} is no data set of pages; give what `comicseq ingest` wrote")
+        yield row["page_name"], row | {"panel_boxes": row["boxes"]}
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Any]]:

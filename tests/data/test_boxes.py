@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
@@ -92,7 +93,9 @@ def boxes_of(row: dict) -> np.ndarray:
     return np.array(row["panel_boxes"], np.float32).reshape(-1, 4)
 
 
-@pytest.mark.parametrize("place", ["array", "float16 array", "panel_boxes", "panels.json", "model", "file", "folder"])
+@pytest.mark.parametrize(
+    "place", ["array", "float16 array", "panel_boxes", "panels.json", "model", "file", "folder", "pages"]
+)
 def test_boxes_reach_the_data_set_from_wherever_they_are(tmp_path, source, place):
     options, told = {}, source.metadata
     if "array" in place:
@@ -108,6 +111,11 @@ def test_boxes_reach_the_data_set_from_wherever_they_are(tmp_path, source, place
             page = tmp_path / "pages" / f"{entry['canonical_id'].removeprefix('library/')}.json"
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(json.dumps(of_model(entry["sequence_index"], entry["num_panels"])))
+        options, told = {"boxes": tmp_path / "pages"}, tmp_path / "pages"
+    elif place == "pages":
+        books, names = zip(*(entry["canonical_id"].split("/")[1:] for entry in source.entries), strict=True)
+        boxes = [shares(entry["sequence_index"], entry["num_panels"]).tolist() for entry in source.entries]
+        Dataset.from_dict({"book_id": books, "page_name": names, "boxes": boxes}).save_to_disk(str(tmp_path / "pages"))
         options, told = {"boxes": tmp_path / "pages"}, tmp_path / "pages"
     else:
         forms = {"panels.json": panels_json, "model": of_model}
@@ -352,3 +360,30 @@ def test_an_array_of_another_shape_or_type(source, shape, dtype):
     group.create_array("panel_boxes", shape=shape, dtype=dtype)
     with pytest.raises(ComicSeqDataError, match=r"panel_boxes has shape .* it must be \(8, 6, 4\) of float32"):
         Stage3Store.open(source.embeddings)
+
+
+@pytest.mark.parametrize("numbers", [0, 3, 8])
+def test_a_column_that_does_not_hold_a_box_a_panel(tmp_path, source, numbers):
+    with_array(source)
+    data = convert(source, tmp_path / "out")
+    changed = data.map(lambda row: {"panel_boxes": [0.0] * numbers * row["num_panels"]})
+    with pytest.raises(
+        ComicSeqDataError, match="Column `panel_boxes` does not hold one .* per panel: convert the store"
+    ):
+        PanelTable(changed)
+
+
+@pytest.mark.skipif("COMICSEQ_DATA" not in os.environ, reason="COMICSEQ_DATA names no folder of real comics")
+def test_a_real_store_with_the_boxes_beside_it(tmp_path):
+    comics = Path(os.environ["COMICSEQ_DATA"])
+    store = comics / "stage3" / "peppercarrot" / "stage3_embeddings.zarr"
+    boxes = comics / "peppercarrot" / "panels.json"
+    options = ONE_SPLIT | {"boxes": boxes, "reading_direction": "ltr"}
+    convert_store(store, store.with_name("stage3_metadata.json"), tmp_path / "out", **options)
+    data = load_from_disk(str(tmp_path / "out"))["train"]
+    pages = {(page["book_id"], Path(page["image"]).name): page for page in json.loads(boxes.read_text())}
+    for row in data:
+        page = pages[row["book_id"], row["page_name"]]
+        expected = as_shares([panel["box"] for panel in page["panels"]], page["size"])
+        np.testing.assert_array_equal(boxes_of(row), expected)
+    assert read_provenance(tmp_path / "out")["panel_boxes"] == {"source": str(boxes), "pages": 92, "panels": 311}

@@ -73,6 +73,9 @@ TABLE = {
     ),
     "file: a name of 300 letters": row(f"{CONVERT} --boxes {'x' * 300}", "x" * 100, "check the path"),
     "file: a protocol that does not exist": row(f"{CONVERT} --boxes nowhere://a/b.json", "nowhere"),
+    "file: a data set of another kind": row(
+        f"{CONVERT} --boxes data", "data is no data set of pages", "comicseq ingest"
+    ),
     "file: that is the output": row(f"{CONVERT} --boxes out", "out"),
     **file("nothing in it", "", "is empty"),
     **file("a number", "7", "is not a JSON list"),
