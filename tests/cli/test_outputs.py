@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "import-checkpoint": ("in/best_model.pt",),
     "synthesize": ("--output",),
     "draw": ("--output",),
+    "ingest": ("in", "--annotations", STORE[3], "--output"),
 }
 # Written one by one into a folder, of which the first is the one that is looked at.
 FILES = {"inspect": "inspect.json", "evaluate": "results.json", "comics-pap": "report.md"}
@@ -79,6 +80,8 @@ def place(tmp_path, monkeypatch):
         ("evaluate", "in", "lies in the input in"),
         ("comics-pap", "in/results", "lies in the input in"),
         ("comics-pap --train-split", ".", "model is the input model"),
+        ("ingest", "in/pages", "lies in the input in"),
+        ("ingest", "in/stage3_metadata.json", "lies in the input in"),
         ("export", "model/.", "is the input model"),
         ("export", "model/again", "lies in the input model"),
         ("import-checkpoint", "in", "holds the input in/best_model.pt"),
