@@ -187,8 +187,14 @@ def find_boxes(image: Image, detector: str | None) -> tuple[np.ndarray, str]:
 
 def order_boxes(boxes: np.ndarray, direction: str | None) -> tuple[np.ndarray, str]:
     """The places of boxes as they are read, those that are not known last, and what has ordered them."""
+    from ..layouts.predictor import load_predictor, order_panels  # which imports torch
+
     known, unknown = np.flatnonzero(boxes.any(-1)), np.flatnonzero(~boxes.any(-1))
-    return np.concatenate([known[xy_cut_order(boxes[known], direction or "ltr")], unknown]), "XY-cut"
+    if len(known) > load_predictor().config.max_position_embeddings:
+        order, origin = xy_cut_order(boxes[known], direction or "ltr"), "XY-cut"
+    else:
+        order, origin = np.array(order_panels(boxes[known], direction or "ltr").order, int), "order predictor"
+    return np.concatenate([known[order], unknown]), origin
 
 
 # Each process loads its own: threads of what another has loaded before a fork are not there.
