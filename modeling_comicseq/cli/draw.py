@@ -29,4 +29,4 @@ def draw(
     from ..pages.drawn.writing import write_books
 
     drawn, panels = write_books(output, books, seed, pages, width, num_proc, overwrite, progress)
-    typer.echo(f"{output}: {books} books, {drawn} pages, {panels} panels")
+    typer.echo(f"{output}: {books} book{'s' * (books > 1)}, {drawn} pages, {panels} panels")

@@ -14,9 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
+from ..disk_faults import disk_faults
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem, check_at_least
-from ..files import check_output, disk_faults, locked, put_in_place, write_json, write_text
+from ..files import locked, put_in_place, write_json, write_text
 from ..layouts.boxes import READING_DIRECTIONS
+from ..outputs import check_output
 from .annotations import read_annotations
 from .matching import Given, match
 from .ocr import OCR_ENGINES, get_ocr
