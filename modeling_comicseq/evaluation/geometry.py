@@ -7,8 +7,6 @@ they do; rules put the panels of a page in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..data.views import Batch
@@ -110,7 +108,6 @@ def known_pages(batch: Batch) -> np.ndarray:
     return ((batch[BOX_ARRAY] != 0).any(-1) | (batch["attention_mask"] == 0)).all(1)
 
 
-def orders_by_rule(rule: Callable[[np.ndarray], np.ndarray], batch: Batch) -> list[np.ndarray]:
-    """The reading order `(N,)` of each page by a rule of boxes (N, 4), which stand in a batch as read from left to right."""
-    counts = batch["attention_mask"].sum(1)
-    return [rule(boxes[:count]) for boxes, count in zip(batch[BOX_ARRAY], counts, strict=True)]
+def page_boxes(batch: Batch) -> list[np.ndarray]:
+    """The boxes `(N, 4)` of each page's panels, which stand in a batch as if it were read from left to right."""
+    return [boxes[:count] for boxes, count in zip(batch[BOX_ARRAY], batch["attention_mask"].sum(1), strict=True)]

@@ -13,18 +13,29 @@ from ..data.task import Answer, Drawn, Optimum, Task, Values
 from ..data.views import Batch, Vectors, box_inputs, page_panels
 from ..evaluation.ablations import of_boxes
 from ..evaluation.baselines import nearest_neighbour_chain
-from ..evaluation.geometry import known_pages, orders_by_rule
+from ..evaluation.geometry import known_pages, page_boxes
 from ..evaluation.metrics import kendall_tau, pairwise_accuracy, perfect_match
 from ..evaluation.ordering import pair_logits, predicted_orders, true_order
 from ..evaluation.probe import PlaceProbe, can_probe, sample_pages
 from ..evaluation.results import XY_CUT
 from ..evaluation.scoring import model_logits
+from ..layouts.predictor import load_predictor, order_pages
 from ..layouts.rules import raster_order, xy_cut_order
 from ..model.tasks_comicseq import READING_ORDER
 from ..stores.stage3 import BOX_ARRAY
 from ..synthetic.order_optimum import MAX_PANELS, order_posterior
 
-RULES = {"raster order": raster_order, XY_CUT: xy_cut_order}
+
+def _by_predictor(pages: list[np.ndarray]) -> list[np.ndarray]:
+    found = order_pages(load_predictor(), [{"panel_boxes": boxes} for boxes in pages])
+    return [np.asarray(page.order) for page in found]
+
+
+RULES: dict[str, Callable[[list[np.ndarray]], list[np.ndarray]]] = {
+    "raster order": lambda pages: [raster_order(boxes) for boxes in pages],
+    XY_CUT: lambda pages: [xy_cut_order(boxes) for boxes in pages],
+    "packaged predictor": _by_predictor,
+}
 
 
 class ReadingOrder(Task):
@@ -85,7 +96,7 @@ class ReadingOrder(Task):
         known, values = known_pages(batch), self.chance(batch)
         if known.any():
             asked = {name: value[known] for name, value in batch.items()}
-            for metric, value in self._judge_orders(asked, orders_by_rule(RULES[name], asked)).items():
+            for metric, value in self._judge_orders(asked, RULES[name](page_boxes(asked))).items():
                 values[metric][known] = value
         return values
 

@@ -107,8 +107,10 @@ def test_with_boxes_there_are_rows_of_boxes_alone_and_content_alone(task):
             torch.nn.init.normal_(weight, std=0.5)
     found, _ = compare({"blind": blind, "reader": reader}, table, questions, training=training, note=notes.append)
     rows = {result.answerer: result.score.mean for result in found}
-    of_boxes = {name.removeprefix("reader, ") for name in rows if name.endswith((" alone", "order", "XY-cut"))}
-    rules = {"raster order", "XY-cut"} if task == "reading_order" else {"geometry alone"}
+    of_boxes = {
+        name.removeprefix("reader, ") for name in rows if name.endswith((" alone", "order", "XY-cut", "predictor"))
+    }
+    rules = {"raster order", "XY-cut", "packaged predictor"} if task == "reading_order" else {"geometry alone"}
     expected = {
         "text_cloze": {"content alone"} | rules,
         "caption_relevance": set(),

@@ -121,6 +121,6 @@ def test_rules_put_pages_in_order_and_guess_where_a_box_is_not_known():
     labels[:, 1, 0] = labels[:, 0, 2] = 1
     batch = {"panel_boxes": boxes, "attention_mask": np.ones((2, 3), int), "labels": labels}
     assert known_pages(batch).tolist() == [True, False]
-    for rule in ("raster order", "XY-cut"):
+    for rule in ("raster order", "XY-cut", "packaged predictor"):
         values = task.by_rule(rule, batch)
         assert [value.tolist() for value in values.values()] == [[1, 0.5], [1, 1 / 6], [1, 0]]
