@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modeling_comicseq import ComicSeqForPreTraining, ComicSeqForReadingOrder, ComicSeqModel
-from tests.model_inputs import build, draw_boxes, example, lengths_mask, tiny_config
+from tests.model_inputs import boxed_config, build, draw_boxes, example, lengths_mask, tiny_config
 
 
 def test_a_model_with_boxes_begins_as_one_without():
@@ -108,3 +108,19 @@ def test_bad_boxes_are_told_of(changes, told):
 def test_a_model_that_cannot_read_boxes_says_so():
     with pytest.raises(ValueError, match="cannot read boxes"):
         ComicSeqForReadingOrder(tiny_config())(panel_boxes=draw_boxes(1, 3))
+
+
+def test_boxes_of_masked_panels_are_not_read():
+    config = boxed_config(masked_panel_weight=0.7)
+    model, inputs = build("pretraining", config), example("encoder", config)
+    masked = torch.arange(5) == torch.tensor([[1], [0], [2]])
+    asked = inputs | {"masked_panels": masked, "target_embeddings": torch.randn(3, 24), "labels": torch.arange(3)}
+    unread = masked | (inputs["attention_mask"] == 0)
+    garbage = inputs["panel_boxes"].masked_fill(unread[..., None], torch.nan)
+    moved = torch.where(unread[..., None], inputs["panel_boxes"], inputs["panel_boxes"] * 0.5)
+    with torch.no_grad():
+        expected, same, other = (
+            model(masked_panels=asked | {"panel_boxes": boxes}).loss
+            for boxes in (inputs["panel_boxes"], garbage, moved)
+        )
+    assert torch.equal(same, expected) and not torch.equal(other, expected)
