@@ -18,15 +18,16 @@ from scipy import ndimage
 # Pages are looked at in this many pixels along their longer side, so that a gutter keeps some pixels of width.
 LONG_SIDE = 1000
 # Shares of a line: at least so much of a gutter is in its colour, and so much more than of the lines beside it.
-GUTTER, CONTRAST = 0.70, 0.45
-# The same for a dark line between two panels that touch; art has more of these.
-DARK_LINE, DARK_CONTRAST = 0.85, 0.60
+GUTTER, CONTRAST = 0.75, 0.65
+# The same for a dark line between two panels that touch. Art is full of these (beams, horizons), so they are only looked for
+# where panels run off the page: others have frames with paper between.
+DARK_LINE, DARK_CONTRAST = 0.80, 0.50
 # More is asked of slanted lines, as there are many of them.
-SLANTED = 0.10
-# A gutter that is lettered, or crossed, may fall so far below what its best line has.
-DIP = 0.10
-# A band that is clean may end sharply on one side only, as beside a panel that is white itself.
-CLEAN, STEP = 0.97, 0.80
+SLANTED = 0.05
+# A gutter that is lettered, or crossed, may fall so far below what is asked of its best line.
+DIP = 0.15
+# A band that is clean may end sharply on one side only, as beside a panel that is white itself; it may fall twice as far.
+CLEAN, STEP = 0.95, 0.80
 # With no sharp side at all it is to have nothing in it, and so much width, as a share of the longer side.
 EMPTY, EMPTY_WIDTH = 0.995, 0.006
 # No gutter is wider, no panel thinner or smaller than these shares of the longer side and of the page.
@@ -173,6 +174,8 @@ def margin(shares: np.ndarray) -> int:
 def _cuts(pixels: Pixels, part: np.ndarray, top: int, left: int, slanted: bool) -> Iterator[Cut]:
     """All lines that may be gutters of a part."""
     window = np.s_[top : top + part.shape[0], left : left + part.shape[1]]
+    bottom, right = top + part.shape[0], left + part.shape[1]
+    bleeds = not top or not left or bottom == pixels.shape[0] or right == pixels.shape[1]
     for axis in (0, 1):
         turned = part.T if axis else part
         edges, dark, *gutters = (
@@ -188,11 +191,12 @@ def _cuts(pixels: Pixels, part: np.ndarray, top: int, left: int, slanted: bool) 
                 if not slanted and not number:  # of the page's own colour
                     found += _clean_bands(shares, EMPTY_WIDTH * pixels.long)
                 yield from (Cut(score, axis, slope, first + place) for place, score in found)
+            if not bleeds:
+                continue
+            # Scored below gutters: a frame is cut at the gutter beside it, if it has one.
             shares, first = line_shares(dark, turned, slope)
             for place, score in _bands(shares, DARK_LINE, DARK_CONTRAST, WIDEST / 3 * pixels.long):
-                yield Cut(
-                    score - 0.3, axis, slope, first + place
-                )  # a frame is cut at the gutter beside it, if it has one
+                yield Cut(score - 0.3, axis, slope, first + place)
 
 
 def likely_slopes(edges: np.ndarray) -> list[float]:
@@ -255,9 +259,9 @@ def _bands(shares: np.ndarray, height: float, contrast: float, widest: float) ->
 
 def _clean_bands(shares: np.ndarray, empty_width: float) -> Iterator[tuple[int, float]]:
     """Clean runs with one sharp side, and empty ones with none: place and score."""
-    for start, end in _runs(shares >= CLEAN):
+    for start, end in _runs(shares >= CLEAN - 2 * DIP):
         before, after = _sides(shares, start, end)
-        if end - start >= REACH and 1 - min(before, after) >= STEP:
+        if shares[start:end].max() >= CLEAN and 1 - min(before, after) >= STEP:
             yield start if before < after else end - 1, 1 - min(before, after)
     for start, end in _runs(shares >= EMPTY):
         if end - start >= empty_width:
