@@ -32,10 +32,10 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["modeling_comicseq.training.run", __name__])
 
 
-def write_inputs(folder: Path, books: list[list[int]] | None = None) -> None:
+def write_inputs(folder: Path, books: list[list[int]] | None = None, boxes: bool = False) -> None:
     """Writes the data set and the model configuration that `argv` names; by default 24 pages, hence 6 steps an epoch."""
-    books = books or [[3, 4, 2, 5, 6, 3]] * 4
-    DatasetDict({split: made_dataset(books) for split in ("train", "validation")}).save_to_disk(folder / "data")
+    dataset = made_dataset(books or [[3, 4, 2, 5, 6, 3]] * 4, boxes=boxes)
+    DatasetDict({split: dataset for split in ("train", "validation")}).save_to_disk(folder / "data")
     (folder / "model.json").write_text(json.dumps(MODEL))
 
 

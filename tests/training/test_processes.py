@@ -18,13 +18,15 @@ from .processes import Run, argv, write_inputs
 
 TASKS = tuple(DEFAULT_TASK_WEIGHTS)
 EXACT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "masked_panel_weight": 1.0}
+EXACT |= {"box_relation_layers": 1}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """25 pages: in steps of eight, the last of an epoch has one page, and no process but one has a page then."""
+    """25 pages, most of whose panels have boxes: in steps of eight, the last of an epoch has one page, and no process but
+    one has a page then."""
     folder = tmp_path_factory.mktemp("processes")
-    write_inputs(folder, books=[[3, 4, 2, 5, 6]] * 5)
+    write_inputs(folder, books=[[3, 4, 2, 5, 6]] * 5, boxes=True)
     return folder
 
 
@@ -59,6 +61,7 @@ def test_two_processes_compute_what_one_does(folder, objective, accumulation, ep
         assert alone.keys() == together.keys()
         assert [together[name] for name in names] == pytest.approx([alone[name] for name in names], abs=1e-5, rel=1e-5)
     weights, other = (load_file(output / "model.safetensors") for output in outputs)
+    assert weights["comicseq.embeddings.box_embedding.output.weight"].any()
     for name, weight in weights.items():
         torch.testing.assert_close(other[name], weight, msg=name)
 

@@ -25,7 +25,9 @@ from ..data.made_dataset import made_dataset, made_table
 BOOKS = [[3, 4, 2, 5, 6, 3]] * 4
 
 
-def make_trainer(folder, *, dropout: float = 0.0, validate: bool = True, **fields) -> ComicSeqTrainer:
+def make_trainer(
+    folder, *, dropout: float = 0.0, validate: bool = True, boxes: bool = False, **fields
+) -> ComicSeqTrainer:
     torch.manual_seed(0)
     config = ComicSeqConfig(
         panel_embedding_dim=4,
@@ -35,10 +37,11 @@ def make_trainer(folder, *, dropout: float = 0.0, validate: bool = True, **field
         intermediate_size=16,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
+        box_embedding=boxes,
     )
     defaults = {"per_device_train_batch_size": 8, "num_train_epochs": 2, "logging_steps": 1, "use_cpu": True}
     defaults |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "disable_tqdm": True}
-    table = made_table(BOOKS)
+    table = made_table(BOOKS, boxes=boxes)
     return ComicSeqTrainer(
         model=ComicSeqForPreTraining(config),
         args=PretrainingArguments(output_dir=str(folder), **(defaults | fields)),
@@ -78,11 +81,12 @@ def test_logs_name_every_task_s_own_loss(tmp_path):
 
 @pytest.mark.slow
 def test_resuming_in_mid_epoch_is_bit_exact(tmp_path):
-    whole = make_trainer(tmp_path / "whole", dropout=0.3)
+    fields = {"dropout": 0.3, "boxes": True}
+    whole = make_trainer(tmp_path / "whole", **fields)
     whole.train()
-    first = make_trainer(tmp_path / "parts", dropout=0.3, save_strategy="steps", save_steps=2, save_total_limit=None)
+    first = make_trainer(tmp_path / "parts", save_strategy="steps", save_steps=2, save_total_limit=None, **fields)
     first.train()
-    resumed = make_trainer(tmp_path / "parts", dropout=0.3)
+    resumed = make_trainer(tmp_path / "parts", **fields)
     resumed.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-2"))
     assert logged(resumed) == logged(whole)
     weights = whole.model.state_dict()
