@@ -194,8 +194,7 @@ _EARS = {
 
 
 def _hair(pen: Pen, who: Character) -> None:
-    for side in (-1,):
-        pen.oval(side * 22, 74, 4, 5, who.skin)
+    pen.oval(-22, 74, 4, 5, who.skin)
     cap: list[Point] = [(-24, 74), (-23, 90), (-10, 100), (10, 100), (23, 90), (24, 80), (14, 87), (0, 90), (-12, 85)]
     if who.haircut == "spiky":
         cap = [(-25, 72), (-30, 88), (-22, 90), (-22, 104), (-10, 98), (-2, 110), (6, 99), (18, 106), (19, 95),

@@ -142,7 +142,15 @@ def letter_panel(
     return [], room[1]
 
 
-def _place(texts, places, room, style: Lettering, size: float, is_rtl: bool) -> list[Balloon] | None:
+def _place(
+    texts: Sequence[tuple[str | None, str]],
+    places: dict[str, float],
+    room: tuple[float, float, float, float],
+    style: Lettering,
+    size: float,
+    is_rtl: bool,
+) -> list[Balloon] | None:
+    """As `letter_panel`, with letters of one size; None where not all have room."""
     left, top, right, bottom = room
     gap, limit = 0.45 * size, top + 0.5 * (bottom - top)
     placed: list[Balloon] = []

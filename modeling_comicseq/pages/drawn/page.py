@@ -23,6 +23,7 @@ from .world import Character
 SMOOTH = 2  # pictures are drawn larger by this factor, and reduced
 ACROSS = 700  # units of a single page's width
 LARGEST = 3.4  # units of the page to a unit of figures
+NARROWEST = 20.0  # units that are drawn in, however little of a panel is seen
 Box = tuple[float, float, float, float]
 Corners = list[tuple[float, float]]  # clockwise from the upper left one
 
@@ -103,7 +104,7 @@ def plan_panel(
     free = uncovered(inner(corners), above)
     margin = 5 + style.frame
     room = (free[0] + margin, free[1] + margin, free[2] - margin, free[3] - margin)
-    width, height = room[2] - room[0], room[3] - room[1]
+    width, height = (max(NARROWEST, room[i + 2] - room[i]) for i in (0, 1))
     texts = lines(moment.event, moment.shown, opens, rng)
     shot = choose_shot(moment, opens, width / height, {speaker for speaker, _ in texts}, rng)
     texts = [(speaker, words) for speaker, words in texts if speaker is None or speaker in shot.looks]
@@ -114,7 +115,7 @@ def plan_panel(
     balloons, reached = letter_panel(texts, places, room, style.lettering, style.reading_direction == "rtl")
     top = reached + 4 if balloons else free[1] + 3
     tallest = max(top_of(cast[name], look) for name, look in shot.looks.items())
-    scale = min(width / shot.width, (free[3] - top) / (tallest - UNSEEN[shot.kind]), LARGEST)
+    scale = min(width / shot.width, max(NARROWEST, free[3] - top) / (tallest - UNSEEN[shot.kind]), LARGEST)
     spare = max(0.0, free[3] - top - (tallest + 12) * scale)
     floor = max(free[3] - 12 * scale - 0.2 * spare, top + tallest * scale)
     # Where heads are far below, what is said comes down to them.

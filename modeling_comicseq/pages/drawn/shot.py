@@ -8,6 +8,7 @@ from typing import Any
 
 from .figures import Look
 from .places import IS_INDOOR
+from .state import Event
 from .story import Moment
 
 AT_CHEST = {"search", "open", "close", "fetch", "stow"}
@@ -93,16 +94,11 @@ def choose_shot(moment: Moment, opens: bool, across: float, talking: set[str | N
     return Shot(kind, scene, row, looks, faces_left)
 
 
-def _looks_left(name: str, event, row: list[str], rng: random.Random) -> bool:
+def _looks_left(name: str, event: Event, row: list[str], rng: random.Random) -> bool:
     """Whether somebody looks to the left: to whom or what they deal with."""
-    if name != event.actor:
-        target = event.actor
-    elif event.action in AT_CHEST:
-        return False
-    elif event.action in AT_LAMP:
-        return True
-    else:
-        target = event.other
-    if target not in row or target == name:
+    if name == event.actor and event.action in AT_CHEST | AT_LAMP:
+        return event.action in AT_LAMP
+    target = event.other if name == event.actor else event.actor
+    if target is None or target not in row or target == name:
         return row.index(name) > 0 and rng.random() < 0.5
     return (row.index(target) < row.index(name)) != (event.action in ("leave", "refuse") and name == event.actor)
