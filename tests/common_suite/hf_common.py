@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import transformers
+from filelock import FileLock
 
 CACHE = Path(__file__).parents[2] / ".cache" / "transformers_tests"
 FILES = ("test_modeling_common.py", "test_configuration_common.py")
@@ -59,12 +60,31 @@ def suite_folder() -> Path:
     Raises:
         Unreachable: If it is not there yet and the package index does not answer.
     """
-    version = transformers.__version__
-    target = CACHE / version
-    if target.exists():
-        return target
+    target = CACHE / transformers.__version__
     CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+    # The processes of a run must find the same tests: what the first of them learns holds for all.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    unreachable = CACHE / f"unreachable-{run}"
+    with FileLock(CACHE / "lock"):
+        if unreachable.exists():
+            raise Unreachable(unreachable.read_text())
+        if not target.exists():
+            try:
+                make_suite(target)
+            except Unreachable as error:
+                unreachable.write_text(str(error))
+                raise
+    return target
+
+
+def make_suite(target: Path) -> None:
+    """Fills `target`.
+
+    Raises:
+        Unreachable: If the package index does not answer.
+    """
+    version = transformers.__version__
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         package = Path(scratch) / "suite" / "hf_tests"
         for name, text in STUBS.items():
             (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -75,9 +95,4 @@ def suite_folder() -> Path:
                 assert member is not None, f"{name} is not in the source distribution"
                 with open(package / name, "wb") as file:
                     shutil.copyfileobj(member, file)
-        try:
-            os.replace(package.parent, target)
-        except OSError:  # another process was faster
-            if not target.exists():
-                raise
-    return target
+        os.replace(package.parent, target)
