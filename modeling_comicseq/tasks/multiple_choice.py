@@ -26,6 +26,7 @@ from ..model.tasks_comicseq import PANELS
 from ..stores.stage3 import BOX_ARRAY
 from ..synthetic.optimum import Shown, candidate_log_ratio, joint_log_posterior
 
+CONTENT = ("panel_embeddings", "text_embeddings", "visual_embedding")  # of a context, which geometry does not read
 MOST_FITTED = 2000  # pages of the geometry baseline
 MOST_CANDIDATES = 8  # of which the optimum knows all hypotheses about where wrong ones stand in good time
 _NO_DISTRACTOR = {
@@ -179,8 +180,8 @@ class MultipleChoiceTask(Task):
         batch = None if training is None else self._right_panels(training)
         if batch is None:
             note(
-                f"No geometry baseline for {self.name}: it is fitted on the train split, of which another one must be asked,"
-                f" and on {FEWEST_PAGES} pages of {FEWEST_BOOKS} books with boxes at least."
+                f"No geometry baseline for {self.name}: it is fitted on the train split, so that another must be asked, and"
+                f" needs {FEWEST_PAGES} pages of {FEWEST_BOOKS} books with boxes there."
             )
             return {}
         if BOX_ARRAY not in batch:
@@ -198,7 +199,8 @@ class MultipleChoiceTask(Task):
         rows, slots = np.unique(np.concatenate(drawn, axis=1), axis=1)
         none = np.zeros((len(rows), 0), dtype=np.int64)
         alone = Drawn(slots, table.panel(rows, slots)[:, None], np.zeros_like(slots), none)
-        return materialise(self.view(table, rows, alone), table)
+        view = self.view(table, rows, alone)
+        return materialise({name: each for name, each in view.items() if name not in CONTENT}, table)
 
     def _judged(self, scorer: Callable[[Batch], np.ndarray], batch: Batch) -> Values:
         return self.judge(batch, scorer(batch))
