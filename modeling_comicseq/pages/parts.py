@@ -5,15 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import sys
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, astuple, dataclass
-from multiprocessing import active_children, parent_process
-from multiprocessing.connection import wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +17,7 @@ from .matching import Given
 from .page_dataset import read_skipped, write_part
 from .page_rows import Reading, page_row
 from .picture_datasets import fingerprint_of
+from .processes import in_processes
 from .sources import SourcePage, read_pages
 
 __all__ = ["Part", "cut", "read_parts"]
@@ -126,48 +121,13 @@ def read_parts(
     ]
     with progress_bar("Reading pages", sum(len(part.pages) for part in parts), progress) as advance:
         advance(sum(len(part.pages) for part in parts) - sum(len(part.pages) for part, _ in left))
-        if num_proc == 1:
-            for part, file in left:
-                read_part(part, file, reading, skip)
-                advance(len(part.pages))
-        else:
-            _in_processes(left, reading, skip, num_proc, advance)
+        for (part, _), _ in in_processes(partial(_read_item, reading, skip), left, num_proc):
+            advance(len(part.pages))
     return files
 
 
-def _in_processes(
-    left: Sequence[tuple[Part, Path]], reading: Reading, skip: bool, num_proc: int, advance: Any
-) -> None:
-    with ProcessPoolExecutor(min(num_proc, max(len(left), 1)), initializer=_start_worker) as pool:
-        futures = {pool.submit(read_part, part, file, reading, skip): part for part, file in left}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                advance(len(futures[future].pages))
-        except BaseException as error:
-            for process in active_children():
-                process.terminate()
-            pool.shutdown(cancel_futures=True)
-            if isinstance(error, BrokenProcessPool):
-                raise ComicSeqDataError(
-                    "a worker process was ended from outside, perhaps for lack of memory: run the same command with a"
-                    " smaller --num-proc."
-                ) from None
-            raise
-
-
-def _start_worker() -> None:
-    """A worker leaves Ctrl-C to the process that started it, and ends with that one, however it ends."""
-
-    def end() -> None:
-        wait([parent_process().sentinel])  # type: ignore[union-attr]
-        os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what is imported from here on
-    if torch := sys.modules.get("torch"):  # its threads did not come along
-        torch.set_num_threads(1)
-    threading.Thread(target=end, daemon=True).start()
+def _read_item(reading: Reading, skip: bool, part_and_file: tuple[Part, Path]) -> None:
+    read_part(*part_and_file, reading, skip)
 
 
 def read_part(part: Part, file: Path, reading: Reading, skip: bool) -> None:
