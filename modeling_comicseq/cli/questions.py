@@ -46,7 +46,9 @@ def questions(
     from ..evaluation.results import LEAKY
     from ..outputs import check_output
     from ..tasks import get_tasks
+    from ..urls import refuse_url
 
+    refuse_url(output)
     splits_of(str(dataset))  # of a folder above it, the output would be said to lie in it
     check_output(output, [dataset], overwrite=None, folder=True)
     names, protocols = ([name for item in items for name in item.split(",")] for items in (tasks, protocol))
