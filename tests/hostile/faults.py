@@ -91,7 +91,15 @@ def within(folder: Path, names: list[str], per_command: int | None) -> None:
     torch.set_num_threads(1)
     for module in ("training.run", "evaluation.run", "library.search", "library.inspect", "library.order"):
         __import__(f"modeling_comicseq.{module}")
-    for module in ("library.encode", "comics_pap.run", "checkpoints.export", "synthetic.world", "evaluation.plots"):
+    for module in (
+        "library.encode",
+        "library.layouts",
+        "library.order_boxes",
+        "comics_pap.run",
+        "checkpoints.export",
+        "synthetic.world",
+        "evaluation.plots",
+    ):
         __import__(f"modeling_comicseq.{module}")
     # What the first command and the first model of a process take half a second for, once and not in every fork.
     table.run("export --help")

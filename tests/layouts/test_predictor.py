@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import pipeline
 
 import modeling_comicseq
 from modeling_comicseq.errors import ComicSeqArgumentError
@@ -92,3 +93,11 @@ def test_batches_do_not_matter():
 def test_what_is_no_page_is_told_in_a_sentence(arguments, told):
     with pytest.raises(ComicSeqArgumentError, match=told):
         order_panels(*arguments)
+
+
+def test_the_pipeline_needs_no_checkpoint():
+    order = pipeline("comic-reading-order")
+    given = {"panel_boxes": STACK_THEN_TALL, "reading_direction": "rtl"}
+    answer, *others = order([given, {"panel_boxes": GRID}], batch_size=2)
+    assert answer["order"] == [2, 0, 1] and others[0]["order"] == [0, 1, 2, 3, 4, 5]
+    assert answer["score"] == pytest.approx(order_panels(STACK_THEN_TALL, "rtl").confidence)
