@@ -273,6 +273,21 @@ def test_a_faulty_box_stops_or_leaves_out_its_page(tmp_path, source, place, faul
     assert read_provenance(tmp_path / "out")["panel_boxes"]["pages"] == PAGES - 1
 
 
+@pytest.mark.parametrize("place", ["array", "metadata", "file"])
+def test_boxes_stay_with_their_panels_where_other_pages_are_left_out(tmp_path, source, place):
+    options = beside(source, tmp_path / "boxes.json") if place == "file" else {}
+    if place == "array":
+        with_array(source)
+    elif place == "metadata":
+        in_metadata(source, panels_json)
+    source.array("panel_embeddings")[3, 0] = np.nan
+    data = convert(source, tmp_path / "out", on_error="skip", num_proc=2, **options)
+    assert sorted(data["sequence_index"]) == [0, 1, 2, *range(4, PAGES)]
+    for row in data:
+        np.testing.assert_array_equal(boxes_of(row), shares(row["sequence_index"], row["num_panels"]))
+    assert read_provenance(tmp_path / "out")["panel_boxes"]["pages"] == PAGES - 1
+
+
 @pytest.mark.parametrize("more", [-1, 1])
 def test_boxes_that_are_fewer_or_more_than_the_panels(tmp_path, source, more):
     in_metadata(
