@@ -140,9 +140,10 @@ def _head(pen: Pen, who: Character, look: Look) -> None:
         pen.smooth([(-23, 84), (-18, 98), (0, 103), (18, 98), (23, 84), (0, 88)], who.accent)
         pen.smooth([(10, 88), (34, 84), (33, 80), (12, 83)], shade(who.accent))
     elif who.accessory == "flower":
-        for along, dy in ((0, 4), (4, 1), (2.5, -4), (-2.5, -4), (-4, 1)):
-            pen.oval(along - 17, 92 + dy, 3.6, 3.6, who.accent)
-        pen.oval(-17, 92, 2.6, 2.6, (250, 205, 70))
+        bloom = pen.at(-23, 79) if who.species == "frog" else pen.at(-17, 92)
+        for along, up in ((0, 4), (4, 1), (2.5, -4), (-2.5, -4), (-4, 1)):
+            bloom.oval(along, up, 3.6, 3.6, who.accent)
+        bloom.oval(0, 0, 2.6, 2.6, (250, 205, 70))
 
 
 def _cat_ears(pen: Pen, colour: Colour) -> None:

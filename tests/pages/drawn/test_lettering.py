@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_comicseq.pages.drawn.lettering import Lettering, break_lines, letter_panel, measure
@@ -11,6 +11,7 @@ WORDS = st.lists(st.text("abcdefghijWM!?.", min_size=1, max_size=9), min_size=1,
 STYLE = Lettering(size=15, is_upper=False, roundness=2.6, caption=(255, 255, 255))
 
 
+@settings(deadline=None)  # the first text loads the font
 @given(WORDS, st.floats(2, 30))
 def test_lines_keep_the_words_and_the_width(words, width):
     lines = break_lines(" ".join(words), width)
@@ -25,6 +26,7 @@ def test_widths_are_those_of_the_font():
     assert (measure("A"), measure("Ab")) == (0.642, 1.194)
 
 
+@settings(deadline=None)  # the first text loads the font
 @given(
     st.lists(st.tuples(st.sampled_from([None, "Ada", "Bo", "Cleo"]), WORDS), min_size=1, max_size=3),
     st.floats(60, 700),
