@@ -80,8 +80,10 @@ def open_checkpoint(
     changed = dict(overrides or {})
     has_boxes = getattr(table, "boxes", None) is not None
     if is_new and table is not None:
-        widths = {_width_field(column): width for column, width in table.widths.items()}
-        changed = widths | ({"box_embedding": True} if has_boxes else {}) | changed
+        follows: dict[str, Any] = {_width_field(column): width for column, width in table.widths.items()}
+        if has_boxes and changed.get("box_embedding") is not False:
+            follows |= {"box_embedding": True, "box_relation_layers": config.box_relation_layers or 1}
+        changed = follows | changed
     if changed:
         config = override_config(config, changed, "`config_overrides`")
     if table is not None:

@@ -177,10 +177,16 @@ def configuration(tmp_path) -> str:
 
 
 def test_a_new_model_reads_boxes_where_the_data_have_them(configuration):
-    for boxes, overrides, expected in ((True, {}, True), (False, {}, False), (True, {"box_embedding": False}, False)):
+    for boxes, overrides, expected in (
+        (True, {}, (True, 1)),
+        (False, {}, (False, 0)),
+        (True, {"box_embedding": False}, (False, 0)),
+        (True, {"box_relation_layers": 0}, (True, 0)),
+    ):
         table = made_table([[2, 3]], boxes=boxes)
         opened = open_checkpoint(configuration, table, "data", overrides=overrides, may_be_new=True)
-        assert opened.model.config.box_embedding is expected and not opened.notes
+        config = opened.model.config
+        assert (config.box_embedding, config.box_relation_layers) == expected and not opened.notes
 
 
 def test_a_model_that_reads_boxes_says_that_the_data_have_none(tmp_path):
