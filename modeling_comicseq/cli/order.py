@@ -76,7 +76,7 @@ def order(
     elif not (is_store or is_list):
         raise ComicSeqArgumentError("Give --boxes, or either --embeddings and --metadata, or --pages.")
     elif model is None:
-        raise ComicSeqArgumentError("Give --model, or --boxes alone, which need none.")
+        raise ComicSeqArgumentError("Give --model, or --boxes alone, which needs none.")
     elif is_store:
         summary = order_store(
             model, str(embeddings), str(metadata), output, True, overwrite, other_origin, boxes, reading_direction

@@ -418,7 +418,8 @@ class _Page:
         if self.chance(self.style.overlaps):
             for _ in range(1 + self.one_of(0.6, 0.3, 0.1)):
                 self.overlap()
-        if self.chance(max(self.style.insets, 0.5 * (len(self.panels) == 1 and self.style.format == "page"))):
+        is_alone = len(self.panels) == 1 and self.style.format == "page"
+        if self.chance(max(self.style.insets, 0.5) if is_alone and self.style.insets else self.style.insets):
             for _ in range(1 + self.one_of(0.7, 0.2, 0.1)):
                 self.inset()
 
