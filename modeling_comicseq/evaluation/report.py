@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..model.tasks_comicseq import TASKS
 from .metrics import FEW_BOOKS
-from .results import GEOMETRY, LEAKY, MEAN_POOL, RETRIEVAL, Difference, Result, Score, heading, interval
+from .results import GEOMETRY, LEAKY, MEAN_POOL, RETRIEVAL, XY_CUT, Difference, Result, Score, heading, interval
 
 PROTOCOLS = {
     "same_book": "wrong candidates from the nearest other pages of the book",
@@ -99,8 +99,11 @@ def without_context(block: Sequence[Result], model: str) -> Result | None:
 def share_of_optimum(block: Sequence[Result], model: str) -> float | None:
     """How much of the attainable gain over chance a model reaches; None where the optimum is not known.
 
-    Attainable is what the per-candidate optimum scores; in reading order, the optimum of the pages that it knows.
+    Attainable is what the per-candidate optimum scores; in reading order, the optimum of the pages that it knows, which sees
+    no boxes: nothing is said of a model that reads them.
     """
+    if find(block, XY_CUT) and find(block, f"{model}, content alone"):
+        return None
     known = [result for result in block if result.role == "optimum" and result.answerer != "optimum"]
     if not known:
         return None

@@ -128,6 +128,9 @@ def test_the_order_s_optimum_is_set_against_the_model_on_the_same_pages():
     minus = Difference(
         "reading_order", "", "model (up to 7 panels)", "optimum (up to 7 panels)", "top-1 accuracy", gap
     )
+    assert share_of_optimum(order, "model") == pytest.approx(0.5)
+    boxes = [replace(order[0], answerer=name) for name in ("XY-cut", "model, content alone")]
+    assert share_of_optimum([*order, *boxes], "model") is None  # the optimum sees no boxes, the model does
     lines = report_markdown(order, [minus], {}, [], []).splitlines()
     row = next(line for line in lines if line.startswith("| optimum (up to 7 panels) |"))
     assert row.endswith("| -20.0 [-25.0, -15.0] |")
