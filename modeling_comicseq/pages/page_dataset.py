@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
-from ..files import write_json
+from ..files import write_json, written_file
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -57,11 +56,9 @@ def write_part(file: Path, rows: Sequence[Mapping[str, Any]], skipped: Sequence[
         "skipped": skipped,
         "columns": [name for name in table.column_names if table[name].null_count < len(rows)],
     }
-    beside = file.with_suffix(".partial")
-    with pa.OSFile(str(beside), "wb") as sink:
-        with pa.ipc.new_stream(sink, table.schema.with_metadata({"about": orjson.dumps(about)})) as writer:
-            writer.write_table(table)
-    os.replace(beside, file)
+    schema = table.schema.with_metadata({"about": orjson.dumps(about)})
+    with written_file(file) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_table(table)
 
 
 def _about(file: Path) -> dict[str, Any]:
