@@ -113,6 +113,7 @@ def test_panels_are_found_where_none_are_given(comics):
     (comics.parent / "panels.json").write_text(json.dumps([annotation("a/p1.png"), annotation("a/p2.png")]))
     dataset, report = make(comics)
     assert report["boxes_origin"] == {"given": 2, "gutter cut": 3}
+    assert "- gutter cut: F1 of panels" in (comics.parent / "pages" / "README.md").read_text()
     found = dataset[2]
     np.testing.assert_allclose(found["boxes"], np.array(BOXES) / (*SIZE, *SIZE), atol=0.03)
     assert found["texts"] == [[], []] and found["texts_origin"] is None and found["order_origin"] == "order predictor"
