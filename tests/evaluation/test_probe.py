@@ -76,6 +76,16 @@ def test_weak_cues_of_the_content_are_told_from_a_number():
     assert "real comics" in place.sentence()
 
 
+def test_wide_vectors_are_read_through_a_projection(monkeypatch):
+    monkeypatch.setattr("modeling_comicseq.evaluation.probe.WIDEST", 24)
+    generator, counts, books = pages(0, num_pages=300)
+    noise = content(generator, counts.sum())
+    vectors = noise / 4 + composition(generator, slots_of(counts))
+    assert PlaceProbe(vectors, counts, books).ridge.weights[0].shape == (24, 1)
+    assert probe_places(vectors, counts, books).verdict == "readable"
+    assert probe_places(noise, counts, books).verdict == "not readable"
+
+
 def test_verdicts_and_what_they_say():
     verdicts = [Place(low + 0.02, low, low + 0.04, 90, 12).verdict for low in (0.49, 0.51, 0.61, 0.76)]
     assert verdicts == ["not readable", "hardly readable", "partly readable", "readable"]
