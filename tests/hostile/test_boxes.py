@@ -10,7 +10,7 @@ import pytest
 from .commands import CONVERT
 from .table import array, check_refused, cut, cut_chunks, entry, folder, garbage, link, put, row, rows_of, write
 
-FILE = "boxes.json"
+FILE = "beside.json"
 WITH_FILE = f"{CONVERT} --boxes {FILE}"
 BOX = [0.1, 0.1, 0.5, 0.5]
 ONE = {"panels": [{"box": [1, 1, 5, 5]}], "size": [10, 10]}  # the first page has one panel
