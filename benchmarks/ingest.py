@@ -2,8 +2,8 @@
 
 Draws books, copies them to as many pages as are asked for, and measures the whole command in a process of its own, with
 nothing given, so that all panels are found (`--panels none`: none are): seconds, processor seconds and the peak memory of
-the process and its workers, each with one and with two processes. Then the same run is killed at ten moments, with all its workers, and started again
-each time; what it makes in the end is compared with the undisturbed output, row for row.
+the process and its workers, each with one and with two processes. Then the same run is killed at ten moments, with all its
+workers, and started again each time; what it makes in the end is compared with the undisturbed output, row for row.
 
     python -m benchmarks.ingest
     python -m benchmarks.ingest --panels none
