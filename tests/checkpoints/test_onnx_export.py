@@ -15,7 +15,7 @@ from modeling_comicseq.checkpoints.export import open_source
 from modeling_comicseq.checkpoints.onnx_export import draw, export_onnx, graphs_of, outputs, sizes
 from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqDataError
-from tests.model_inputs import CLASSES, TASKS, build, tiny_config
+from tests.model_inputs import CLASSES, TASKS, boxed_config, build, tiny_config
 from tests.test_documentation import REPOSITORY, blocks
 
 GRAPHS = [
@@ -33,7 +33,7 @@ GRAPHS = [
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     # The exporter takes addends up to 1e-8 for zero: a padded slot, which is all zeros, must not be divided by one.
-    config = tiny_config(num_hidden_layers=1, layer_norm_eps=1e-12, box_embedding=True)
+    config = boxed_config(num_hidden_layers=1, layer_norm_eps=1e-12)
     build("pretraining", config).save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# The card\n\n## Use\n\n`AutoModel`\n")
     (folder / "training_provenance.json").write_text('{"origin": {"encoders": "some"}}')
