@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-# Pages are looked at in this many pixels along their longer side, so that a gutter keeps some pixels of width.
-LONG_SIDE = 1000
+# Pages are looked at in this many pixels along their longer side, so that a gutter keeps some pixels of width. What is longer
+# than so many times its width, as comics to scroll through are, counts as several pages.
+LONG_SIDE, LONGEST = 1000, 3.3
 # Shares of a line: at least so much of a gutter is in its colour, and so much more than of the lines beside it.
 GUTTER, CONTRAST = 0.75, 0.65
 # The same for a dark line between two panels that touch. Art is full of these (beams, horizons), so they are only looked for
@@ -54,9 +55,8 @@ class Cut:
 
     def halves(self, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The two sides of a part (rows, columns)."""
-        across, along = (
-            np.ogrid[: part.shape[0], : part.shape[1]] if not self.axis else np.ogrid[: part.shape[1], : part.shape[0]]
-        )
+        turned = part.T if self.axis else part
+        across, along = np.ogrid[: turned.shape[0], : turned.shape[1]]
         before = across - np.round(self.slope * along).astype(int) < self.place
         before = before.T if self.axis else before
         return part & before, part & ~before
@@ -66,11 +66,12 @@ class Pixels:
     """What the cuts are found by, of a whole page: which pixels are gutter-coloured, dark, or on a straight edge."""
 
     def __init__(self, image: Image.Image):
+        pages = max(1.0, max(image.size) / min(image.size) / LONGEST)
         shrunk = image.convert("RGB")
-        shrunk.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.BOX)
+        shrunk.thumbnail((pages * LONG_SIDE, pages * LONG_SIDE), Image.Resampling.BOX)
         pixels = np.asarray(shrunk).astype(np.int16)
         self.shape = pixels.shape[:2]
-        self.long = max(self.shape)
+        self.long = min(max(self.shape), LONGEST * min(self.shape))
         self.gutters = gutter_colours(pixels)
         grey = pixels.mean(2)
         self.dark = grey < 90
@@ -139,7 +140,8 @@ def large_enough(part: np.ndarray, pixels: Pixels) -> bool:
     first_row, last_row, first_column, last_column = extent(part)
     area = part.sum()
     thickness = area / max(last_row - first_row, last_column - first_column)
-    return area >= SMALLEST * pixels.shape[0] * pixels.shape[1] and thickness >= THINNEST * pixels.long
+    page = min(pixels.shape[0] * pixels.shape[1], pixels.long**2)
+    return area >= SMALLEST * page and thickness >= THINNEST * pixels.long
 
 
 def trimmed(part: np.ndarray, gutters: list[np.ndarray]) -> np.ndarray:

