@@ -20,9 +20,11 @@ from scipy import ndimage
 LONG_SIDE, LONGEST = 1000, 3.3
 # Shares of a line: at least so much of a gutter is in its colour, and so much more than of the lines beside it.
 GUTTER, CONTRAST = 0.75, 0.65
-# The same for a dark line between two panels that touch. Art is full of these (beams, horizons), so they are only looked for
-# where panels run off the page: others have frames with paper between.
+# The same for a dark line between two panels that touch.
 DARK_LINE, DARK_CONTRAST = 0.80, 0.50
+# Where panels do not run off the page, they mostly have paper between, while art has dark lines (beams, horizons): there a
+# line must be a whole frame, and the only one around.
+FRAME, FRAME_CONTRAST, ALSO_DARK = 0.97, 0.85, 0.50
 # More is asked of slanted lines, as there are many of them.
 SLANTED = 0.05
 # A gutter that is lettered, or crossed, may fall so far below what is asked of its best line.
@@ -193,12 +195,18 @@ def _cuts(pixels: Pixels, part: np.ndarray, top: int, left: int, slanted: bool) 
                 if not slanted and not number:  # of the page's own colour
                     found += _clean_bands(shares, EMPTY_WIDTH * pixels.long)
                 yield from (Cut(score, axis, slope, first + place) for place, score in found)
-            if not bleeds:
-                continue
             # Scored below gutters: a frame is cut at the gutter beside it, if it has one.
             shares, first = line_shares(dark, turned, slope)
-            for place, score in _bands(shares, DARK_LINE, DARK_CONTRAST, WIDEST / 3 * pixels.long):
-                yield Cut(score - 0.3, axis, slope, first + place)
+            height, contrast = (DARK_LINE, DARK_CONTRAST) if bleeds else (FRAME, FRAME_CONTRAST)
+            for place, score in _bands(shares, height, contrast, WIDEST / 3 * pixels.long):
+                if bleeds or _is_alone(shares, place, round(WIDEST * pixels.long)):
+                    yield Cut(score - 0.3, axis, slope, first + place)
+
+
+def _is_alone(shares: np.ndarray, place: int, far: int) -> bool:
+    """Whether no line nearby is nearly as dark, as the other edge of a beam or a board is."""
+    before, after = shares[max(0, place - far) : max(0, place - 2 * REACH)], shares[place + 2 * REACH : place + far]
+    return not (np.concatenate([before, after]) >= ALSO_DARK).any()
 
 
 def likely_slopes(edges: np.ndarray) -> list[float]:
