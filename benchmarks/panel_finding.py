@@ -95,8 +95,7 @@ def main() -> None:
     arguments = parser.parse_args()
     finders: dict[str, Callable[[Image.Image], np.ndarray]] = {"components": components, **PANEL_FINDERS}
     if arguments.detector:
-        detect = load_panel_detector(arguments.detector)
-        finders[arguments.detector] = lambda image: detect([image])[0]
+        finders[arguments.detector] = load_panel_detector(arguments.detector)
 
     table = Table("pages", "n", "panels", "finder", *(f"F1 at {overlap}" for overlap in OVERLAPS), "s a page")
     for folder in arguments.folders:

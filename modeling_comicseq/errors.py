@@ -49,6 +49,11 @@ def did_you_mean(name: str, known: set[str]) -> str:
     return f": did you mean `{matches[0]}`" if matches else ""
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as "1 page" and "1,200 pages"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def in_words(error: BaseException) -> str:
     """What an error of the system or of a library says, on one line, without the name of its class."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

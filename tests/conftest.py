@@ -8,6 +8,7 @@ threads = os.environ["OMP_NUM_THREADS"] = os.environ.get("COMICSEQ_TEST_THREADS"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -15,6 +16,10 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(int(threads))
+
+# How long an example takes, or is made, says nothing where other processes wait for the same processor.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(autouse=True)

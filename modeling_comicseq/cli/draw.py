@@ -26,7 +26,8 @@ def draw(
 
     Example: `comicseq draw --books 20 --output drawn`.
     """
+    from ..errors import counted
     from ..pages.drawn.writing import write_books
 
     drawn, panels = write_books(output, books, seed, pages, width, num_proc, overwrite, progress)
-    typer.echo(f"{output}: {books} book{'s' * (books > 1)}, {drawn} pages, {panels} panels")
+    typer.echo(f"{output}: {counted(books, 'book')}, {counted(drawn, 'page')}, {counted(panels, 'panel')}")

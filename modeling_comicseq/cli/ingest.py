@@ -59,6 +59,7 @@ def ingest(
 
     Example: `comicseq ingest comics --output outputs/pages --num-proc 2`
     """
+    from ..errors import counted
     from ..pages.ingest import ingest as make
 
     start = time.perf_counter()
@@ -76,11 +77,12 @@ def ingest(
         overwrite=overwrite,
     )
     seconds = (time.perf_counter() - start) / max(report["pages"], 1)
-    numbers = {name: report[f"{name}s"] for name in ("book", "page", "panel", "text")}
-    counts = ", ".join(f"{number:,} {name}{'' if number == 1 else 's'}" for name, number in numbers.items())
+    counts = ", ".join(counted(report[f"{name}s"], name) for name in ("book", "page", "panel", "text"))
     typer.echo(f"{output}: {counts}; {seconds:.2f} s a page")
     for name in ("boxes", "order", "reading_direction", "texts"):
-        origins = ", ".join(f"{origin} ({pages:,} pages)" for origin, pages in report[f"{name}_origin"].items())
+        origins = ", ".join(
+            f"{origin} ({counted(pages, 'page')})" for origin, pages in report[f"{name}_origin"].items()
+        )
         typer.echo(f"{name.replace('_', ' ')}: {origins}")
     if report["skipped"]:
         typer.echo(f"{report['skipped']:,} left out, see {output / 'skipped.json'}")

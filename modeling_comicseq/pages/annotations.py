@@ -40,6 +40,7 @@ __all__ = [
     "PanelAnnotation",
     "form_of",
     "has_boxes",
+    "panels_among",
     "read_annotation",
     "read_annotations",
     "read_boxes",
@@ -120,6 +121,22 @@ def has_boxes(entry: Mapping[str, Any]) -> bool:
     return bool(form_of(entry))
 
 
+def panels_among(objects: Any) -> list[dict[str, Any]]:
+    """The panels among the `objects` of a picture, as data sets for object detection have them: a list of objects with `bbox`
+    and `category`, or a list of each. Where categories are words, those called as panels count.
+    """
+    if isinstance(objects, Mapping):
+        lists = [objects.get("bbox") or [], objects.get("category") or []]
+        objects = [{"bbox": box, "category": kind} for box, kind in itertools.zip_longest(*lists)]
+    return [
+        {"bbox": each["bbox"]}
+        for each in objects or []
+        if isinstance(each, Mapping)
+        and each.get("bbox") is not None
+        and (not isinstance(kind := each.get("category"), str) or kind.strip().lower() in _PANEL_CATEGORIES)
+    ]
+
+
 def read_annotation(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> PageAnnotation:
     """What an object says of its page, in any of the forms.
 
@@ -163,14 +180,14 @@ def read_boxes(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> K
 
 
 def read_annotations(
-    path: str | os.PathLike, fault: Callable[[str, PageProblem], None] | None = None
+    path: str | os.PathLike, fault: Callable[[str, dict[str, Any], PageProblem], None] | None = None
 ) -> Iterator[tuple[str, dict[str, Any], PageAnnotation]]:
     """The pages of a file or folder: a JSON list of pages, a COCO file, one page, a folder of JSON files of one page each, or
     a data set of pages.
 
     Args:
         path: The file, which can be a URL, or the folder.
-        fault: Is told the name of a page that cannot be understood, and why; without it, the first one is an error.
+        fault: Is told the name and object of a page that cannot be understood, and why; without it, the first one is an error.
 
     Yields:
         The page's name, which is the file's name or path, or its `canonical_id`; its object; what that says.
@@ -186,7 +203,7 @@ def read_annotations(
         except PageProblem as problem:
             if fault is None:
                 raise ComicSeqDataError(f"{path}: page {name!r}: {problem}") from None
-            fault(name, problem)
+            fault(name, entry if isinstance(entry, dict) else {}, problem)
 
 
 def read_entries(path: str | os.PathLike) -> Iterator[tuple[str, Any]]:
@@ -347,7 +364,7 @@ def _by_number(panels: Sequence[Mapping[str, Any]]) -> list[int]:
     """The places of the panels by their `panel_number`, where each has one of its own, else as they stand."""
     try:
         numbers = [float(panel["panel_number"]) for panel in panels]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         numbers = []
     places = range(len(panels))
     return sorted(places, key=numbers.__getitem__) if len(set(numbers)) == len(panels) else list(places)

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from ..disk_faults import disk_faults
-from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem, check_at_least
+from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem, check_at_least, counted
 from ..files import locked, put_in_place, write_json, write_text
 from ..layouts.boxes import READING_DIRECTIONS
 from ..outputs import check_output
@@ -160,18 +160,18 @@ def _find(
             raise ComicSeqDataError(f"{books[twice]} and {source} both have a book {twice!r}: ingest them apart.")
         books |= mine
         pages += found
-    if annotations is None:
+    if annotations is None or not pages:  # of which a fault was told
         return pages, [None] * len(pages)
     broken: list[tuple[str, dict, PageProblem]] = []
-    read = read_annotations(annotations, lambda name, problem: broken.append((name, {}, problem)))
+    read = read_annotations(annotations, lambda *each: broken.append(each))
     given, unused = match(pages, [*read, *broken])
     if not any(given):
         raise ComicSeqDataError(
-            f"{annotations} names none of the {len(pages):,} pages, such as {pages[0].place}/{pages[0].key}: correct the"
+            f"{annotations} names none of the {counted(len(pages), 'page')}, such as {pages[0].place}/{pages[0].key}: correct the"
             " names there."
         )
     if unused:
-        logger.warning(f"{annotations} tells of {unused:,} pages that the sources do not hold")
+        logger.warning(f"{annotations} tells of {counted(unused, 'page')} that the sources do not hold")
     return pages, given
 
 
@@ -190,6 +190,10 @@ def _is_done(target: Path, output: Any, fingerprint: str, on_error: str, overwri
         made, left_out = None, 0
     is_same = made == fingerprint and not (left_out and on_error == "stop")
     if not is_same and not overwrite:
-        how = f"without {left_out:,} pages that have a fault" if made == fingerprint else "of other pages or otherwise"
+        how = (
+            f"without {counted(left_out, 'page')} with a fault"
+            if made == fingerprint
+            else "of other pages or otherwise"
+        )
         raise ComicSeqDataError(f"{output} was made {how}: name another folder, or give --overwrite.")
     return is_same

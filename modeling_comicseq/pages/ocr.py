@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,8 @@ def load_rapidocr() -> Ocr:
         raise ComicSeqDataError(
             f"OCR by rapidocr is not installed ({error}): pip install 'comicseq[ocr]', or take --ocr none."
         ) from None
-    engine = RapidOCR()
+    threads = os.environ.get("OMP_NUM_THREADS", "")  # which is 1 in each of several processes
+    engine = RapidOCR(intra_op_num_threads=int(threads)) if threads.isdecimal() else RapidOCR()
 
     def read(image: Image.Image) -> list[TextLine]:
         width, height = image.size

@@ -9,6 +9,8 @@ from typing import Any
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment
 
+from ..errors import counted
+
 __all__ = ["page_card"]
 
 # How good was measured to be what finds boxes and order where none are given, by what the columns of origins call it; from
@@ -29,6 +31,7 @@ def page_card(report: Mapping[str, Any]) -> str:
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data-*.arrow"}]}],
     )
     environment = Environment(trim_blocks=True, keep_trailing_newline=True)
+    environment.filters["counted"] = counted
     template = environment.from_string(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
     origins = [name for column in ("boxes", "order", "texts") for name in report[f"{column}_origin"]]
     finders = {name: MEASURED.get(name, "not measured") for name in origins if name not in ("given", "not known")}

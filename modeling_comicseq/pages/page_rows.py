@@ -16,11 +16,11 @@ from PIL.Image import Image
 
 from ..errors import PageProblem
 from ..layouts.rules import xy_cut_order
-from .annotations import PageAnnotation, has_boxes, read_annotation
+from .annotations import PageAnnotation, has_boxes, panels_among, read_annotation
 from .balloons import assign_texts
 from .matching import Given
 from .ocr import get_ocr
-from .page_dataset import page_features
+from .page_dataset import ORIGINS, page_features
 from .panel_finding import PANEL_FINDERS, find_panels
 from .pictures import Picture, read_picture
 from .sources import Content, SourcePage
@@ -28,6 +28,7 @@ from .sources import Content, SourcePage
 __all__ = ["GIVEN", "Reading", "page_row"]
 
 GIVEN = "given"
+_ORIGIN_COLUMNS = tuple(f"{name}_origin" for name in ORIGINS)
 _ALIKE = 0.01  # how far a page's proportions may be from those that its boxes were measured on
 
 
@@ -75,7 +76,8 @@ def page_row(
     size = picture.image.size
     about, annotation = _annotation(entry, given, size)
     row: dict[str, Any] = {"page_name": page.name, "size": list(size)}
-    row |= {name: getattr(page.info, name) or (entry or {}).get(name) for name in ("series", "number", "title")}
+    beside = entry or {}
+    row |= {name: getattr(page.info, name) or _text(beside.get(name)) for name in ("series", "number", "title")}
     if reading.images == "paths" and page.kind == "folder" and not picture.is_changed:
         row["image"] = {"bytes": None, "path": os.path.abspath(os.path.join(page.place, page.key))}
     else:
@@ -88,13 +90,19 @@ def page_row(
     origin, row["reading_direction"] = next(((o, d) for o, d in told.items() if d), (None, None))
     row["reading_direction_origin"] = origin
     row |= _panels(picture, annotation, row["reading_direction"], reading)
-    row["metadata"] = (entry or {}).get("metadata")
-    if about:
-        row["metadata"] = _json(about)
+    if given is None:  # a data set of pages tells where it has them from
+        row |= {name: _text(beside.get(name)) or GIVEN for name in _ORIGIN_COLUMNS if row[name] == GIVEN}
+        row.setdefault("outside_texts", beside.get("outside_texts"))
+    row["metadata"] = _json(about) if about else _text(beside.get("metadata"))
     return row
 
 
-def _json(about: Mapping[str, Any]) -> str:
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else _json(value)
+
+
+def _json(about: Any) -> str:
+    """JSON of whatever it is."""
     try:
         return orjson.dumps(about, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:  # integers beyond 64 bits, half a surrogate pair
@@ -114,9 +122,8 @@ def _annotation(
         about = dict(entry)
         if about.get("panel_boxes") is None and about.get("boxes") is not None:
             about["panel_boxes"] = about["boxes"]
-        objects = about.get("objects")
-        if not has_boxes(about) and isinstance(objects, Mapping) and "bbox" in objects:
-            about["panels"] = [{"bbox": box} for box in objects["bbox"]]
+        if not has_boxes(about) and (panels := panels_among(about.get("objects"))):
+            about["panels"] = panels
         annotation = read_annotation(about, size) if has_boxes(about) else None
         about = {key: value for key, value in entry.items() if key not in page_features()}
     else:
@@ -125,7 +132,7 @@ def _annotation(
         (width, height), (own_width, own_height) = annotation.size, size
         if abs(width * own_height / (height * own_width) - 1) > _ALIKE:
             found = f"has {own_width} × {own_height} pixels, but its boxes were measured on {width} × {height}"
-            raise PageProblem(found, "give the annotation of this very picture")
+            raise PageProblem(found, "give the annotation of this very picture, turned as its EXIF says")
     return about, annotation
 
 
@@ -182,7 +189,7 @@ def find_boxes(image: Image, detector: str | None) -> tuple[np.ndarray, str]:
         return find_panels(image), "gutter cut"
     if detector in PANEL_FINDERS:
         return find_panels(image, detector), detector
-    return _detector(detector, os.getpid())([image])[0], detector
+    return _detector(detector, os.getpid())(image), detector
 
 
 def order_boxes(boxes: np.ndarray, direction: str | None) -> tuple[np.ndarray, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,27 +17,22 @@ from ..progress import quiet_transformers
 SAME_PANEL = 0.6
 
 
-def load_panel_detector(
-    name: str, *, threshold: float = 0.5, batch_size: int = 8, device: torch.device | str | None = None
-) -> Callable[[Sequence[Image.Image]], list[np.ndarray]]:
-    """Loads a detector as a function from pages to the boxes of their panels.
+def load_panel_detector(name: str, threshold: float = 0.5) -> Callable[[Image.Image], np.ndarray]:
+    """Loads a detector, on the GPU if there is one, as a function from a page to the boxes of its panels.
 
-    What it gives of each page are boxes `(n, 4)` as shares of the page, float32, surest first, and none at all where it
-    sees no panel. They do not depend on the other pages: only pages of one size share a batch.
+    These are boxes `(n, 4)` as shares of the page, float32, surest first, and none at all where it sees no panel.
 
     Args:
         name: A folder or a name on the Hub: a checkpoint with an image processor that `AutoModelForObjectDetection` loads.
             Its panels are the classes that have "panel" or "frame" in their name, or its only class.
         threshold: The least score of a box.
-        batch_size: Pages in one forward pass.
-        device: Where to run it; by default the GPU if there is one.
 
     Raises:
         ComicSeqDataError: There is no such checkpoint, or it is no detector, or none of its classes is a panel.
     """
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_not_mistyped(name, "the folder or Hub name of an object-detection checkpoint of transformers")
     try:
         with quiet_transformers():
@@ -59,26 +54,13 @@ def load_panel_detector(
         )
 
     @torch.inference_mode()
-    def boxes_of(inputs: list[dict[str, torch.Tensor]]) -> list[np.ndarray]:
-        outputs = model(**{key: torch.cat([each[key] for each in inputs]).to(where) for key in inputs[0]})
-        found = processor.post_process_object_detection(outputs, threshold=threshold)  # without sizes: shares
-        return [
-            distinct(page["boxes"][keep].cpu().numpy(), page["scores"][keep].cpu().numpy())
-            for page in found
-            for keep in [torch.isin(page["labels"].cpu(), torch.tensor(wanted)).to(page["labels"].device)]
-        ]
-
-    def detect(images: Sequence[Image.Image]) -> list[np.ndarray]:
-        results: list[np.ndarray] = [np.zeros((0, 4), np.float32)] * len(images)
-        for start in range(0, len(images), batch_size):
-            groups: dict[torch.Size, list[tuple[int, dict[str, torch.Tensor]]]] = {}
-            for index, image in enumerate(images[start : start + batch_size], start):
-                inputs = dict(processor(images=image.convert("RGB"), return_tensors="pt"))
-                groups.setdefault(inputs["pixel_values"].shape, []).append((index, inputs))
-            for group in groups.values():
-                for (index, _), boxes in zip(group, boxes_of([inputs for _, inputs in group]), strict=True):
-                    results[index] = boxes
-        return results
+    def detect(image: Image.Image) -> np.ndarray:
+        inputs = processor(images=image.convert("RGB"), return_tensors="pt")
+        outputs = model(**{name: each.to(where) for name, each in inputs.items()})
+        (found,) = processor.post_process_object_detection(outputs, threshold=threshold)  # without a size: shares
+        labels, boxes, scores = (found[name].cpu().numpy() for name in ("labels", "boxes", "scores"))
+        keep = np.isin(labels, wanted)
+        return distinct(boxes[keep], scores[keep])
 
     return detect
 

@@ -61,8 +61,11 @@ def list_rows(source: str) -> list[tuple[str, str, int]]:
 def read_rows(source: str, keys: Iterable[str]) -> Iterator[tuple[bytes | PageProblem, dict[str, Any]]]:
     """The picture's file of each row, or what is wrong with it, and everything else that the row holds."""
     dataset, image = _open(source)
+    objects = dataset.features.get("objects")
     for key in keys:
         row = dataset[int(key)]
+        if objects is not None:
+            row["objects"] = _with_names(row["objects"], objects)
         picture = row.pop(image)
         try:
             if picture is None:
@@ -72,6 +75,18 @@ def read_rows(source: str, keys: Iterable[str]) -> Iterator[tuple[bytes | PagePr
             yield PageProblem(f"cannot be read ({in_words(error)})", "restore the picture's file"), row
         except PageProblem as problem:
             yield problem, row
+
+
+def _with_names(value: Any, feature: Any) -> Any:
+    """A value of a feature, with the names of classes for their numbers, where there are several."""
+    if value is None:
+        return None
+    if isinstance(feature, dict):
+        return {name: _with_names(each, feature[name]) for name, each in value.items()}
+    if hasattr(feature, "feature"):  # a list
+        return [_with_names(each, feature.feature) for each in value]
+    names = getattr(feature, "names", None) or []
+    return names[value] if len(names) > 1 and 0 <= value < len(names) else value
 
 
 def fingerprint_of(source: str) -> str:

@@ -34,13 +34,14 @@ def in_processes(
     if num_proc == 1:
         yield from ((item, function(item)) for item in items)
         return
+    others = set(active_children())
     with ProcessPoolExecutor(min(num_proc, max(len(items), 1)), initializer=_start_worker) as pool:
         futures = {pool.submit(function, item): item for item in items}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException as error:
-            for process in active_children():
+            for process in set(active_children()) - others:
                 process.terminate()
             pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):

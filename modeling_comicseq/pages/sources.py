@@ -173,8 +173,12 @@ def _is_text(name: str, place: str, fault: Fault) -> bool:
 
 
 def _info(path: Path, place: str, fault: Fault) -> ComicInfo:
-    with path.open("rb") as file:
-        return _parse_info(file.read(MOST_BYTES), place, fault)
+    try:
+        with path.open("rb") as file:
+            return _parse_info(file.read(MOST_BYTES), place, fault)
+    except OSError as error:
+        fault(place, None, PageProblem(f"{COMIC_INFO} cannot be read ({in_words(error)})", "mend or remove it"))
+        return ComicInfo()
 
 
 def _parse_info(content: bytes, place: str, fault: Fault) -> ComicInfo:

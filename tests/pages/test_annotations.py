@@ -169,6 +169,11 @@ def test_no_panels_and_panels_as_an_object():
     assert boxes_of(page) == [(0, 0, 0.5, 0.5), (0, 0.5, 0.5, 1)]
 
 
+def test_panel_numbers_beyond_all_bounds_are_none():
+    panels = [{"box_2d": box, "panel_number": 10**400} for box in ([0, 0, 500, 500], [500, 0, 1000, 500])]
+    assert boxes_of(read_annotation({"panels": panels})) == [(0, 0, 0.5, 0.5), (0, 0.5, 0.5, 1)]
+
+
 def test_fractions_of_one_are_no_thousandths():
     assert boxes_of(read_annotation({"panels": [{"box_2d": [0.25, 0, 1, 0.5]}]})) == [(0, 0.25, 0.5, 1)]
 
@@ -279,7 +284,7 @@ def test_a_folder_of_pages_goes_on_after_a_broken_one(tmp_path):
     (tmp_path / "book" / "p2.json").write_text('{"panels": [')
     (tmp_path / "book" / "p3.json").write_text("[]")
     faults = {}
-    found = list(read_annotations(tmp_path, lambda name, problem: faults.update({name: str(problem)})))
+    found = list(read_annotations(tmp_path, lambda name, entry, problem: faults.update({name: str(problem)})))
     assert [name for name, *_ in found] == ["book/p1.png"]
     assert "its file is no JSON" in faults["book/p2"] and "no JSON object" in faults["book/p3"]
     with pytest.raises(ComicSeqDataError, match=r"page 'book/p2': its file is no JSON"):

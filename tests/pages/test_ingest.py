@@ -7,7 +7,10 @@ import json
 import numpy as np
 import pytest
 from datasets import load_from_disk
+from PIL import Image
+from typer.testing import CliRunner
 
+from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.pages.ingest import ingest
 from modeling_comicseq.pages.ocr import OCR_ENGINES, TextLine
@@ -92,7 +95,7 @@ def test_a_page_with_a_fault_stops_the_run_or_is_skipped(comics):
     assert dataset["page_index"][:] == [0, 2, 0, 1] and report["skipped"] == 1
     (skipped,) = json.loads((comics.parent / "pages" / "skipped.json").read_text())
     assert skipped["page"] == "p2.png" and "cut off" in skipped["reason"]
-    with pytest.raises(ComicSeqDataError, match="without 1 pages that have a fault"):
+    with pytest.raises(ComicSeqDataError, match="without 1 page with a fault"):
         make(comics)
 
 
@@ -178,9 +181,7 @@ def test_texts_are_read_where_none_are_given(comics, monkeypatch):
 def test_another_finder_is_named(comics, monkeypatch):
     whole = np.array([[0, 0, 1, 1]], np.float32)
     monkeypatch.setitem(PANEL_FINDERS, "whole", lambda image: whole)
-    monkeypatch.setattr(
-        "modeling_comicseq.pages.panel_detector.load_panel_detector", lambda name: lambda images: [whole]
-    )
+    monkeypatch.setattr("modeling_comicseq.pages.panel_detector.load_panel_detector", lambda name: lambda image: whole)
     for name in ("whole", "owner/detector"):
         dataset, report = make(comics, annotations=None, panel_detector=name, overwrite=True)
         assert dataset[0]["boxes"] == [[0, 0, 1, 1]] and report["boxes_origin"] == {name: 5}
@@ -211,3 +212,46 @@ def test_what_a_run_left_that_was_killed_at_its_end_is_removed(comics):
     (comics.parent / ".pages.partial" / "replaced").mkdir(parents=True)
     make(comics)
     assert sorted(path.name for path in comics.parent.iterdir()) == ["comics", "pages", "panels.json"]
+
+
+def test_annotations_of_sources_without_pages(comics, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ComicSeqDataError, match="empty leaves no page .1 left out, the first for: holds no pictures"):
+        ingest(
+            [tmp_path / "empty"],
+            tmp_path / "out",
+            annotations=tmp_path / "panels.json",
+            on_error="skip",
+            progress=False,
+        )
+
+
+def test_boxes_are_those_of_the_upright_picture(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    folder = write_pages(tmp_path / "comics", ["1.jpg"])
+    (folder / "1.jpg").write_bytes(content(page(size=(64, 48)), "JPEG", exif=exif))
+    (tmp_path / "panels.json").write_text(json.dumps([annotation("1.jpg")]))
+    dataset, _ = make(folder)
+    assert dataset[0]["size"] == list(SIZE) and dataset[0]["boxes_origin"] == "given"
+    (tmp_path / "panels.json").write_text(json.dumps([annotation("1.jpg", size=[64, 60])]))
+    with pytest.raises(ComicSeqDataError, match="has 48 × 64 pixels, but .* on 64 × 60; .* turned as its EXIF says"):
+        make(folder, overwrite=True)
+
+
+def test_of_one_there_is_no_plural(tmp_path):
+    folder = write_pages(tmp_path / "comics", ["1.png"])
+    result = CliRunner().invoke(app, ["ingest", str(folder), "--output", str(tmp_path / "out")])
+    assert "1 book, 1 page, 2 panels, 0 texts" in result.output and "gutter cut (1 page)\n" in result.output
+    assert "`comicseq ingest`: 1 book, 1 page, 2 panels,\n0 texts." in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_broken_annotation_spoils_no_page_of_another_book(comics):
+    write_pages(comics, ["b/p1.png"])
+    told = [annotation("p1.png", book_id="a"), annotation("p1.png", book_id="b", size=[0, 0])]
+    (comics.parent / "panels.json").write_text(json.dumps(told))
+    make(comics, on_error="skip")
+    (skipped,) = json.loads((comics.parent / "pages" / "skipped.json").read_text())
+    assert (skipped["place"], skipped["page"]) == (str(comics / "b"), "p1.png") and "size is [0, 0]" in skipped[
+        "reason"
+    ]

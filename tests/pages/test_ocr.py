@@ -1,5 +1,8 @@
 """OCR engines by name."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
@@ -48,3 +51,13 @@ def test_not_installed(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rapidocr_onnxruntime", None)
     with pytest.raises(ComicSeqDataError, match="pip install 'comicseq\\[ocr\\]'"):
         get_ocr("rapidocr")
+
+
+@pytest.mark.parametrize(("told", "threads"), [("1", [1]), ("", [])])
+def test_as_many_threads_as_the_environment_says(monkeypatch, told, threads):
+    engines = []
+    module = SimpleNamespace(RapidOCR=lambda **options: engines.append(options))
+    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", module)
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    get_ocr("rapidocr")
+    assert list(engines[0].values()) == threads

@@ -16,6 +16,7 @@ from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.hf_api import RepoUrl
 
 from modeling_comicseq.pages.ingest import ingest
+from modeling_comicseq.pages.ocr import OCR_ENGINES, TextLine
 
 from .made_pages import BOXES, SIZE, annotation, content, page, write_pages
 
@@ -127,15 +128,43 @@ def test_it_goes_to_the_hub_and_back(dataset, hub, tmp_path):
 
 
 def test_a_data_set_of_pages_is_a_source(dataset, folder, hub, tmp_path):
-    """As saved, and as it comes back from the Hub: the same rows, all of them given."""
+    """As saved, and as it comes back from the Hub: the same rows, from where the data set says that it has them."""
     dataset.push_to_hub("someone/pages")
     for source in (folder, hub):
         output = tmp_path / f"from {source.name}"
         ingest([source], output, progress=False)
         again = load_from_disk(str(output))
-        same = [name for name in dataset.column_names if not name.endswith("_origin")]
-        assert again.select_columns(same)[:] == dataset.select_columns(same)[:]
-        assert set(again["boxes_origin"]) == {"given"}
+        assert again[:] == dataset[:]
+
+
+def test_a_data_set_of_found_panels_and_texts_does_not_become_one_of_given_ones(folder, tmp_path, monkeypatch):
+    lines = [TextLine((0.3, 0.1, 0.7, 0.15), "HIGH"), TextLine((0, 0, 0.05, 0.01), "1")]
+    monkeypatch.setitem(OCR_ENGINES, "made", lambda: lambda image: lines)
+    comics = folder.parent / "comics"
+    ingest([comics], tmp_path / "found", ocr="made", reading_direction="rtl", progress=False)
+    report = ingest([tmp_path / "found"], tmp_path / "again", progress=False)
+    assert load_from_disk(str(tmp_path / "again"))[:] == load_from_disk(str(tmp_path / "found"))[:]
+    assert report["boxes_origin"] == {"gutter cut": 8} and report["texts_origin"] == {"made": 8}
+
+
+def test_of_objects_of_several_kinds_the_panels_are_taken(tmp_path):
+    """As lists and as a list, with names of classes; other columns keep what they hold, whatever their kind."""
+    kinds = datasets.ClassLabel(names=["text", "Panel"])
+    boxes = [[x0, y0, x1 - x0, y1 - y0] for x0, y0, x1, y1 in BOXES]
+    box = datasets.List(datasets.Value("float32"), 4)
+    for name, feature, objects in (
+        ("lists", {"bbox": datasets.List(box), "category": datasets.List(kinds)}, {"bbox": [[9, 9, 9, 9], *boxes], "category": [0, 1, 1]}),
+        ("list", datasets.List({"bbox": box, "category": kinds}), [{"bbox": [9, 9, 9, 9], "category": 0}, *({"bbox": each, "category": 1} for each in boxes)]),
+    ):  # fmt: skip
+        features = datasets.Features(
+            {"image": datasets.Image(), "objects": feature, "number": datasets.Value("int64")}
+        )
+        rows = {"image": [{"bytes": content(), "path": None}], "objects": [objects], "number": [7]}
+        datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / name))
+        report = ingest([tmp_path / name], tmp_path / f"{name} out", progress=False)
+        row = load_from_disk(str(tmp_path / f"{name} out"))[0]
+        np.testing.assert_allclose(row["boxes"], np.array(BOXES) / (*SIZE, *SIZE), rtol=1e-6)
+        assert report["boxes_origin"] == {"given": 1} and row["number"] == "7" and '"Panel"' in row["metadata"]
 
 
 def test_a_data_set_for_object_detection_is_a_source(tmp_path):

@@ -15,6 +15,7 @@ from datasets import load_from_disk
 from modeling_comicseq.errors import ComicSeqDataError, Terminated
 from modeling_comicseq.pages import parts
 from modeling_comicseq.pages.ingest import ingest
+from modeling_comicseq.pages.processes import in_processes
 
 from .made_pages import annotation, content, write_pages
 
@@ -139,3 +140,18 @@ def test_a_worker_that_is_killed_is_told_of(comics, monkeypatch):
     with pytest.raises(ComicSeqDataError, match="a worker process was ended from outside"):
         make(comics, num_proc=2)
     assert not set(psutil.Process().children()) - set(others)
+
+
+def fails(item):
+    raise ComicSeqDataError("a fault")
+
+
+def test_other_processes_of_the_caller_are_left_alone():
+    other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    before = psutil.Process().children()
+    other.start()
+    with pytest.raises(ComicSeqDataError):
+        list(in_processes(fails, range(4), 2))
+    assert other.is_alive() and set(psutil.Process().children()) - set(before) == {psutil.Process(other.pid)}
+    other.kill()
+    other.join()

@@ -118,6 +118,14 @@ def test_comic_info_goes_with_each_page(tmp_path):
     assert [each.info for each in find_pages(str(lib), None)] == [ComicInfo(title="T")]
 
 
+def test_a_comic_info_that_cannot_be_read_is_told(tmp_path):
+    lib = write_pages(tmp_path / "lib", ["1.png"])
+    (lib / "ComicInfo.xml").symlink_to("away")
+    told = []
+    assert [each.info for each in find_pages(str(lib), lambda *fault: told.append(fault))] == [ComicInfo()]
+    assert "ComicInfo.xml cannot be read (No such file" in str(told[0][2])
+
+
 @pytest.fixture
 def rows():
     pictures = [{"bytes": content(page(shade)), "path": f"{shade}.png"} for shade in (3, 1, 2)]

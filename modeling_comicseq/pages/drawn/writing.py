@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...errors import ComicSeqArgumentError, check_at_least
+from ...errors import ComicSeqArgumentError, check_at_least, counted
 from ...files import write_text, written_folder
 from ...outputs import check_output
 from ...progress import progress_bar
@@ -17,7 +17,7 @@ from .book import draw_book
 LEAST_WIDTH, MOST_WIDTH = 64, 4000
 README = """# Drawn comics
 
-{books} books of {pages} pages, drawn by `comicseq draw --books {books} --pages {pages} --seed {seed} --width {width}`.
+{of_books} of {of_pages}, drawn by `comicseq draw --books {books} --pages {pages} --seed {seed} --width {width}`.
 
 `panels.json` has one object a page: `book_id`, `page_index`, `image`, `size` (width and height in pixels), `direction`
 (`ltr` or `rtl`) and `panels` in reading order. Boxes are `[x0, y0, x1, y1]` in pixels. A panel has its `box`; `text`, one
@@ -76,7 +76,15 @@ def write_books(
                 advance(1)
         entries = [entry for book in range(books) for entry in drawn[book]]
         write_text(folder / "panels.json", "[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
-        write_text(folder / "README.md", README.format(books=books, pages=pages, seed=seed, width=width))
+        readme = README.format(
+            of_books=counted(books, "book"),
+            of_pages=counted(pages, "page"),
+            books=books,
+            pages=pages,
+            seed=seed,
+            width=width,
+        )
+        write_text(folder / "README.md", readme)
     return len(entries), sum(len(entry["panels"]) for entry in entries)
 
 
