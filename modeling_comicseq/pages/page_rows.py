@@ -117,7 +117,9 @@ def _annotation(
     if given is not None:
         about, annotation = given
         if isinstance(annotation, PageProblem):
-            raise annotation
+            if not about:
+                raise annotation
+            annotation = read_annotation(about, size)  # it may have missed the page's size alone
     elif entry is not None:
         about = dict(entry)
         if about.get("panel_boxes") is None and about.get("boxes") is not None:

@@ -255,3 +255,16 @@ def test_a_broken_annotation_spoils_no_page_of_another_book(comics):
     assert (skipped["place"], skipped["page"]) == (str(comics / "b"), "p1.png") and "size is [0, 0]" in skipped[
         "reason"
     ]
+
+
+def test_boxes_in_pixels_without_a_size_are_those_of_the_picture(comics):
+    told = [annotation("a/p1.png"), annotation("a/p2.png")]
+    for entry in told:
+        del entry["size"]
+    told[1]["panels"][0]["box"] = [0, 0, 99, 9]
+    (comics.parent / "panels.json").write_text(json.dumps(told))
+    with pytest.raises(ComicSeqDataError, match="page 'p2.png': box 0 .*; correct the box"):
+        make(comics)
+    dataset, report = make(comics, on_error="skip")
+    np.testing.assert_allclose(dataset[0]["boxes"], np.array(BOXES) / (*SIZE, *SIZE), rtol=1e-6)
+    assert report["boxes_origin"] == {"given": 1, "gutter cut": 3}
