@@ -228,10 +228,7 @@ class BlockConverter:
         zero: dict[str, np.ndarray],
     ) -> pa.Table:
         """The rows of windows of `pages`, which refer to the vectors without a copy."""
-        entry = self.placed.entry[pages]
-        lowest = int(entry.min(initial=0))
-        strings = self.plan.pages.table.slice(lowest, int(entry.max(initial=-1)) - lowest + 1)
-        strings = strings.combine_chunks().take(pa.array(entry - lowest))
+        strings = self.plan.pages.take(self.placed.entry[pages])
         columns: dict[str, Any] = {
             "num_panels": count,
             "sequence_index": self.rows[pages],

@@ -29,14 +29,14 @@ from ..outputs import check_output
 from ..pages.annotations import has_boxes, read_direction
 from ..pages.json_list import iter_entries
 from ..progress import dataset_bars
-from ..stores.boxed_pages import read_boxed_pages
+from ..stores.boxed_pages import describe_boxes, read_boxed_pages
 from ..stores.metadata import describe_file
 from ..stores.origin import meaning_of, read_origin
 from ..stores.pages import Faults, Pages
 from ..stores.placement import Placement, place_pages
 from ..stores.provenance import PROVENANCE_FILE, build_provenance, read_provenance
 from ..stores.splits import SPLITS, SplitRule, load_split_books
-from ..stores.stage3 import BOX_ARRAY, PRESENT, Stage3Store, list_files
+from ..stores.stage3 import BOX_ARRAY, PRESENT, Stage3Store
 from ..stores.twins import HOW, has_twin, same_pages
 from ..stores.windows import check_window
 from ..urls import refuse_url
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 # Another number when the same input gives another data set: it is part of the fingerprint.
 _FORMAT = 4
 _MAX_SHARD_SIZE = "500MB"
-_MOST_PROBED = 4000  # rows
+_MOST_PROBED = 1000  # rows: what more of them would tell is not worth its time here
 
 
 def convert_store(
@@ -224,8 +224,7 @@ def _fingerprint(store: Stage3Store, metadata: str, options: Mapping[str, Any]) 
         if has_boxes(first) or read_direction(first):  # earlier versions carried them along, without a column
             parts.append(BOX_ARRAY)
     if "boxes" in options:
-        path = options["boxes"]
-        parts.append(list(list_files(path)) if os.path.isdir(path) else list(describe_file(path).values()))
+        parts.append(describe_boxes(options["boxes"]))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

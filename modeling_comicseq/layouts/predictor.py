@@ -96,7 +96,13 @@ def order_panels(boxes: Any, reading_direction: str | None = None, size: Sequenc
     except (TypeError, ValueError):
         raise ComicSeqArgumentError("`boxes` must be four numbers a panel, x0 y0 x1 y1.") from None
     if size is not None:
-        shares = as_shares(shares, size)
+        try:
+            width, height = map(float, size)
+        except (TypeError, ValueError):
+            width = height = 0.0
+        if not (0 < width < np.inf and 0 < height < np.inf):
+            raise ComicSeqArgumentError(f"`size` is {size!r} but must be the page's width and height in pixels.")
+        shares = as_shares(shares, (width, height))
     problem = check_boxes(shares) if shares.ndim == 2 else f"boxes have shape {shares.shape} but must be (n, 4)"
     if problem is None and (shares == 0).all(-1).any():
         problem = f"box {np.flatnonzero((shares == 0).all(-1))[0]} is four zeros"

@@ -27,7 +27,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..outputs import check_output
 from ..progress import progress_bar
-from ..stores.boxed_pages import read_boxed_pages
+from ..stores.boxed_pages import describe_boxes, read_boxed_pages
 from ..stores.origin import read_origin
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
@@ -122,13 +122,15 @@ def encode_store(
         )
     encoder = encoder_of(checkpoint.model)
     reads_boxes = encoder.config.box_embedding
-    if boxes is not None and not reads_boxes:
-        raise ComicSeqArgumentError(f"boxes {os.fspath(boxes)!r} is given, but {model} reads none; leave it out")
+    for name, value in (("boxes", boxes and os.fspath(boxes)), ("reading_direction", reading_direction)):
+        if value is not None and not reads_boxes:
+            raise ComicSeqArgumentError(f"{name} {value!r} is given, but {model} reads no boxes; leave it out")
     weights = model_fingerprint(encoder)
     made_of = [_FORMAT, store.url, store.fingerprint(), metadata, metadata_version(metadata)]
     made_of += [weights, dtype, zarr_format]
     if reads_boxes:
-        made_of += [*_versions(boxes), reading_direction]
+        made_of += [] if boxes is None else [os.fspath(boxes), *describe_boxes(boxes)]
+        made_of += [reading_direction]
     place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest())
     is_done = place.is_done(overwrite)
     state.wait_for_everyone()  # nobody changes the output before all have seen it
@@ -263,14 +265,6 @@ def _attributes(
         },
         "versions": {name: version(name) for name in ("comicseq", "torch", "transformers", "zarr")},
     }
-
-
-def _versions(boxes: str | os.PathLike | None) -> list[str]:
-    """What tells these boxes from others."""
-    if boxes is None:
-        return []
-    files = sorted(map(str, Path(boxes).rglob("*"))) if os.path.isdir(boxes) else [os.fspath(boxes)]
-    return [os.fspath(boxes), *map(metadata_version, files)]
 
 
 def _check_options(dtype: str, zarr_format: int, batch_size: int | None) -> None:

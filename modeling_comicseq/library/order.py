@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from ..checkpoints.opening import Checkpoint, open_checkpoint
-from ..errors import ComicSeqDataError, PageProblem
+from ..errors import ComicSeqDataError
 from ..files import write_text
 from ..layouts.boxes import mirror
 from ..layouts.predictor import PageOrder, order_pages
@@ -22,10 +22,11 @@ from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.pipeline_comicseq import take_vectors
 from ..model.tasks_comicseq import READING_ORDER
 from ..outputs import check_output, has_words
-from ..pages.annotations import PageAnnotation, has_boxes, read_annotation
+from ..pages.annotations import read_direction
 from ..pages.json_list import iter_entries
 from ..progress import progress_bar
 from ..stores.boxed_pages import read_boxed_pages
+from ..stores.boxes import LostBoxes, slot_boxes
 from ..stores.metadata import parse_entry
 from ..stores.origin import read_origin
 from ..stores.pages import read_pages
@@ -98,7 +99,7 @@ def order_store(
         ComicSeqDataError: The model cannot order, the store or its metadata has a fault, they do not fit, or `output`
             cannot be written.
     """
-    check_output(output, [model_name, embeddings, metadata], overwrite, is_own=is_own)
+    check_output(output, [model_name, embeddings, metadata, boxes], overwrite, is_own=is_own)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
     origin = read_origin(store, metadata)
@@ -141,7 +142,7 @@ def order_json(
     """Orders the pages of a JSON file: a list of objects with `panel_embeddings`, a list of vectors.
 
     The other fields of each object are carried along, but for further vectors. A model that reads boxes is shown those that
-    stand in the objects in any form that `pages.annotations` reads.
+    stand in the objects, see `slot_boxes`.
 
     Args:
         model_name: Checkpoint folder or model on the Hub.
@@ -155,28 +156,34 @@ def order_json(
     """
     check_output(output, [model_name, pages], overwrite, is_own=is_own)
     model = ready_to_order(open_checkpoint(model_name))
-    width = model.config.panel_embedding_dim
+    width, lost = model.config.panel_embedding_dim, LostBoxes(str(pages))
 
     def answers(advance: Callable[[int], None]) -> Iterator[tuple[dict[str, Any], str, PageOrder]]:
         entries = enumerate(iter_entries(str(pages)))
         while batch := list(islice(entries, _SORTED)):
             panels = []
-            for number, entry in batch:
+            names = [str(e.get("canonical_id") or e.get("page_name") or f"entry {number}") for number, e in batch]
+            for (number, entry), name in zip(batch, names, strict=True):
                 try:
                     page = {"panel_embeddings": take_vectors(entry, "panel_embeddings", width)}
-                    if model.config.box_embedding and has_boxes(entry):
-                        page["panel_boxes"] = boxes_as_read(read_annotation(entry), len(page["panel_embeddings"]))
+                    if model.config.box_embedding:
+                        boxes = slot_boxes(entry, len(page["panel_embeddings"]), None, name, lost)
+                        if boxes is not None:
+                            boxes = boxes.reshape(-1, 4)
+                            page["panel_boxes"] = torch.from_numpy(
+                                mirror(boxes) if read_direction(entry) == "rtl" else boxes
+                            )
                     panels.append(page)
                 except ValueError as error:
                     raise ComicSeqDataError(f"{pages}: entry {number}: {error}") from None
-            for (number, entry), result in zip(batch, order_pages(model, panels), strict=True):
-                name = entry.get("canonical_id") or entry.get("page_name") or f"entry {number}"
-                kept = {field: value for field, value in entry.items() if field not in PANEL_ARRAYS}
-                yield kept, str(name), result
+            for (_, entry), name, result in zip(batch, names, order_pages(model, panels), strict=True):
+                yield {field: value for field, value in entry.items() if field not in PANEL_ARRAYS}, name, result
             advance(len(batch))
 
     with progress_bar("Ordering pages", None, progress) as advance:
-        return write_orders(output, answers(advance))
+        summary = write_orders(output, answers(advance))
+    lost.tell()
+    return summary
 
 
 def no_boxes(model_name: str | None) -> str:
@@ -185,14 +192,6 @@ def no_boxes(model_name: str | None) -> str:
         f"{model_name} reads no boxes (`box_embedding` of its configuration is False): name a checkpoint that was trained"
         " with boxes, or leave out the boxes."
     )
-
-
-def boxes_as_read(annotation: PageAnnotation, panels: int) -> torch.Tensor:
-    """The boxes of a page (panels, 4), zeros where none is known, mirrored where it is read from right to left."""
-    boxes = np.array([panel.box or (0.0,) * 4 for panel in annotation.panels], np.float32).reshape(-1, 4)
-    if len(boxes) != panels:
-        raise PageProblem(f"it has {len(boxes)} boxes for {panels} vectors", "give one a panel, or null")
-    return torch.from_numpy(mirror(boxes) if annotation.reading_direction == "rtl" else boxes)
 
 
 def write_orders(output: Path, answers: Iterable[tuple[dict[str, Any], str, PageOrder]]) -> OrderSummary:

@@ -17,11 +17,12 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem
 from ..layouts.boxes import READING_DIRECTIONS, cut, describe_bad_box, find_bad_boxes
 from ..pages.annotations import read_direction, read_entries
 from .boxes import LostBoxes, slot_boxes
+from .metadata import describe_file
 from .names import normal_form, normal_path
 from .pages import Faults, Pages, read_pages
-from .stage3 import BOX_ARRAY, Stage3Store, read_rows
+from .stage3 import BOX_ARRAY, Stage3Store, list_files, read_rows
 
-__all__ = ["read_boxed_pages"]
+__all__ = ["describe_boxes", "read_boxed_pages"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,12 @@ def read_boxed_pages(
     return _with_directions(pages, general)
 
 
+def describe_boxes(path: str | os.PathLike) -> list[str]:
+    """What tells a rewritten file or folder of boxes from the old one."""
+    path = os.fspath(path)
+    return list(list_files(path)) if os.path.isdir(path) else list(describe_file(path).values())
+
+
 def _from_array(pages: Pages, store: Stage3Store, faults: Faults) -> Pages:
     """The pages with the boxes of the store's array."""
     rows, counts, array = pages.rows, np.minimum(pages.counts, store.slots), store.boxes
@@ -114,6 +121,8 @@ def _from_file(pages: Pages, path: str, slots: int, faults: Faults) -> Pages:
         place = next((places[key] for key in _keys_of(name, entry) if places.get(key, -1) >= 0), None)
         if place is None:
             strangers.append(name)
+            continue
+        if place in gone:
             continue
         try:
             if isinstance(entry, PageProblem):

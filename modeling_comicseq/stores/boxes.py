@@ -44,7 +44,9 @@ class LostBoxes:
             logger.warning(f"{self.source}: {self.count:,} pages are left without boxes, the first {self.first}")
 
 
-def slot_boxes(entry: Mapping[str, Any], num_panels: int, slots: int, page: str, lost: LostBoxes) -> np.ndarray | None:
+def slot_boxes(
+    entry: Mapping[str, Any], num_panels: int, slots: int | None, page: str, lost: LostBoxes
+) -> np.ndarray | None:
     """The boxes of an entry's panels, slot by slot, flat, as shares of the page; zeros where none is known.
 
     Lists that models and detectors write need not be those of the store's panels: where it is not certain which box is
@@ -53,7 +55,7 @@ def slot_boxes(entry: Mapping[str, Any], num_panels: int, slots: int, page: str,
     Args:
         entry: The entry, in any of the forms of `pages.annotations`.
         num_panels: Panels of the page.
-        slots: Panel slots of the store.
+        slots: Panel slots of the store; None without one.
         page: Its `canonical_id`.
         lost: Where it is counted if its boxes are lost.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from ..errors import ComicSeqDataError, PageProblem
 from ..layouts.boxes import mirror
-from ..pages.annotations import has_boxes, read_direction
+from ..pages.annotations import read_boxes, read_direction
 from ..pages.json_list import iter_entries
 from .boxes import LostBoxes, slot_boxes
 from .metadata import dump, parse_entry
@@ -93,6 +94,12 @@ class Pages:
         """Whether one of the pages has something in this column."""
         return self.table[column].null_count < len(self)
 
+    def take(self, places: np.ndarray) -> pa.Table:
+        """The part of the table of the pages at `places`, near one another: what lies between is copied."""
+        lowest, highest = (int(places.min()), int(places.max())) if len(places) else (0, -1)
+        part = self.table.slice(lowest, highest - lowest + 1).combine_chunks()
+        return part.take(pa.array(places - lowest, pa.int64()))
+
     def boxes(self, places: np.ndarray, as_read: bool = False) -> np.ndarray | None:
         """The boxes of the panels of the pages at `places`, ascending, zeros where none is known, (panels, 4).
 
@@ -101,11 +108,7 @@ class Pages:
         """
         if not self.has("panel_boxes"):
             return None
-        lowest, counts = int(places.min(initial=0)), self.counts[places]
-        part = self.table.slice(lowest, int(places.max(initial=-1)) - lowest + 1).select(
-            ["panel_boxes", "reading_direction"]
-        )
-        part = part.take(pa.array(places - lowest)).combine_chunks()
+        part, counts = self.take(places), self.counts[places]
         column = part["panel_boxes"].combine_chunks()
         boxes = np.zeros((int(counts.sum()), 4), np.float32)
         known = np.repeat(column.is_valid().to_numpy(zero_copy_only=False), counts)
@@ -124,7 +127,7 @@ class Pages:
     def write_metadata(self, file: IO[bytes]) -> None:
         """Writes the entries as a JSON list in the order of the pages, `sequence_index` counting from 0.
 
-        What is known of boxes and reading directions from elsewhere than the metadata is added.
+        What is known of boxes and reading directions from elsewhere than the metadata is added, or takes their place.
         """
         number = 0
         for batch in self.table.select(["text", "panel_boxes", "reading_direction"]).to_batches(_BATCH):
@@ -138,13 +141,19 @@ class Pages:
 
 
 def _with_places(text: str, boxes: list[float] | None, direction: str | None) -> str:
-    """An entry with its boxes and its reading direction, where it does not say so itself."""
+    """An entry with its boxes and its reading direction, where it does not say these itself."""
     entry = json.loads(text)
-    if boxes is not None and not has_boxes(entry):
+    if boxes is not None and not _tells(entry, boxes):
         entry["panel_boxes"] = [[round(each, 6) for each in boxes[at : at + 4]] for at in range(0, len(boxes), 4)]
-    if direction is not None and read_direction(entry) is None:
+    if direction is not None and read_direction(entry) != direction:
         entry["reading_direction"] = direction
     return dump(entry).decode()
+
+
+def _tells(entry: dict[str, Any], boxes: list[float]) -> bool:
+    with suppress(PageProblem):
+        return np.array_equal(read_boxes(entry).boxes.reshape(-1), np.float32(boxes))
+    return False
 
 
 def read_pages(

@@ -190,6 +190,42 @@ def test_what_is_known_from_elsewhere_joins_the_metadata_of_a_next_stage(tmp_pat
     np.testing.assert_array_equal(pages.boxes(some, as_read=True), np.concatenate([mirror(first), rest]))
 
 
+def test_metadata_of_a_next_stage_tell_the_boxes_that_were_used(tmp_path, source):
+    in_metadata(source, lambda row, panels: {"panel_boxes": shares(row, panels).tolist(), "direction": "ltr"})
+    path = beside(source, tmp_path / "boxes.json")["boxes"]
+    others = json.loads(path.read_text())
+    for page in others:
+        page["reading_direction"] = "rtl"
+        page["panels"][0]["box"] = [1, 2, 3, 4]
+    path.write_text(json.dumps(others))
+    store = Stage3Store.open(source.embeddings)
+    for boxes, first, direction in ((None, shares(0, 1)[0], "ltr"), (path, as_shares([1, 2, 3, 4], SIZE), "rtl")):
+        pages = read_boxed_pages(store, source.metadata, text="entry", boxes=boxes)
+        with (tmp_path / "next.json").open("wb") as file:
+            pages.write_metadata(file)
+        read = read_boxed_pages(store, str(tmp_path / "next.json"))
+        np.testing.assert_allclose(read.boxes(np.array([0]))[0], first, atol=1e-6)
+        assert read.strings("reading_direction")[0] == direction
+
+
+def test_of_the_table_no_more_is_copied_than_is_asked_for(source, monkeypatch):
+    with_array(source)
+    pages = read_boxed_pages(Stage3Store.open(source.embeddings), source.metadata)
+    asked = []
+
+    class Table:
+        def slice(self, offset, length):
+            asked.append((offset, length))
+            return pages.table.slice(offset, length)
+
+    expected = pages.boxes(np.array([3, 5]))
+    some = replace(pages, table=Table())
+    monkeypatch.setattr(type(pages), "counts", pages.counts)
+    monkeypatch.setattr(type(pages), "has", lambda self, column: True)
+    np.testing.assert_array_equal(some.boxes(np.array([3, 5])), expected)
+    assert asked == [(3, 3)] and len(some.take(np.array([], int))) == 0
+
+
 def test_directions_of_a_page_its_book_and_the_rest(tmp_path, source):
     # Two books of four pages: one page of the first tells, none of the second.
     in_metadata(source, lambda row, panels: {"direction": "right-to-left"} if row == 2 else {})
@@ -344,6 +380,9 @@ def test_a_file_of_boxes_for_other_pages(tmp_path, source, caplog):
     path.write_text(json.dumps([*pages, pages[-1]]))
     with pytest.raises(ComicSeqDataError, match=r"boxes.json: page .* it stands twice; keep one of the two"):
         convert(source, tmp_path / "out", boxes=path)
+    path.write_text(json.dumps([*pages, pages[-1], pages[-1]]))
+    assert len(convert(source, tmp_path / "skipped", boxes=path, on_error="skip")) == PAGES - 1
+    assert len(json.loads((tmp_path / "skipped" / "skipped.json").read_text())) == 1
     path.write_text(json.dumps(pages[:5]))
     with caplog.at_level(logging.WARNING):
         convert(source, tmp_path / "out", boxes=path)

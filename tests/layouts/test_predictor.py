@@ -83,6 +83,8 @@ def test_batches_do_not_matter():
     [
         (([[0, 0, 2, 1]],), "box 0 .* is outside the page; boxes in pixels need `size`"),
         (([[0, 0, 200, 100]], None, (100, 100)), "is outside the page"),
+        (([[0, 0, 200, 100]], None, (100, 0)), r"`size` is \(100, 0\) but must be the page's width and height"),
+        (([[0, 0, 200, 100]], None, 100), "`size` is 100 but"),
         (([[0, 0, 0, 0]],), "box 0 is four zeros"),
         (([[0, 0, 1]],), "shape"),
         (([["a"]],), "four numbers"),

@@ -194,8 +194,9 @@ def test_a_model_that_reads_boxes_is_told_where_the_panels_stand(tmp_path, small
 
 
 def test_boxes_for_a_model_that_reads_none(checkpoint, source, tmp_path):
-    with pytest.raises(ComicSeqArgumentError, match="reads none; leave it out"):
-        run(checkpoint, source, tmp_path / "out.zarr", boxes=tmp_path / "boxes.json")
+    for given in ({"boxes": tmp_path / "boxes.json"}, {"reading_direction": "rtl"}):
+        with pytest.raises(ComicSeqArgumentError, match=f"{next(iter(given))} .* reads no boxes; leave it out"):
+            run(checkpoint, source, tmp_path / "out.zarr", **given)
 
 
 def test_metadata_for_some_rows_in_any_order(checkpoint, source, tmp_path, small_parts, monkeypatch):

@@ -88,6 +88,25 @@ def test_pages_with_unknown_boxes_keep_their_order(tmp_path):
     assert second["order"] == [1, 0]
 
 
+def test_places_are_those_of_the_list_whatever_its_numbers_say(tmp_path):
+    below, above = {"box": [0, 600, 800, 1100]}, {"box": [0, 0, 800, 500]}
+    entry = {"size": [800, 1200], "panels": [below | {"panel_number": 2}, above | {"panel_number": 1}]}
+    _, (page,) = ordered(tmp_path, [entry])
+    assert page["order"] == [1, 0] and page["panel_boxes"][0][1] == 0.5
+
+
+def test_the_other_pages_of_a_book_tell_the_direction(tmp_path):
+    side_by_side = [[0.0, 0.0, 0.45, 1.0], [0.5, 0.0, 1.0, 1.0]]
+    pages = [{"book_id": book, "image": f"{n}.png", "panel_boxes": side_by_side} for book in "ab" for n in range(2)]
+    pages[0]["reading_direction"] = "rtl"
+    _, found = ordered(tmp_path, pages, reading_direction="ltr")
+    assert [page["reading_direction"] for page in found] == ["rtl", "rtl", "ltr", "ltr"]
+    assert [page["order"] for page in found] == [[1, 0], [1, 0], [0, 1], [0, 1]]
+    summary, found = ordered(tmp_path, pages[:2])
+    assert [page["reading_direction"] for page in found] == ["rtl", "rtl"]
+    assert not any("Nothing tells" in note or "as if" in note for note in summary.notes)
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
@@ -142,8 +161,37 @@ def test_a_model_that_reads_no_boxes_is_refused(checkpoints, entries, tmp_path):
     short = written(tmp_path / "short.json", [{"panel_boxes": [[0, 0, 1, 1]], "panel_embeddings": [[0.5] * 8] * 2}])
     with pytest.raises(ComicSeqDataError, match="2 panel_embeddings but 1 boxes"):
         order_boxes(short, tmp_path / "orders.json", str(checkpoints / "reads"), progress=False)
-    with pytest.raises(ComicSeqDataError, match="1 boxes for 2 vectors"):
+    with pytest.raises(ComicSeqDataError, match="1 boxes for 2 panels"):
         order_json(str(checkpoints / "reads"), short, tmp_path / "orders.json", progress=False)
+
+
+def test_boxes_that_need_not_be_those_of_the_vectors_are_not_used(checkpoints, tmp_path, caplog):
+    """The original pipeline lists its panels as they were matched, not as they are read."""
+    matched = [{"rcnn_bbox": [0, 600, 800, 500]}, {"rcnn_bbox": [0, 0, 800, 500]}]
+    vectors = np.random.default_rng(0).standard_normal((2, 8)).tolist()
+    entry = {"image_width": 800, "image_height": 1200, "panels": matched, "panel_embeddings": vectors}
+    given, model = written(tmp_path / "pages.json", [entry]), str(checkpoints / "reads")
+    order_json(model, given, tmp_path / "orders.json", progress=False)
+    assert "1 pages are left without boxes, the first 'entry 0'" in caplog.text
+    alone = order_pages(build_of(checkpoints / "reads"), [{"panel_embeddings": torch.tensor(vectors)}])[0]
+    assert json.loads((tmp_path / "orders.json").read_text())[0]["confidence"] == alone.confidence
+    with pytest.raises(ComicSeqDataError, match="does not tell which box is that of which vector"):
+        order_boxes(given, tmp_path / "orders.json", model, progress=False)
+
+
+def test_pages_of_which_some_boxes_are_known_are_ordered_by_content_too(checkpoints, tmp_path):
+    entry = {"panel_boxes": [[0, 0, 1, 0.4], None], "panel_embeddings": np.eye(2, 8).tolist()}
+    order_boxes(written(tmp_path / "p.json", [entry]), tmp_path / "o.json", str(checkpoints / "reads"), progress=False)
+    assert json.loads((tmp_path / "o.json").read_text())[0]["confidence"] is not None
+
+
+def test_a_file_of_boxes_is_never_the_output(checkpoints, tmp_path):
+    source = make_source(tmp_path / "store", pages=3)
+    orders = [{"order": [0], "confidence": 1, "given_confidence": 1, "agreement": 1, "panel_boxes": [[0, 0, 1, 1]]}]
+    boxes = written(tmp_path / "boxes.json", orders)  # as `order --boxes` writes them
+    with pytest.raises(ComicSeqDataError, match="boxes.json is the input"):
+        order_store(str(checkpoints / "reads"), *source[:2], tmp_path / "boxes.json", progress=False, boxes=boxes)
+    assert json.loads((tmp_path / "boxes.json").read_text()) == orders
 
 
 def test_commands(tmp_path):
