@@ -80,16 +80,18 @@ def _render(page: Any) -> Picture:
 
     try:
         width, height = page.get_size()
-        resolution, is_lossy = 0.0, False
+        resolution, covered, is_lossy = 0.0, 0.0, False
         for image in page.get_objects(filter=(FPDF_PAGEOBJ_IMAGE,)):
             left, bottom, right, top = image.get_bounds()
             pixels, size = image.get_px_size(), (right - left, top - bottom)
             resolution = max(
                 resolution, *(_POINTS * each / max(side, 1) for each, side in zip(pixels, size, strict=True))
             )
+            covered += size[0] * size[1]
             is_lossy = is_lossy or "DCTDecode" in image.get_filters()
+        least = _COARSEST if 2 * covered >= width * height else _RESOLUTION  # of a scan, and of what is drawn beside
         # A little less, so that rounding up to whole pixels adds none.
-        scale = min(max(resolution or _RESOLUTION, _COARSEST), _FINEST) / _POINTS * 0.9999
+        scale = min(max(resolution, least), _FINEST) / _POINTS * 0.9999
         if width * height * scale**2 > MOST_PIXELS:
             scale = (MOST_PIXELS / (width * height)) ** 0.5 * 0.9999
         drawn = page.render(scale=scale).to_pil()

@@ -42,6 +42,19 @@ def test_a_coarse_picture_does_not_make_the_page_coarse(tmp_path):
     assert picture.image.size == (200, 200)
 
 
+def test_a_small_coarse_picture_on_a_page_of_other_things_does_not_either(tmp_path):
+    document = pypdfium2.PdfDocument.new()
+    paper = document.new_page(144, 72)
+    picture = pypdfium2.PdfImage.new(document)
+    picture.set_bitmap(pypdfium2.PdfBitmap.from_pil(Image.new("RGB", (36, 36))))
+    picture.set_matrix(pypdfium2.PdfMatrix().scale(36, 36))
+    paper.insert_obj(picture)
+    paper.gen_content()
+    document.save(tmp_path / "a.pdf")
+    (drawn,) = read_pdf(tmp_path / "a.pdf", ["1"])
+    assert drawn.image.size == (400, 200)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
