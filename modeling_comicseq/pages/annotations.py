@@ -126,14 +126,13 @@ def panels_among(objects: Any) -> list[dict[str, Any]]:
     and `category`, or a list of each. Where categories are words, those called as panels count.
     """
     if isinstance(objects, Mapping):
-        lists = [objects.get("bbox") or [], objects.get("category") or []]
-        objects = [{"bbox": box, "category": kind} for box, kind in itertools.zip_longest(*lists)]
+        pairs = list(itertools.zip_longest(_listed(objects.get("bbox")), _listed(_kind(objects))))
+    else:
+        pairs = [(each.get("bbox"), _kind(each)) for each in _listed(objects) if isinstance(each, Mapping)]
     return [
-        {"bbox": each["bbox"]}
-        for each in objects or []
-        if isinstance(each, Mapping)
-        and each.get("bbox") is not None
-        and (not isinstance(kind := each.get("category"), str) or kind.strip().lower() in _PANEL_CATEGORIES)
+        {"bbox": box}
+        for box, kind in pairs
+        if box is not None and (not isinstance(kind, str) or kind.strip().lower() in _PANEL_CATEGORIES)
     ]
 
 
@@ -466,6 +465,11 @@ def _panel(panel: Mapping[str, Any], box: np.ndarray, place: int) -> PanelAnnota
         caption=_first(panel, "caption", "description") or None,
         character_ids=None if characters is None else [each for each in ids if each],
     )
+
+
+def _kind(content: Mapping[str, Any]) -> Any:
+    """What objects are, under the key that a data set has it."""
+    return next((content[key] for key in ("category", "categories", "label", "labels") if key in content), None)
 
 
 def _listed(value: Any) -> list:

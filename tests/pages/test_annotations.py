@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modeling_comicseq.errors import ComicSeqDataError, PageProblem
 from modeling_comicseq.layouts.boxes import check_boxes
-from modeling_comicseq.pages.annotations import form_of, read_annotation, read_annotations
+from modeling_comicseq.pages.annotations import form_of, panels_among, read_annotation, read_annotations
 
 SIZE = (800, 1200)
 PIXELS = [(40, 60, 400, 600), (440, 60, 760, 600), (40, 660, 760, 1140)]
@@ -167,6 +167,25 @@ def test_no_panels_and_panels_as_an_object():
     assert read_annotation({"overall_summary": "a cover", "panels": None}).panels == []
     page = read_annotation({"panels": {"1": {"box_2d": [0, 0, 500, 500]}, "2": {"box_2d": [500, 0, 1000, 500]}}})
     assert boxes_of(page) == [(0, 0, 0.5, 0.5), (0, 0.5, 0.5, 1)]
+
+
+BOX, OTHER = [1, 2, 3, 4], [5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("objects", "boxes"),
+    [
+        ({"bbox": [BOX, OTHER], "categories": ["Panel ", "face"]}, [BOX]),
+        ({"bbox": [BOX, OTHER], "label": [3, 4]}, [BOX, OTHER]),
+        ({"bbox": [BOX, OTHER]}, [BOX, OTHER]),
+        ([{"bbox": BOX, "label": "text"}, {"bbox": OTHER, "label": "frame"}, {"bbox": None}, 3], [OTHER]),
+        ({"bbox": None, "category": 7}, []),
+        (None, []),
+        ("words", []),
+    ],
+)
+def test_panels_among_objects(objects, boxes):
+    assert panels_among(objects) == [{"bbox": box} for box in boxes]
 
 
 def test_panel_numbers_beyond_all_bounds_are_none():
