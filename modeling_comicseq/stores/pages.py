@@ -152,7 +152,7 @@ def _with_places(text: str, boxes: list[float] | None, direction: str | None) ->
 
 def _tells(entry: dict[str, Any], boxes: list[float]) -> bool:
     with suppress(PageProblem):
-        return np.array_equal(read_boxes(entry).boxes.reshape(-1), np.float32(boxes))
+        return np.array_equal(read_boxes(entry).boxes.reshape(-1), np.asarray(boxes, np.float32))
     return False
 
 
