@@ -74,16 +74,24 @@ def f1(counts: np.ndarray) -> np.ndarray:
     return 2 * total[..., :2] / total[..., 2:4].sum(-1, keepdims=True)
 
 
-def with_interval(counts: np.ndarray, books: list[str], draws: int = 1000) -> list[str]:
-    """F1 at each overlap and its interval, as words."""
+def with_interval(
+    counts: np.ndarray, books: list[str], minus: np.ndarray | None = None, draws: int = 1000
+) -> list[str]:
+    """F1 at each overlap and its interval, as words; or how much it is above that of `minus`, paired."""
     names, units = np.unique(books, return_inverse=True)
     if len(names) < FEW_BOOKS:
         units = np.arange(len(counts))
-    totals = np.stack([np.bincount(units, column) for column in counts.T], 1)
-    chosen = np.random.default_rng(0).integers(0, len(totals), (draws, len(totals)))
-    low, high = np.percentile(f1(totals[chosen]), [2.5, 97.5], axis=0)
+    chosen = np.random.default_rng(0).integers(0, units.max() + 1, (draws, units.max() + 1))
+    value, drawn = np.zeros(len(OVERLAPS)), np.zeros((draws, len(OVERLAPS)))
+    for sign, each in ((1, counts), (-1, minus)):
+        if each is not None:
+            totals = np.stack([np.bincount(units, column) for column in each.T], 1)
+            value, drawn = value + sign * f1(each), drawn + sign * f1(totals[chosen])
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0)
+    form = "+.3f" if minus is not None else ".3f"
     return [
-        f"{value:.3f} [{below:.3f}, {above:.3f}]" for value, below, above in zip(f1(counts), low, high, strict=True)
+        f"{middle:{form}} [{below:{form}}, {above:{form}}]"
+        for middle, below, above in zip(value, low, high, strict=True)
     ]
 
 
@@ -117,9 +125,11 @@ def main() -> None:
                     its = counts[chosen, number]
                     figures = with_interval(its, book[chosen].tolist())
                     seconds = f"{its[:, 4].mean():.2f}"
-                    table.add_row(
-                        f"{folder.name}{part}", f"{len(its)}", f"{its[:, 3].sum():.0f}", finder, *figures, seconds
-                    )
+                    place = (f"{folder.name}{part}", f"{len(its)}", f"{its[:, 3].sum():.0f}")
+                    table.add_row(*place, finder, *figures, seconds)
+                    if number:
+                        gain = with_interval(its, book[chosen].tolist(), minus=counts[chosen, 0])
+                        table.add_row(*place, f"{finder} over components", *gain)
     Console(width=140).print(table)
 
 
