@@ -144,14 +144,22 @@ def test_other_files_are_refused(tmp_path, raw, says):
 
 
 def test_every_cut_and_every_damage_is_told_in_words(tmp_path):
-    path = write_archive(tmp_path / "a.cbz", {"a.png": content(), "b/c.png": content()})
+    picture = content()
+    path = write_archive(tmp_path / "a.cbz", {"a.png": picture, "b/c.png": picture})
     raw = path.read_bytes()
     damaged = [raw[:length] for length in range(0, len(raw), 7)]
     damaged += [raw[:place] + bytes([raw[place] ^ 0xFF]) + raw[place + 1 :] for place in range(0, len(raw), 5)]
+    as_a_whole = pictures = 0
     for each in damaged:
         path.write_bytes(each)
         try:
             names, _ = list_archive(path)
-            list(read_archive(path, names))
+            found = list(read_archive(path, names))
         except PageProblem:
-            pass
+            as_a_whole += 1
+            continue
+        assert all(
+            isinstance(one, PageProblem) or one == picture for one in found
+        )  # nothing wrong passes for a picture
+        pictures += sum(isinstance(one, PageProblem) for one in found)
+    assert as_a_whole >= len(raw) // 7 and pictures  # what is cut off has no directory

@@ -85,4 +85,6 @@ def test_what_is_no_panel_detector(tmp_path):
 
 
 def test_the_only_class_is_the_panel(tmp_path):
-    load_panel_detector(save_detector(tmp_path / "one", ["LABEL_0"]))
+    find = load_panel_detector(save_detector(tmp_path / "one", ["LABEL_0"]), threshold=0.0)
+    boxes = find(Image.new("RGB", (60, 80), "white"))
+    assert len(boxes) and check_boxes(boxes) is None
