@@ -17,7 +17,6 @@ def draw(
     width: Annotated[int, Option(help="Width of a page in pixels; double pages are twice as wide.")] = 850,
     num_proc: Annotated[int, Option(min=1, help="Processes that draw.")] = 1,
     overwrite: Overwrite = False,
-    progress: Annotated[bool, Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Draw **comics** whose panels, texts, speakers and order are known, and which are nobody's: no rights are reserved.
 
@@ -29,5 +28,5 @@ def draw(
     from ..errors import counted
     from ..pages.drawn.writing import write_books
 
-    drawn, panels = write_books(output, books, seed, pages, width, num_proc, overwrite, progress)
+    drawn, panels = write_books(output, books, seed, pages, width, num_proc, overwrite)
     typer.echo(f"{output}: {counted(books, 'book')}, {counted(drawn, 'page')}, {counted(panels, 'panel')}")

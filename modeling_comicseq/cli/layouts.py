@@ -21,7 +21,6 @@ def layouts(
     ] = 0.0,
     missed: Annotated[float, Option(min=0, max=1, help="Probability that a panel is missing.")] = 0.0,
     overwrite: Overwrite = False,
-    progress: Annotated[bool, Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Draw **page layouts** whose reading order is known: boxes of panels, no pictures.
 
@@ -34,5 +33,5 @@ def layouts(
     """
     from ..library.layouts import write_layouts
 
-    panels = write_layouts(output, pages, seed, reading_direction, jitter, missed, progress, overwrite)
+    panels = write_layouts(output, pages, seed, reading_direction, jitter, missed, overwrite=overwrite)
     typer.echo(f"{output}: {pages:,} pages, {panels:,} panels")

@@ -196,7 +196,7 @@ def test_a_file_of_boxes_is_never_the_output(checkpoints, tmp_path):
 
 def test_commands(tmp_path):
     layouts, orders = str(tmp_path / "layouts.json"), str(tmp_path / "orders.json")
-    drawn = CliRunner().invoke(app, ["layouts", "--pages", "40", "--output", layouts, "--seed", "3", "--no-progress"])
+    drawn = CliRunner().invoke(app, ["layouts", "--pages", "40", "--output", layouts, "--seed", "3"])
     assert drawn.exit_code == 0 and "40 pages" in drawn.output
     result = CliRunner().invoke(app, ["order", "--boxes", layouts, "--output", orders])
     assert result.exit_code == 0, result.output
