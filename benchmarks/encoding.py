@@ -42,7 +42,8 @@ from modeling_comicseq import ComicSeqForPreTraining
 from modeling_comicseq.checkpoints.opening import open_checkpoint, read_config
 from modeling_comicseq.library.encode import encode_store
 from modeling_comicseq.library.encoder import encoder_of
-from modeling_comicseq.stores.stage5 import Layout, create_arrays, finish_store, open_for_writing
+from modeling_comicseq.stores.arrays import create_arrays, finish_store, open_for_writing
+from modeling_comicseq.stores.stage5 import stage5_layout
 
 SLOTS, WIDTH = 16, 512
 # Pages of COMICS (arXiv:1611.05118) by number of panels, as in the test folds.
@@ -137,10 +138,10 @@ class PaddedLoop:
 def read_and_write(folder: Path, pages: int, values: dict[str, np.ndarray]) -> None:
     """Reads the rows that the command reads and writes what it writes, without computing anything."""
     group = zarr.open_group(str(folder / "stage3_embeddings.zarr"), mode="r")
-    layout = Layout(pages, SLOTS, WIDTH, "float32", 3)
+    layout = stage5_layout(pages, SLOTS, WIDTH, "float32", 3)
     with tempfile.TemporaryDirectory(dir=folder) as output:
         create_arrays(output, layout)
-        arrays = open_for_writing(output)
+        arrays = open_for_writing(output, layout.arrays)
         for _, lo, hi in layout.parts():
             group["panel_masks"][lo:hi], group["panel_embeddings"][lo:hi]
             for name, array in arrays.items():

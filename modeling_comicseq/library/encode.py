@@ -7,34 +7,31 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
-from rich.console import Console
+import zarr
 
 from ..checkpoints.opening import open_checkpoint, without_boxes
-from ..disk_faults import disk_faults
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..outputs import check_output
-from ..progress import progress_bar
+from ..stores.arrays import Part, metadata_beside, write_part
 from ..stores.boxed_pages import describe_boxes, read_boxed_pages
 from ..stores.origin import read_origin
 from ..stores.output import Output, read_attributes
 from ..stores.pages import Pages, read_pages
 from ..stores.stage3 import BOX_ARRAY, Stage3Store, find_bad_vectors, work_ahead
-from ..stores.stage5 import Layout, Part, metadata_beside, open_for_writing, write_part
+from ..stores.stage5 import stage5_layout
 from ..stores.vectors import metadata_version
 from .encoder import PageEncoder, encoder_of, model_fingerprint
+from .making import Processes
 from .reading import hash_panels, read_panels
 
 __all__ = ["encode_store"]
@@ -43,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 # Another number when the same input gives another store: it is part of the fingerprint.
 _FORMAT = 1
-# Processes wait for each other only before and after the work, but the last may need much longer than the first.
-_PATIENCE = timedelta(days=7)
 
 
 def encode_store(
@@ -106,11 +101,8 @@ def encode_store(
     for each, is_folder in ((target, True), (metadata_beside(target), False)):
         inputs = [model, embeddings, metadata, *([] if boxes is None else [os.fspath(boxes)])]
         check_output(each, inputs, overwrite=True, folder=is_folder, remote=True)
-    use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
-    batch_size = batch_size or (256 if state.device.type == "cpu" else 2048)
-    is_shown = progress and state.is_main_process
-    console = Console(stderr=True, quiet=not is_shown, soft_wrap=True)
+    processes = Processes(progress)
+    batch_size = batch_size or (256 if processes.device.type == "cpu" else 2048)
     store = Stage3Store.open(embeddings)
     store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
     origin = read_origin(store, metadata)
@@ -132,76 +124,50 @@ def encode_store(
         made_of += [] if boxes is None else [os.fspath(boxes), *describe_boxes(boxes)]
         made_of += [reading_direction]
     place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest())
-    is_done = place.is_done(overwrite)
-    state.wait_for_everyone()  # nobody changes the output before all have seen it
-    if is_done:
-        console.print(f"{place.target} is already done for this input: nothing to do")
-        if state.is_main_process and place.has_leftover():
-            with place.locked():
-                place.remove_leftover()
-        return read_attributes(place.target) or {}
+    if processes.is_done(place, overwrite):
+        return read_attributes(place.target, 5) or {}
 
-    for note in checkpoint.notes if state.is_main_process else []:
+    for note in checkpoint.notes if processes.is_main else []:
         logger.warning(note)
-    with place.locked() if state.is_main_process else disk_faults(target), tempfile.TemporaryDirectory() as folder:
-        with console.status("Reading the metadata"):
-            text = "entry" if state.is_main_process else None
+    with processes.at_work(place), tempfile.TemporaryDirectory() as folder:
+        with processes.console.status("Reading the metadata"):
+            text = "entry" if processes.is_main else None
             file = Path(folder) / "pages.arrow"
             if reads_boxes:
                 pages = read_boxed_pages(store, metadata, file, text, None, boxes, reading_direction)
-                if state.is_main_process and not pages.has(BOX_ARRAY):
+                if processes.is_main and not pages.has(BOX_ARRAY):
                     logger.warning(without_boxes(model, store.url))
             else:
                 pages = read_pages(metadata, store.pages, file, text)
-        layout = Layout(len(pages), store.slots, encoder.config.hidden_size, dtype, zarr_format)
-        if state.is_main_process:
-            place.prepare(layout)
-        state.wait_for_everyone()
-        finished, parts = place.finished_parts(), list(layout.parts())
-        if finished:
-            console.print(f"{len(finished)} of {len(parts)} parts are finished from an earlier run")
-        left = [part for part in parts if part.number not in finished]
-        # A run of parts for each process; none has more than one part more than another.
-        first, last = (
-            len(left) * rank // state.num_processes for rank in (state.process_index, state.process_index + 1)
-        )
-        todo = left[first:last]
-        state.wait_for_everyone()  # all have counted the same
-        encode = PageEncoder(encoder, state.device, getattr(torch, dtype))
-        arrays = open_for_writing(place.root)
-        # The bar shows how far this process is; the others have equal shares.
-        several = f" (process 1 of {state.num_processes})" if state.num_processes > 1 else ""
-        with (
-            progress_bar("Encoding pages" + several, sum(part.hi - part.lo for part in todo), is_shown) as advance,
-            ThreadPoolExecutor(1) as thread,  # writes a part while the next one is encoded
-        ):
+        layout = stage5_layout(len(pages), store.slots, encoder.config.hidden_size, dtype, zarr_format)
+        encode = PageEncoder(encoder, processes.device, getattr(torch, dtype))
 
-            def write(part: Part, read: np.ndarray, panels: torch.Tensor, strips: torch.Tensor) -> None:
-                counts, rows = pages.counts[part.lo : part.hi], pages.rows[part.lo : part.hi]
-                vectors = {"contextualized_panels": panels.cpu().numpy(), "strip_embeddings": strips.cpu().numpy()}
-                for values, owners in zip(vectors.values(), (np.repeat(rows, counts), rows), strict=True):
-                    _check_finite(values, owners, pages, model, dtype)
-                write_part(arrays, part, counts, **vectors)
-                digest = hash_panels(read, counts, rows)
-                place.finish_part(part.number, {"panels": len(read), "digest": f"{digest:032x}"})
-
-            written = None
+        def work(todo: Sequence[Part], arrays: Mapping[str, zarr.Array], advance: Callable[[int], None]) -> Iterator:
             reads = work_ahead(lambda part: read_panels(store, pages, part.lo, part.hi), todo)
             for part, read in zip(todo, reads, strict=True):
                 read_boxes = pages.boxes(np.arange(part.lo, part.hi), as_read=True) if reads_boxes else None
                 counts = pages.counts[part.lo : part.hi]
                 encoded = _encode_part(encode, read, counts, read_boxes, batch_size, advance)
-                if written:
-                    written.result()
-                written = thread.submit(write, part, read, *encoded)
-            if written:
-                written.result()
-        state.wait_for_everyone()
-        if state.is_main_process:
+                yield part, partial(write, arrays, part, read, *encoded)
+
+        def write(
+            arrays: Mapping[str, zarr.Array], part: Part, read: np.ndarray, panels: torch.Tensor, strips: torch.Tensor
+        ) -> dict[str, Any]:
+            counts, rows = pages.counts[part.lo : part.hi], pages.rows[part.lo : part.hi]
+            vectors = {"contextualized_panels": panels.cpu().numpy(), "strip_embeddings": strips.cpu().numpy()}
+            for values, owners in zip(vectors.values(), (np.repeat(rows, counts), rows), strict=True):
+                _check_finite(values, owners, pages, model, dtype)
+            mask = np.arange(store.slots) < counts[:, None]
+            write_part(arrays, part, mask, vectors | {"panel_masks": mask})
+            return {"panels": len(read), "digest": f"{hash_panels(read, counts, rows):032x}"}
+
+        processes.write_parts(place, layout, "Encoding pages", work)
+        if processes.is_main:
             described = {"name": model, "fingerprint": weights, "window": encode.window, "stride": encode.stride}
-            place.complete(pages, _attributes(place, store, origin, metadata, pages, dtype, described))
-        state.wait_for_everyone()
-    return read_attributes(place.target) or {}
+            attributes = _attributes(place, store, origin, metadata, pages, dtype, described)
+            place.complete(pages.write_metadata, attributes)
+        processes.wait()
+    return read_attributes(place.target, 5) or {}
 
 
 def _encode_part(

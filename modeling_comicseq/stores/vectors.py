@@ -13,9 +13,10 @@ import zarr
 
 from ..errors import ComicSeqDataError
 from ..urls import file_system, is_url
+from .arrays import metadata_beside
 from .metadata import describe_file
 from .stage3 import MASK_ARRAYS, PANEL_ARRAYS, Stage3Store, files_fingerprint, get_array, open_group, read_rows
-from .stage5 import ARRAYS, metadata_beside
+from .stage5 import ARRAYS
 
 __all__ = [
     "VectorStore",

@@ -32,6 +32,7 @@ from modeling_comicseq.library import encode, reading
 from modeling_comicseq.library.encode import encode_store
 from modeling_comicseq.library.encoder import encoder_of, model_fingerprint
 from modeling_comicseq.stores import stage5 as store
+from modeling_comicseq.stores.arrays import metadata_beside
 from modeling_comicseq.stores.output import Output
 from modeling_comicseq.stores.windows import expand_windows
 
@@ -76,7 +77,7 @@ def read(output) -> dict[str, np.ndarray]:
 
 
 def metadata_of(output) -> list[dict]:
-    with fsspec.open(store.metadata_beside(str(output))) as file:
+    with fsspec.open(metadata_beside(str(output))) as file:
         return json.load(file)
 
 
@@ -116,7 +117,7 @@ def check_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 def same_files(first: Path, second: Path) -> bool:
     """Whether two stores and their metadata are equal byte by byte."""
     files = [sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()) for folder in (first, second)]
-    metadata = [Path(store.metadata_beside(str(path))).read_bytes() for path in (first, second)]
+    metadata = [Path(metadata_beside(str(path))).read_bytes() for path in (first, second)]
     return (
         files[0] == files[1]
         and not any(filecmp.cmpfiles(first, second, files[0], shallow=False)[1:])

@@ -7,15 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_comicseq.stores import stage5 as store
-from modeling_comicseq.stores.stage5 import (
-    ARRAYS,
-    Layout,
+from modeling_comicseq.stores.arrays import (
     create_arrays,
     finish_store,
     metadata_beside,
     open_for_writing,
     part_files,
 )
+from modeling_comicseq.stores.stage5 import ARRAYS, stage5_layout
 
 
 @given(
@@ -25,7 +24,7 @@ from modeling_comicseq.stores.stage5 import (
     dtype=st.sampled_from(["float16", "float32"]),
 )
 def test_parts_cover_all_rows_once(pages, slots, width, dtype):
-    layout = Layout(pages, slots, width, dtype, 3)
+    layout = stage5_layout(pages, slots, width, dtype, 3)
     parts = list(layout.parts())
     assert [number for number, _, _ in parts] == list(range(len(parts)))
     assert [lo for _, lo, _ in parts] == [0] + [hi for _, _, hi in parts[:-1]] and parts[-1][2] == pages
@@ -35,20 +34,20 @@ def test_parts_cover_all_rows_once(pages, slots, width, dtype):
 
 
 def test_a_part_is_about_64_mib():
-    layout = Layout(1_200_000, 16, 512, "float32", 3)
+    layout = stage5_layout(1_200_000, 16, 512, "float32", 3)
     assert (layout.chunk_rows, layout.part_rows) == (256, 2048)
-    assert Layout(60, 16, 512, "float32", 3).part_rows == 60
+    assert stage5_layout(60, 16, 512, "float32", 3).part_rows == 60
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_no_file_belongs_to_two_parts(tmp_path, monkeypatch, zarr_format):
     monkeypatch.setattr(store, "_CHUNK_ROWS", 4)
     monkeypatch.setattr(store, "_PART_BYTES", 4 * 3 * 6 * 4 * 2)
-    layout = Layout(27, 3, 6, "float32", zarr_format)
+    layout = stage5_layout(27, 3, 6, "float32", zarr_format)
     root = str(tmp_path / "s.zarr")
     create_arrays(root, layout)
     before = {str(path.relative_to(root)) for path in tmp_path.rglob("*") if path.is_file()}
-    arrays = open_for_writing(root)
+    arrays = open_for_writing(root, ARRAYS)
     seen = set()
     for number, lo, hi in layout.parts():
         for name, array in arrays.items():
@@ -63,9 +62,9 @@ def test_no_file_belongs_to_two_parts(tmp_path, monkeypatch, zarr_format):
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_opens_with_plain_zarr(tmp_path, zarr_format, dtype):
     root = str(tmp_path / "s.zarr")
-    create_arrays(root, Layout(300, 3, 6, dtype, zarr_format))
+    create_arrays(root, stage5_layout(300, 3, 6, dtype, zarr_format))
     values = np.random.default_rng(0).standard_normal((300, 3, 6)).astype(dtype)
-    open_for_writing(root)["contextualized_panels"][:] = values
+    open_for_writing(root, ARRAYS)["contextualized_panels"][:] = values
     finish_store(root, {"stage": 5})
     group = zarr.open_group(root, mode="r", use_consolidated=True)
     assert group.metadata.zarr_format == zarr_format and dict(group.attrs) == {"stage": 5}

@@ -7,9 +7,10 @@ import pytest
 import zarr
 
 from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.stores.arrays import Part, create_arrays, finish_store, open_for_writing, write_part
 from modeling_comicseq.stores.output import read_attributes
 from modeling_comicseq.stores.stage3 import Stage3Store
-from modeling_comicseq.stores.stage5 import Layout, Part, create_arrays, finish_store, open_for_writing, write_part
+from modeling_comicseq.stores.stage5 import ARRAYS, stage5_layout
 from modeling_comicseq.stores.vectors import VectorStore
 
 from .vector_stores import random_store
@@ -18,10 +19,12 @@ from .vector_stores import random_store
 @pytest.fixture(params=[2, 3])
 def encoded(request, tmp_path):
     """A complete Stage 5 store as `comicseq encode` writes it, of either format."""
-    root, layout = str(tmp_path / "stage5.zarr"), Layout(6, 3, 4, "float32", request.param)
+    root, layout = str(tmp_path / "stage5.zarr"), stage5_layout(6, 3, 4, "float32", request.param)
     create_arrays(root, layout)
     vectors = np.arange(6 * 2 * 4, dtype="f4").reshape(12, 4) + 1
-    write_part(open_for_writing(root), Part(0, 0, 6), np.full(6, 2), vectors, vectors[:6])
+    mask = np.arange(3) < np.full((6, 1), 2)
+    values = {"contextualized_panels": vectors, "strip_embeddings": vectors[:6], "panel_masks": mask}
+    write_part(open_for_writing(root, ARRAYS), Part(0, 0, 6), mask, values)
     finish_store(root, {"stage": 5, "fingerprint": "made"})
     return root
 
@@ -37,13 +40,13 @@ def test_array_added_after_consolidation(encoded):
 
 
 def test_complete_store_is_told_by_its_consolidated_metadata(encoded):
-    assert read_attributes(encoded) == {"stage": 5, "fingerprint": "made"}
+    assert read_attributes(encoded, 5) == {"stage": 5, "fingerprint": "made"}
     group = zarr.open_group(encoded, mode="r+", use_consolidated=False)
     if group.metadata.zarr_format == 2:
         (group.store.root / ".zmetadata").unlink()
     else:
         group.attrs["more"] = 1  # removes what was consolidated
-    assert read_attributes(encoded) is None
+    assert read_attributes(encoded, 5) is None
 
 
 @pytest.mark.parametrize("left", [0.9, 0.0])
