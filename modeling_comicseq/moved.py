@@ -35,6 +35,7 @@ MOVED = {
     "export": f"{_PACKAGE}.checkpoints.export",
     "folders": f"{_PACKAGE}.files",
     "import_checkpoint": f"{_PACKAGE}.checkpoints.importing",
+    "pages.gutters": f"{_PACKAGE}.model.gutters_comicpage",
     "stage5": f"{_PACKAGE}.library or {_PACKAGE}.stores",
     "training.card": f"{_PACKAGE}.checkpoints.card",
     "training.hub": f"{_PACKAGE}.training.saving",

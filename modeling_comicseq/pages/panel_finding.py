@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ComicSeqArgumentError, did_you_mean
-from .gutters import gutter_panels
+from ..model.gutters_comicpage import gutter_panels
 
 __all__ = ["PANEL_FINDERS", "find_panels", "register_panel_finder"]
 

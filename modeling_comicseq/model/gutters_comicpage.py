@@ -1,3 +1,16 @@
+# Copyright 2026 The ComicSeq authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 """Panels by their gutters: a page is cut along straight bands of one colour, and its parts again, until none is left.
 
 What tells a gutter from plain paper inside of a panel is that the band ends sharply and along all its length: by a frame,
@@ -6,14 +19,11 @@ slanted, and a gutter is a high and narrow peak of these shares with steep sides
 gutter lower the peak a little, no more. Panels whose frames touch are cut at the dark line between them in the same way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 # Pages are looked at in this many pixels along their longer side, so that a gutter keeps some pixels of width. What is longer
 # than so many times its width, as comics to scroll through are, counts as several pages.
@@ -77,8 +87,15 @@ class Pixels:
         self.gutters = gutter_colours(pixels)
         grey = pixels.mean(2)
         self.dark = grey < 90
-        down, right = np.abs(ndimage.sobel(grey, 0)), np.abs(ndimage.sobel(grey, 1))
+        down, right = np.abs(sobel(grey)), np.abs(sobel(grey.T).T)
         self.edges = [(down > 200) & (down > 1.5 * right), (right > 200) & (right > 1.5 * down)]
+
+
+def sobel(grey: np.ndarray) -> np.ndarray:
+    """How steeply grey (rows, columns) rises from row to row, by Sobel's filter; the picture is mirrored at its edges."""
+    padded = np.pad(grey, 1, mode="symmetric")
+    rises = padded[2:] - padded[:-2]
+    return rises[:, :-2] + 2 * rises[:, 1:-1] + rises[:, 2:]
 
 
 def gutter_colours(pixels: np.ndarray) -> list[np.ndarray]:
