@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modeling_comicseq.encoders.image import load_image_encoder
-from modeling_comicseq.encoders.text import load_text_encoder
+from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 
 Panel = dict[str, Any]
 CANDIDATES = 5
@@ -39,8 +38,9 @@ def read_books(folder: Path, most: int) -> list[list[list[Panel]]]:
 def vectors_of(folder: Path, books: list[list[list[Panel]]]) -> dict[str, np.ndarray]:
     """Unit vectors of each panel's picture, its texts, and of both."""
     panels = [panel for book in books for page in book for panel in page]
-    texts = load_text_encoder().encode([" ".join(panel["text"]) for panel in panels])
-    pictures = load_image_encoder().encode(_cuts(folder, books))
+    encoder = load_panel_encoder()
+    texts = encoder.text_features([" ".join(panel["text"]) for panel in panels])
+    pictures = encoder.image_features(_cuts(folder, books))
     return {"pictures": pictures, "texts": texts, "both": np.concatenate([pictures, texts], axis=1) / np.sqrt(2)}
 
 

@@ -30,8 +30,7 @@ from rich.table import Table
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.encoders.image import load_image_encoder
-from modeling_comicseq.encoders.projection import PanelProjection
+from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.probe import probe_tables
 from modeling_comicseq.evaluation.questions import draw_question_set
@@ -111,14 +110,14 @@ def print_places(table: PanelTable, console: Console) -> list[dict]:
 
 def cut_pictures(arguments: argparse.Namespace, table: PanelTable) -> dict[str, np.ndarray]:
     """Picture vectors `(panels, P)` of the pages' panels, whose crops are made square in several ways."""
-    encoder, pages = load_image_encoder(), json.loads(Path(arguments.boxes).read_text())
-    project = PanelProjection(encoder.dim, None, table.widths[PANEL])
+    encoder = load_panel_encoder("efficientnet-lite0+", width=table.widths[PANEL])
+    pages = json.loads(Path(arguments.boxes).read_text())
     found: dict[str, list[np.ndarray]] = defaultdict(list)
     for row in track(table.dataset["sequence_index"], "Pictures", console=Console(stderr=True)):
         page = Image.open(Path(arguments.pictures) / pages[row]["image"]).convert("RGB")
         crops = [page.crop(panel["box"]) for panel in pages[row]["panels"]]
         for name, square in SQUARES.items():
-            found[name].append(project.pictures(encoder.encode([square(crop) for crop in crops])))
+            found[name].append(encoder.encode_images([square(crop) for crop in crops]))
     return {name: np.concatenate(vectors) for name, vectors in found.items()}
 
 

@@ -104,7 +104,7 @@ class PanelEncoder:
 
     def image_features(self, images: Iterable[Image.Image]) -> np.ndarray:
         """The vision model's features `(n, vision_feature_dim)` float32 at unit length, before the projection."""
-        return self._read_images(images, self.model.read_images, self.model.config.vision_feature_dim)
+        return self._read_images(images, self.model.read_images, self.model.config.vision_feature_dim or 0)
 
     def encode_texts(self, texts: Sequence[str], progress: bool = False) -> np.ndarray:
         """Vectors `(n, width)` float32 of texts alone, in their order; an empty one has zeros.
