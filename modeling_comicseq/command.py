@@ -53,7 +53,7 @@ def run_in_one_sentence(run: Callable[[], None], program: str) -> int | str | No
 def interrupted(error: KeyboardInterrupt, command: str | None = None) -> int:
     """Says how to go on after an interrupt, and returns the exit code."""
     let_go(error)
-    how = "goes on from the parts that are finished" if command in ("encode", "ingest") else "starts again"
+    how = "goes on from the parts that are finished" if command in ("embed", "encode", "ingest") else "starts again"
     print(f"{how_it_ended(error)}: nothing half-written is in place, and the same command {how}.", file=sys.stderr)
     return exit_code(error)
 

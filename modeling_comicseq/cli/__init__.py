@@ -10,6 +10,7 @@ from ..errors import ComicSeqError
 from .comics_pap import comics_pap
 from .convert import convert
 from .draw import draw
+from .embed import embed
 from .encode import encode
 from .evaluate import evaluate
 from .export import export
@@ -77,5 +78,17 @@ app.command()(convert)
 app.command()(draw)
 app.command(context_settings=PASSED_ON, options_metavar="[CONFIG] [--option value ...]")(pretrain)
 app.command(context_settings=PASSED_ON, options_metavar="[--option value ...]")(evaluate)
-for command in (ingest, questions, encode, search, inspect, order, layouts, comics_pap, export, import_checkpoint):
+for command in (
+    ingest,
+    embed,
+    questions,
+    encode,
+    search,
+    inspect,
+    order,
+    layouts,
+    comics_pap,
+    export,
+    import_checkpoint,
+):
     app.command(command.__name__.replace("_", "-"))(command)

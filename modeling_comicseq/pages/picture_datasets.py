@@ -14,7 +14,7 @@ from ..errors import ComicSeqDataError, PageProblem, in_words
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["fingerprint_of", "is_picture_dataset", "list_rows", "read_rows"]
+__all__ = ["fingerprint_of", "is_picture_dataset", "list_rows", "open_pictures", "read_rows"]
 
 _FILES = ("parquet", "arrow")
 _SAVED = ("state.json", "dataset_dict.json")
@@ -38,7 +38,7 @@ def list_rows(source: str) -> list[tuple[str, str, int]]:
     Raises:
         ComicSeqDataError: The data set cannot be opened, or has no column of pictures.
     """
-    dataset, image = _open(source)
+    dataset, image = open_pictures(source)
     count, columns = len(dataset), dataset.column_names
     own = Path(source).stem if Path(source).is_file() else Path(source).name
     books = (
@@ -60,7 +60,7 @@ def list_rows(source: str) -> list[tuple[str, str, int]]:
 
 def read_rows(source: str, keys: Iterable[str]) -> Iterator[tuple[bytes | PageProblem, dict[str, Any]]]:
     """The picture's file of each row, or what is wrong with it, and everything else that the row holds."""
-    dataset, image = _open(source)
+    dataset, image = open_pictures(source)
     objects = dataset.features.get("objects")
     for key in keys:
         row = dataset[int(key)]
@@ -91,11 +91,11 @@ def _with_names(value: Any, feature: Any) -> Any:
 
 def fingerprint_of(source: str) -> str:
     """What tells a data set from another version of it."""
-    return _open(source)[0]._fingerprint
+    return open_pictures(source)[0]._fingerprint
 
 
 @lru_cache(maxsize=2)
-def _open(source: str) -> tuple[Dataset, str]:
+def open_pictures(source: str) -> tuple[Dataset, str]:
     """All splits of a data set as one, with pictures as files, and the name of the column that they are in."""
     import datasets
 

@@ -1,18 +1,13 @@
 """Stage 3 store to Stage 5 store."""
 
-import builtins
 import errno
-import filecmp
-import io
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import fsspec
@@ -20,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from accelerate import PartialState
 from typer.testing import CliRunner
 
 from modeling_comicseq import ComicSeqModel
@@ -39,7 +33,7 @@ from modeling_comicseq.stores.windows import expand_windows
 from ..closeness import assert_close
 from ..model_inputs import build, draw_boxes, tiny_config
 from ..stores.stage3_stores import Source, make_source
-from ..training.processes import ranks
+from .killed import Children, same_files
 
 SHARED_DATA = os.environ.get("COMICSEQ_DATA", "")
 PANELS = ("panel_embeddings",)
@@ -112,17 +106,6 @@ def check_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
     for name in ("contextualized_panels", "strip_embeddings"):
         assert_close(found[name], expected[name])
     assert not found["contextualized_panels"][~expected["panel_masks"]].any()
-
-
-def same_files(first: Path, second: Path) -> bool:
-    """Whether two stores and their metadata are equal byte by byte."""
-    files = [sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()) for folder in (first, second)]
-    metadata = [Path(metadata_beside(str(path))).read_bytes() for path in (first, second)]
-    return (
-        files[0] == files[1]
-        and not any(filecmp.cmpfiles(first, second, files[0], shallow=False)[1:])
-        and metadata[0] == metadata[1]
-    )
 
 
 @pytest.mark.parametrize(
@@ -456,90 +439,6 @@ def test_work_for_other_input_is_not_reused(checkpoint, source, tmp_path, small_
     check_close(read(tmp_path / "out.zarr"), reference(checkpoint, source))
 
 
-def encode_until(step: int, steps, arguments, options, environment) -> None:
-    """Encodes, counting everything that is done to files, and kills itself before the given step of all processes."""
-    os.environ |= environment
-    PartialState._reset_state()  # the parent's
-    torch.set_num_threads(1)
-
-    def count(*_: object) -> None:
-        with steps.get_lock():
-            done, steps.value = steps.value, steps.value + 1
-        if done == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def audit(event: str, arguments: tuple) -> None:
-        if event in ("os.rename", "os.mkdir", "os.rmdir", "os.remove"):
-            count()
-
-    class HalfByHalf:
-        """A file whose bytes come to the disk in two steps."""
-
-        def __init__(self, file):
-            self.file = file
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def write(self, data):
-            data = memoryview(data).cast("B")
-            self.file.write(data[: len(data) // 2])
-            self.file.flush()
-            count()
-            self.file.write(data[len(data) // 2 :])
-            self.file.flush()
-            count()
-            return len(data)
-
-    opened = io.open
-
-    def open_by_halves(file, mode="r", *rest, **more):
-        found = opened(file, mode, *rest, **more)
-        return HalfByHalf(found) if mode == "wb" else found
-
-    io.open = builtins.open = open_by_halves  # zarr writes through the one, fsspec through the other
-    sys.addaudithook(audit)
-    run(*arguments, **options)
-    os._exit(0)
-
-
-class Children:
-    """Encodes in one or more processes that were forked from this one, which has imported everything."""
-
-    def __init__(self, checkpoint: str, source: Source, output: Path, options: dict, processes: int = 1):
-        self.arguments, self.options, self.processes = (checkpoint, source, output), options, processes
-        self.steps = multiprocessing.get_context("fork").Value("i")
-
-    def encode(self, step: int = -1, kill_all: bool = True) -> list[int]:
-        """Exit codes; the process that comes to `step` is killed there, and the others with it or left to themselves."""
-        self.steps.value = 0
-        fork = multiprocessing.get_context("fork")
-        common = (step, self.steps, self.arguments, self.options)
-        started = [
-            fork.Process(target=encode_until, args=(*common, environment))
-            for environment in ([{}] if self.processes == 1 else ranks(self.processes))
-        ]
-        for process in started:
-            process.start()
-        if kill_all and step >= 0:
-            wait([process.sentinel for process in started], 120)
-            for process in started:
-                process.kill()
-        for process in started:
-            process.join(120)
-        codes = [process.exitcode for process in started]
-        for process in started:
-            process.kill()
-        assert None not in codes, "a process waits for ever for one that was killed"
-        return codes
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "processes"),
@@ -551,11 +450,11 @@ def test_killed_anywhere(checkpoint, source, tmp_path, small_parts, monkeypatch,
     opened = open_checkpoint(checkpoint)
     monkeypatch.setattr(encode, "open_checkpoint", lambda *_, **__: opened)  # once for all runs
     output, expected = tmp_path / "out.zarr", tmp_path / "reference" / "out.zarr"
-    assert Children(checkpoint, source, expected, options, processes).encode() == [0] * processes
+    assert Children(lambda: run(checkpoint, source, expected, **options), processes).run() == [0] * processes
     run(checkpoint, source, tmp_path / "reference" / "here.zarr", **options)
     check_close(read(expected), read(tmp_path / "reference" / "here.zarr"))
-    children = Children(checkpoint, source, output, options, processes)
-    assert children.encode() == [0] * processes
+    children = Children(lambda: run(checkpoint, source, output, **options), processes)
+    assert children.run() == [0] * processes
     assert same_files(output, expected)
     total = children.steps.value
     assert total > 60
@@ -567,14 +466,14 @@ def test_killed_anywhere(checkpoint, source, tmp_path, small_parts, monkeypatch,
         shutil.rmtree(output)
         os.unlink(tmp_path / "out_metadata.json")
         # With several processes, every other time only one of them is killed: the others are to end by themselves.
-        codes = children.encode(moment, kill_all=number % 2 == 0)
+        codes = children.run(moment, kill_all=number % 2 == 0)
         # The first process may succeed only if the other was killed after the output was complete.
         is_right = 0 not in codes[:1] or output.exists()
         assert -signal.SIGKILL in codes and (number % 2 == 0 or is_right), (moment, codes)
         seen.add(output.exists())
         if output.exists():
             assert same_files(output, expected)
-        assert children.encode() == [0] * processes
+        assert children.run() == [0] * processes
         assert same_files(output, expected), moment
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out.zarr", "out_metadata.json", "reference"]
     assert seen == {True, False}
