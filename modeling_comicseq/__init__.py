@@ -13,9 +13,11 @@ from . import moved  # noqa: F401
 
 if TYPE_CHECKING:
     from .layouts.predictor import order_panels
+    from .model.configuration_comicpage import ComicPageConfig
     from .model.configuration_comicpanel import ComicPanelConfig
     from .model.configuration_comicseq import ComicSeqConfig
     from .model.configuration_efficientnet_lite import EfficientNetLiteConfig
+    from .model.modeling_comicpage import ComicPageModel, ComicPagePreTrainedModel
     from .model.modeling_comicpanel import ComicPanelModel, ComicPanelPreTrainedModel
     from .model.modeling_comicseq import (
         ComicSeqForCaptionRelevance,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from .model.processing_comicpanel import ComicPanelProcessor
 
 __all__ = [
+    "ComicPageConfig",
+    "ComicPageModel",
+    "ComicPagePreTrainedModel",
     "ComicPanelConfig",
     "ComicPanelModel",
     "ComicPanelPreTrainedModel",

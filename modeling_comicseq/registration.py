@@ -4,7 +4,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForPreTraining, AutoPro
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .layouts.predictor import PREDICTOR
-from .model import modeling_comicpanel, modeling_comicseq, modeling_efficientnet_lite, processing_comicpanel
+from .model import (
+    modeling_comicpage,
+    modeling_comicpanel,
+    modeling_comicseq,
+    modeling_efficientnet_lite,
+    processing_comicpanel,
+)
+from .model.configuration_comicpage import ComicPageConfig
 from .model.configuration_comicpanel import ComicPanelConfig
 from .model.configuration_comicseq import ComicSeqConfig
 from .model.configuration_efficientnet_lite import EfficientNetLiteConfig
@@ -19,6 +26,9 @@ AutoModel.register(EfficientNetLiteConfig, modeling_efficientnet_lite.EfficientN
 AutoConfig.register("comicpanel", ComicPanelConfig)
 AutoModel.register(ComicPanelConfig, modeling_comicpanel.ComicPanelModel)
 AutoProcessor.register(ComicPanelConfig, processing_comicpanel.ComicPanelProcessor)
+AutoConfig.register("comicpage", ComicPageConfig)
+AutoModel.register(ComicPageConfig, modeling_comicpage.ComicPageModel)
+AutoProcessor.register(ComicPageConfig, processing_comicpanel.ComicPanelProcessor)
 register_pipeline(STRIP_EMBEDDING, modeling_comicseq.ComicSeqModel)
 for model_class in modeling_comicseq.TASK_CLASSES.values():
     modeling_comicseq.register_task(model_class)

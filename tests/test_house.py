@@ -20,7 +20,7 @@ ABOVE = {
     "pages": {"model", "layouts"},
     "encoders": {"model", "layouts", "pages"},
     "stores": {"model", "layouts", "pages"},
-    "checkpoints": {"model", "layouts", "stores", "data"},
+    "checkpoints": {"model", "layouts", "encoders", "stores", "data"},
     "data": {"model", "layouts", "pages", "stores", "checkpoints"},
     "synthetic": {"model", "layouts", "stores", "data"},
     "evaluation": {"model", "layouts", "stores", "data", "checkpoints", "synthetic"},

@@ -50,6 +50,7 @@ class ExportReport(NamedTuple):
         dtype: Its precision.
         num_parameters: Number of its weights.
         num_bytes: Size of their file.
+        notes: What the user is to be told.
     """
 
     class_name: str
@@ -57,6 +58,7 @@ class ExportReport(NamedTuple):
     dtype: str
     num_parameters: int
     num_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 def export_checkpoint(

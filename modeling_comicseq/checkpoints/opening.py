@@ -119,6 +119,9 @@ def read_config(name: str) -> ComicSeqConfig:
         raise _no_checkpoint(name, error) from None
     if not isinstance(values, dict):
         raise ComicSeqDataError(f"{name} must be a JSON object of the configuration's fields.")
+    is_page_model = isinstance(values.get("sequence_config"), dict)
+    if is_page_model:  # of which the sequence model is used
+        values = {"transformers_version": "", "model_type": "comicseq"} | values["sequence_config"]
     if values.get("model_type", "comicseq") != "comicseq":
         raise ComicSeqDataError(
             f"{name} is no ComicSeq checkpoint: its `model_type` is {values['model_type']!r}, not 'comicseq'."

@@ -100,6 +100,7 @@ class ComicSeqConfig(PreTrainedConfig):
     ```"""
 
     model_type = "comicseq"
+    base_config_key = "sequence_config"  # where a page model has it
 
     hidden_size: int = 512
     num_hidden_layers: int = 6

@@ -22,8 +22,10 @@ import numpy as np
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 MAX_INPUTS = 64
+MAX_PAGES_AT_ONCE = 8  # of which the pictures are held in memory
 MAX_CANDIDATES = 128
 DEFAULT_TASK = "comic-strip-embedding"
+MAX_MESSAGE = 1000  # characters
 MAX_NUMBER = float(np.finfo(np.float32).max)
 PARAMETERS = {"task": str, "modality": str, "return_panels": bool}
 
@@ -36,7 +38,8 @@ class EndpointHandler:
 
     A request is `{"inputs": ..., "parameters": {"task": ...}}`. `inputs` is one input of the task's pipeline, or a list of
     up to 64: a page as a list of vectors, or a dictionary of what the pipeline takes, as lists of vectors (and of boxes),
-    whole numbers and the word for a reading direction.
+    whole numbers and the word for a reading direction. A page model also takes pages: an object as its pipeline takes
+    it, every picture as the base64 of a file, with or without a `data:` prefix, or one such picture alone.
     `parameters` may be left out, and so may the task, which then is `"comic-strip-embedding"`, or the only one of a
     checkpoint of one task; `modality` (closure) and `return_panels` (strip embedding) are those of the pipelines. The
     answer is a dictionary, or a list of them for a list of inputs: `strip_embedding` (and `contextualized_panels`);
@@ -53,14 +56,18 @@ class EndpointHandler:
     def __init__(self, path: str = ""):
         folder = str(Path(path) if path else Path(__file__).resolve().parent)
         saved = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-        name = f"modeling_comicseq.{saved['architectures'][0]}"
+        has_pages = "sequence_config" in saved
+        name = f"{'modeling_comicpage' if has_pages else 'modeling_comicseq'}.{saved['architectures'][0]}"
         model_class: Any = get_class_from_dynamic_module(name, folder)
         model = model_class.from_pretrained(folder)
         self.pipelines: dict[str, Any] = {}
         for task, served in saved["custom_pipelines"].items():
             pipeline_class = get_class_from_dynamic_module(served["impl"], folder)
             self.pipelines[task] = pipeline_class(model=model, task=task)
-        config = model.config
+        self.page_request: Any = None
+        if has_pages:
+            self.page_request = get_class_from_dynamic_module("requests_comicpage.PageRequest", folder)
+        config = model.config.sequence_config if has_pages else model.config
         self.most = {"panels": config.max_position_embeddings, "candidates": MAX_CANDIDATES, "vector": 1}
         self.most["boxes"] = self.most["panels"]
         dims = ("panel_embedding_dim", "text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim")
@@ -71,7 +78,7 @@ class EndpointHandler:
         try:
             return self.answer(data)
         except ValueError as error:
-            return {"error": " ".join(str(error).split()), "status": 400}
+            return {"error": " ".join(str(error).split())[:MAX_MESSAGE], "status": 400}
         except Exception:
             logger.exception("A request failed.")
             return {"error": "The request could not be answered.", "status": 500}
@@ -85,20 +92,22 @@ class EndpointHandler:
         if task not in self.pipelines:
             raise ValueError(f"`task` is {shown(task)} but must be one of {', '.join(self.pipelines)}.")
         inputs = data["inputs"]
-        is_one = isinstance(inputs, dict) or is_page(inputs)
+        is_one = isinstance(inputs, dict) or is_page(inputs) or (self.page_request and isinstance(inputs, str))
         if is_one:
             inputs = [inputs]
         if not isinstance(inputs, list) or not 1 <= len(inputs) <= MAX_INPUTS:
             raise ValueError(f'"inputs" must be an object, a page, or a list of 1 to {MAX_INPUTS} of them.')
         questions = []
+        pages = self.page_request and self.page_request(self.check_vectors, self.most["panels"])
         for number, each in enumerate(inputs):
             try:
-                questions.append(self.check_input(each, task))
+                questions.append(self.check_input(each, task, pages))
             except ValueError as error:
                 raise error if is_one else ValueError(f"Input {number}: {error}") from None
         if is_one:
             return to_json(self.pipelines[task](questions[0], **parameters))
-        return [to_json(each) for each in self.pipelines[task](questions, batch_size=len(questions), **parameters)]
+        batch_size = min(len(questions), MAX_PAGES_AT_ONCE) if pages else len(questions)
+        return [to_json(each) for each in self.pipelines[task](questions, batch_size=batch_size, **parameters)]
 
     def check_parameters(self, parameters: Any) -> dict[str, Any]:
         if parameters is None:
@@ -112,9 +121,24 @@ class EndpointHandler:
                 raise ValueError(f"`{name}` must be of type {PARAMETERS[name].__name__}.")
         return dict(parameters)
 
-    def check_input(self, value: Any, task: str) -> dict[str, Any]:
-        """One input of the task's pipeline, its vectors as arrays; whether its whole numbers are any, the pipeline checks."""
-        kinds = {field.name: field.kind for field in self.pipelines[task].fields}
+    def check_input(self, value: Any, task: str, pages: Any) -> dict[str, Any]:
+        """
+        One input of the task's pipeline, its vectors as arrays and its pictures as files; whether its whole numbers are
+        any, the pipeline checks.
+        """
+        fields = self.pipelines[task].fields
+        kinds = {field.name: field.kind for field in fields}
+        if pages is not None:
+            question = {"image": value} if isinstance(value, str) else value
+            reader = self.pipelines[task].reader
+            if isinstance(question, dict) and reader.is_page(question, fields):
+                allowed = dict.fromkeys([*reader.names(fields), *kinds])
+                for name in question:
+                    if name not in allowed:
+                        raise ValueError(f"There is no input {shown(name)} of {task}, only {', '.join(allowed)}.")
+                    if name in kinds and name not in reader.names(fields):
+                        raise ValueError(f"`{name}` is a vector's name: ask with vectors, or with pictures and texts.")
+                return pages.take(question)
         checked: dict[str, Any] = {}
         for name, field in (value if isinstance(value, dict) else {"panel_embeddings": value}).items():
             if name not in kinds:

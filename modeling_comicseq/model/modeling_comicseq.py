@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForMultipleChoice, PreTrainedModel
+from transformers import AutoModelForMultipleChoice, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -441,7 +441,7 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
     }
     _input_embed_layer = "panel_projection"
     # One pretraining checkpoint serves the encoder and every task class: each takes its part.
-    _keys_to_ignore_on_load_unexpected = [r"_head\."]
+    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"^panel_encoder\."]
     _auto_class = "AutoModel"
 
     @torch.no_grad()
@@ -472,6 +472,20 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
             init.constant_(module.log_scale, math.log(10.0))
             if isinstance(module, ComicSeqContextSimilarity):
                 init.copy_(module.weight, torch.tensor(module.initial_weight))
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """As that of transformers; of a page model, the sequence model in it is loaded."""
+        content: dict[str, Any] = {}
+        if pretrained_model_name_or_path is not None:
+            content, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if "sequence_config" not in content:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        kwargs["key_mapping"] = {r"^sequence_model\.": "", **(kwargs.get("key_mapping") or {})}
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model._weight_conversions = []  # else saving would give the weights the page model's names
+        return loaded
 
     def save_pretrained(self, save_directory, **kwargs):
         """Saves weights, configuration and modelling files, so that the folder loads without this package."""
@@ -772,7 +786,7 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     task: ComicSeqTask
     head_class: type[nn.Module]
     _auto_class = "AutoModelForMultipleChoice"
-    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"\bpooler\."]
+    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"\bpooler\.", r"^panel_encoder\."]
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__(config)

@@ -33,6 +33,8 @@ from .tasks_comicseq import BOXES, PANELS, READING_DIRECTION, STRIP_EMBEDDING, T
 
 logger = logging.get_logger(__name__)
 
+PAGE = "page"  # where a question holds what a page model has yet to encode
+
 
 class ComicSeqPipeline(Pipeline):
     """
@@ -64,8 +66,12 @@ class ComicSeqPipeline(Pipeline):
             raise ValueError(f"`task` is {task!r} but must be one of {', '.join(served)}.")
         self.asked = served[task]
         wanted = self.asked.model_class
-        saved = (model.config.architectures or [type(model).__name__])[0]
-        has_weights = self.asked != STRIP_EMBEDDING or model.base_model.pooler is not None
+        self.sequence_model = getattr(
+            model, "sequence_model", model
+        )  # that of a page model, which has an encoder, too
+        config = self.sequence_model.config
+        saved = (config.architectures or [type(self.sequence_model).__name__])[0]
+        has_weights = self.asked != STRIP_EMBEDDING or self.sequence_model.base_model.pooler is not None
         if saved not in (wanted, "ComicSeqForPreTraining") or not has_weights:
             raise ValueError(
                 f"The checkpoint is one of {saved}, which has no trained head for {task}: take one of {wanted} or"
@@ -74,11 +80,12 @@ class ComicSeqPipeline(Pipeline):
         self.fields = self.asked.inputs
         if BOXES in self.fields:
             self.fields = (*self.fields, READING_DIRECTION)
-        if not model.config.box_embedding:
+        if not config.box_embedding:
             self.fields = tuple(field for field in self.fields if field not in (BOXES, READING_DIRECTION))
         super().__init__(model, *args, task=task, **kwargs)
         check_finite(self.model, self.model.name_or_path or "the model")
         self.model.eval()
+        self.reader = model.page_reader(self.processor) if hasattr(model, "page_reader") else None
 
     def _sanitize_parameters(self, modality=None, **parameters):
         if parameters:
@@ -93,7 +100,9 @@ class ComicSeqPipeline(Pipeline):
 
     def __call__(self, inputs, *args, **kwargs):
         names = [field.name for field in self.fields]
-        inputs = told_apart(inputs, names, self.model.config.panel_embedding_dim)
+        if self.reader is not None and self.reader.is_page(dict.fromkeys(column_names(inputs)), self.fields):
+            names = list(self.reader.names(self.fields))
+        inputs = told_apart(inputs, names, self.sequence_model.config.panel_embedding_dim)
         if isinstance(inputs, (list, KeyDataset)) and not len(inputs):
             return []  # the base class looks at the first
         return super().__call__(inputs, *args, **kwargs)
@@ -135,10 +144,14 @@ class ComicSeqPipeline(Pipeline):
             return error
 
     def preprocess(self, inputs, modality="panel") -> dict[str, torch.Tensor]:
-        """The tensors of one question, without a batch axis, on the CPU."""
+        """The tensors of one question, without a batch axis, on the CPU; of one about pages also what is to be encoded."""
+        page = None
+        if self.reader is not None and self.reader.is_page(inputs, self.fields):
+            page = self.reader.take(inputs, self.fields, modality, takes_boxes_alone=self.asked.answer == "order")
+            inputs = page.question
         question = dict(inputs) if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
         check_names(self.task, map(str, question), [field.name for field in self.fields])
-        config = self.model.config
+        config = self.sequence_model.config
         limit, num_panels, tensors = config.max_position_embeddings, 0, {}
         has_boxes = BOXES in self.fields and question.get(BOXES.name) is not None
         for field in self.fields:
@@ -176,14 +189,21 @@ class ComicSeqPipeline(Pipeline):
                         raise ValueError(f"`{name}` has {len(vectors)} vectors but the page has {num_panels} panels.")
                     num_panels = len(vectors)
                 tensors[name] = vectors[0] if field.kind == "vector" else vectors
-        return tensors
+        return tensors if page is None else tensors | {PAGE: page}
 
     def _forward(self, questions: list[dict[str, torch.Tensor]], **parameters) -> list[dict[str, torch.Tensor]]:
+        pages = [question.pop(PAGE, None) for question in questions]
+        if any(pages):
+            vectors = self.reader.encode(pages)
+            questions = [question | found for question, found in zip(questions, vectors, strict=True)]
         answers: dict[int, dict[str, torch.Tensor]] = {}
         for fields in {tuple(question) for question in questions}:  # with or without what is optional
             rows = [row for row, question in enumerate(questions) if tuple(question) == fields]
             batch = self.collate([questions[row] for row in rows])
             answers |= zip(rows, self.answer(batch | parameters), strict=True)
+        for row, page in enumerate(pages):
+            if page is not None and page.found_boxes is not None:
+                answers[row]["found_boxes"] = torch.from_numpy(page.found_boxes)
         return [answers[row] for row in range(len(questions))]
 
     def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
@@ -233,13 +253,14 @@ class ComicStripEmbeddingPipeline(ComicSeqPipeline):
         return {}, {}, {} if return_panels is None else {"return_panels": return_panels}
 
     def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
-        outputs, counts = self.model.base_model(**batch), batch["attention_mask"].sum(1).tolist()
+        outputs, counts = self.sequence_model.base_model(**batch), batch["attention_mask"].sum(1).tolist()
         rows = zip(outputs.pooler_output, outputs.last_hidden_state, counts, strict=True)
         return [{"strip": strip, "panels": panels[:count]} for strip, panels, count in rows]
 
     def postprocess(self, output, return_panels=False):
         strip, panels = output["strip"].float().numpy(), output["panels"].float().numpy()
-        return {"strip_embedding": strip, "contextualized_panels": panels} if return_panels else strip
+        answer = {"strip_embedding": strip, "contextualized_panels": panels}
+        return answer | found_panels(output) if return_panels else strip
 
 
 class ComicMultipleChoicePipeline(ComicSeqPipeline):
@@ -257,14 +278,15 @@ class ComicMultipleChoicePipeline(ComicSeqPipeline):
     """
 
     def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
-        scores, counts = ask(self.model, self.asked, batch), batch["candidate_mask"].sum(1).tolist()
+        scores, counts = ask(self.sequence_model, self.asked, batch), batch["candidate_mask"].sum(1).tolist()
         return [{"logits": row[:count]} for row, count in zip(scores, counts, strict=True)]
 
     def postprocess(self, output):
         logits = output["logits"].float()
         scores = logits.softmax(-1) if self.asked.answer == "choice" else logits.sigmoid()
         index = int(scores.argmax())
-        return {"index": index, "score": float(scores[index]), "scores": scores.tolist()}
+        answer = {"index": index, "score": float(scores[index]), "scores": scores.tolist()}
+        return answer | found_panels(output)
 
 
 class ComicReadingOrderPipeline(ComicSeqPipeline):
@@ -275,8 +297,8 @@ class ComicReadingOrderPipeline(ComicSeqPipeline):
     """
 
     def answer(self, batch: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
-        logits, mask = ask(self.model, self.asked, batch).float(), batch["attention_mask"]
-        orders = best_orders(logits, mask, self.model.config.reading_order_target)
+        logits, mask = ask(self.sequence_model, self.asked, batch).float(), batch["attention_mask"]
+        orders = best_orders(logits, mask, self.sequence_model.config.reading_order_target)
         counts = mask.sum(1).tolist()
         return [
             {"order": order[:count], "logits": row[:count, :count]}
@@ -284,8 +306,17 @@ class ComicReadingOrderPipeline(ComicSeqPipeline):
         ]
 
     def postprocess(self, output):
-        order, target = output["order"], self.model.config.reading_order_target
-        return {"order": order.tolist(), "score": order_confidence(output["logits"], order, target)}
+        order, target = output["order"], self.sequence_model.config.reading_order_target
+        answer = {"order": order.tolist(), "score": order_confidence(output["logits"], order, target)}
+        return answer | found_panels(output)
+
+
+def found_panels(output: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What an answer says of panels that were found in the picture of a page: where they stand, and how that was told."""
+    if "found_boxes" not in output:
+        return {}
+    boxes = output["found_boxes"].tolist()
+    return {"panel_boxes": boxes, "boxes_origin": "gutter cut", "order_origin": "XY-cut"}
 
 
 def order_confidence(logits: torch.Tensor, order: torch.Tensor, target: str) -> float:
@@ -361,6 +392,13 @@ def told_apart(inputs: Any, names: list[str], width: int) -> Any:
     return list(inputs)
 
 
+def column_names(inputs: Any) -> list[str]:
+    """The columns of a data set of the library datasets, or the keys of a dictionary; else none."""
+    if hasattr(inputs, "select_columns"):
+        return list(inputs.column_names or ())
+    return list(inputs) if isinstance(inputs, Mapping) else []
+
+
 def only(row: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     """What `row` holds of `names`."""
     return {name: row[name] for name in names if name in row}
@@ -424,6 +462,10 @@ PIPELINES: dict[str, type[ComicSeqPipeline]] = {
 }
 
 
+# Classes of models that have a sequence model in them, which `pipeline` tries first. `modeling_comicpage.py` adds its own.
+PAGE_MODELS: list[type] = []
+
+
 def served_tasks() -> dict[str, ComicSeqTask]:
     """All tasks by the name of their pipeline."""
     return {task.pipeline: task for task in (STRIP_EMBEDDING, *TASKS.values())}
@@ -432,7 +474,8 @@ def served_tasks() -> dict[str, ComicSeqTask]:
 def register_pipeline(task: ComicSeqTask, model_class: type) -> None:
     """Makes `pipeline(task.pipeline, model=...)` known to transformers."""
     PIPELINE_REGISTRY.supported_tasks.pop(task.pipeline, None)  # else transformers warns that it is there already
-    PIPELINE_REGISTRY.register_pipeline(task.pipeline, PIPELINES[task.answer], pt_model=model_class)
+    classes = (*PAGE_MODELS, model_class)
+    PIPELINE_REGISTRY.register_pipeline(task.pipeline, PIPELINES[task.answer], pt_model=classes)
 
 
 def custom_pipelines(saved: str) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,273 @@
+# Copyright 2026 The ComicSeq authors. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PyTorch ComicPage model: pages as pictures and texts in, strip vectors, contextualised panels and answers out"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
+from transformers.utils.generic import can_return_tuple
+
+from .checks_comicseq import as_index, check_shape, check_tensors, check_values
+from .configuration_comicpage import ComicPageConfig, check_widths
+from .modeling_comicpanel import ComicPanelModel
+from .modeling_comicseq import TASK_CLASSES, ComicSeqForPreTraining, ComicSeqModel, split_arguments
+from .pipeline_comicseq import PAGE_MODELS, custom_pipelines
+
+
+@dataclass
+@auto_docstring(
+    custom_intro="Output of the page model. `contextualized_panels` and `strip_embedding` are read-only names for the first two fields."
+)
+class ComicPageModelOutput(ModelOutput):
+    r"""
+    last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_panels, hidden_size)`):
+        One contextualised vector per panel.
+    pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`, *optional*):
+        One vector per strip; None where the sequence model is that of one task, which has none.
+    panel_embeddings (`torch.FloatTensor` of shape `(num_rows, projection_dim)`):
+        The panel encoder's fused vector of each panel.
+    visual_embeddings (`torch.FloatTensor` of shape `(num_rows, projection_dim)`, *optional*):
+        The vector of each panel's picture, where pictures were given.
+    text_embeddings (`torch.FloatTensor` of shape `(num_rows, projection_dim)`, *optional*):
+        The vector of each panel's text, where texts were given.
+    caption_embeddings (`torch.FloatTensor` of shape `(num_rows, projection_dim)`, *optional*):
+        The vector of each panel's caption, where captions were given.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    panel_embeddings: torch.FloatTensor | None = None
+    visual_embeddings: torch.FloatTensor | None = None
+    text_embeddings: torch.FloatTensor | None = None
+    caption_embeddings: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+    @property
+    def contextualized_panels(self) -> torch.FloatTensor:
+        return self.last_hidden_state
+
+    @property
+    def strip_embedding(self) -> torch.FloatTensor:
+        return self.pooler_output
+
+
+def take_rows(vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The rows `index` (..., any shape) of `vectors` (M, W), with zeros where it is -1."""
+    rows = vectors[index.clamp(min=0)]
+    return torch.where((index >= 0)[..., None], rows, torch.zeros_like(rows))
+
+
+def sequence_class(name: str) -> type[PreTrainedModel]:
+    """The class of a sequence model by its name; raises a `ValueError` where there is none."""
+    classes = {each.__name__: each for each in (ComicSeqForPreTraining, ComicSeqModel, *TASK_CLASSES.values())}
+    if name not in classes:
+        raise ValueError(f"The sequence model is of the class {name!r} but must be one of {', '.join(classes)}.")
+    return classes[name]
+
+
+@auto_docstring
+class ComicPagePreTrainedModel(PreTrainedModel):
+    config: ComicPageConfig
+    base_model_prefix = "comicpage"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    # Losses are means over examples: gradient accumulation has nothing to rescale.
+    accepts_loss_kwargs = False
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _auto_class = "AutoModel"
+
+
+@auto_docstring(
+    custom_intro="A panel encoder and a sequence model in one: pictures and texts of panels in, one contextualised vector per panel and one vector per page out."
+)
+class ComicPageModel(ComicPagePreTrainedModel):
+    def __init__(self, config: ComicPageConfig):
+        super().__init__(config)
+        config.validate_architecture()  # whoever puts two configurations together may change one of them later
+        self.panel_encoder = ComicPanelModel._from_config(config.panel_config)
+        self.sequence_model = sequence_class(config.sequence_class)._from_config(config.sequence_config)
+        self.post_init()
+
+    @classmethod
+    def from_parts(cls, panel_model: ComicPanelModel, sequence_model: PreTrainedModel) -> "ComicPageModel":
+        """
+        One model of a panel encoder and of a sequence model of any ComicSeq class, which it keeps and does not copy.
+
+        Raises:
+            ValueError: The encoder makes vectors of another width than the sequence model reads.
+        """
+        sequence_class(type(sequence_model).__name__)
+        if not isinstance(panel_model, ComicPanelModel):
+            raise ValueError(f"The panel encoder is a {type(panel_model).__name__} but must be a ComicPanelModel.")
+        check_widths(panel_model.config, sequence_model.config)
+        configs = [copy.deepcopy(part.config) for part in (panel_model, sequence_model)]
+        configs[1].architectures = [type(sequence_model).__name__]
+        for config in configs:
+            for name in ("auto_map", "custom_pipelines"):  # of the parts' own checkpoints
+                if hasattr(config, name):
+                    delattr(config, name)
+        config = ComicPageConfig(panel_config=configs[0], sequence_config=configs[1])
+        with torch.device("meta"):  # the weights are there
+            model = cls(config)
+        model.panel_encoder, model.sequence_model = panel_model, sequence_model
+        return model.train(sequence_model.training)
+
+    def get_panel_vectors(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        caption_input_ids: torch.LongTensor | None = None,
+        caption_attention_mask: torch.Tensor | None = None,
+    ) -> ModelOutput:
+        """
+        The vectors of panels, as the panel encoder gives them: `panel_embeddings`, `visual_embeddings`, `text_embeddings`
+        and `caption_embeddings`, each (M, projection_dim) or None. Questions of every task are asked of the sequence
+        model with rows of these, which [`take_rows`] takes: those of pages and those of candidates.
+        """
+        return self.panel_encoder(
+            pixel_values=pixel_values,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            caption_input_ids=caption_input_ids,
+            caption_attention_mask=caption_attention_mask,
+        )
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        pixel_values: torch.FloatTensor | None = None,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        caption_input_ids: torch.LongTensor | None = None,
+        caption_attention_mask: torch.Tensor | None = None,
+        panel_index: torch.LongTensor | None = None,
+        panel_boxes: torch.FloatTensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ComicPageModelOutput:
+        r"""
+        pixel_values (`torch.FloatTensor` of shape `(num_rows, num_channels, height, width)`, *optional*):
+            The pictures of all panels of the batch, as the processor prepares them, each once.
+        input_ids (`torch.LongTensor` of shape `(num_rows, length)`, *optional*):
+            Their texts.
+        attention_mask (`torch.Tensor` of shape `(num_rows, length)`, *optional*):
+            1 for a token of a text, 0 for padding; a panel without text has none.
+        caption_input_ids (`torch.LongTensor` of shape `(num_rows, length)`, *optional*):
+            Their captions.
+        caption_attention_mask (`torch.Tensor` of shape `(num_rows, length)`, *optional*):
+            1 for a token of a caption, 0 for padding.
+        panel_index (`torch.LongTensor` of shape `(batch_size, num_panels)`, *optional*):
+            Row of each panel of each page, in reading order; -1 behind a page's last panel. A row may stand on several
+            pages. By default all rows are one page.
+        panel_boxes (`torch.FloatTensor` of shape `(batch_size, num_panels, 4)`, *optional*):
+            Where each panel stands, as [`ComicSeqModel`] takes it.
+        position_ids (`torch.LongTensor` of shape `(batch_size, num_panels)`, *optional*):
+            Place of each panel in the reading order, -1 for none. Defaults to the order given.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from transformers import BertConfig, ViTConfig
+        >>> from modeling_comicseq import ComicPageConfig, ComicPageModel, ComicPanelConfig, ComicSeqConfig
+
+        >>> panels = ComicPanelConfig(vision_config=ViTConfig(num_hidden_layers=1), text_config=BertConfig(num_hidden_layers=1))
+        >>> configuration = ComicPageConfig(panel_config=panels, sequence_config=ComicSeqConfig(num_hidden_layers=1))
+        >>> model = ComicPageModel(configuration).eval()
+        >>> outputs = model(torch.randn(3, 3, 224, 224), torch.ones(3, 5, dtype=torch.long))
+        >>> outputs.contextualized_panels.shape, outputs.strip_embedding.shape
+        (torch.Size([1, 3, 512]), torch.Size([1, 512]))
+        ```"""
+        settings, others = split_arguments(kwargs)
+        for name in others:
+            raise ValueError(f"{type(self).__name__} does not take `{name}`.")
+        check_tensors({"pixel_values": pixel_values, "input_ids": input_ids, "panel_index": panel_index})
+        if pixel_values is None and input_ids is None:
+            raise ValueError("The page model lacks `pixel_values`, `input_ids` or both.")
+        panels = self.get_panel_vectors(
+            pixel_values, input_ids, attention_mask, caption_input_ids, caption_attention_mask
+        )
+        vectors = panels.panel_embeddings
+        if panel_index is None:
+            panel_index = torch.arange(len(vectors), device=vectors.device)[None]
+        check_shape("panel_index", panel_index, None, None)
+        panel_index = as_index("panel_index", panel_index)
+        is_possible = (panel_index >= -1) & (panel_index < len(vectors))
+        check_values(
+            is_possible, f"`panel_index` must be from -1 to below {len(vectors)}, the panels given", panel_index
+        )
+        outputs = self.sequence_encoder(
+            take_rows(vectors, panel_index),
+            attention_mask=(panel_index >= 0).long(),
+            position_ids=position_ids,
+            panel_boxes=panel_boxes,
+            **settings,
+        )
+        return ComicPageModelOutput(
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=outputs.pooler_output,
+            panel_embeddings=vectors,
+            visual_embeddings=panels.visual_embeddings,
+            text_embeddings=panels.text_embeddings,
+            caption_embeddings=panels.caption_embeddings,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            cross_attentions=outputs.cross_attentions,
+        )
+
+    @property
+    def sequence_encoder(self) -> ComicSeqModel:
+        """The sequence model without its heads."""
+        return self.sequence_model.base_model
+
+    def page_reader(self, processor: Any = None) -> Any:
+        """What turns questions about pages into questions about vectors, see [`PageReader`]. Pipelines ask for it."""
+        from .reading_comicpage import PageReader
+
+        return PageReader(self, processor)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """Saves weights, configuration and modelling files, so that the folder loads without this package."""
+        self.config.auto_map = {
+            "AutoConfig": "configuration_comicpage.ComicPageConfig",
+            "AutoModel": "modeling_comicpage.ComicPageModel",
+            "AutoProcessor": "processing_comicpanel.ComicPanelProcessor",
+        }
+        # Named here, as the files of pipelines and endpoints are copied only where this file imports them.
+        from .handler import EndpointHandler  # noqa: F401
+        from .processing_comicpanel import ComicPanelProcessor  # noqa: F401
+        from .requests_comicpage import PageRequest  # noqa: F401
+
+        served = custom_pipelines(self.config.sequence_class)
+        self.config.custom_pipelines = {name: task | {"pt": ["AutoModel"]} for name, task in served.items()}
+        super().save_pretrained(save_directory, **kwargs)
+        if self.config.is_installed:
+            del self.config.custom_pipelines  # else `pipeline` would ask to trust the folder's own code
+
+
+PAGE_MODELS.append(ComicPageModel)
+
+__all__ = ["ComicPageModel", "ComicPageModelOutput", "ComicPagePreTrainedModel", "take_rows"]
