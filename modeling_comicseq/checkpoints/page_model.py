@@ -14,7 +14,7 @@ from ..files import written_folder
 from ..hub import find_file
 from ..model.modeling_comicpage import ComicPageModel
 from ..model.pipeline_comicseq import custom_pipelines
-from ..model.tasks_comicseq import STRIP_EMBEDDING, TASKS
+from ..model.tasks_comicseq import PANELS, STRIP_EMBEDDING, TASKS
 from ..outputs import check_output
 from ..progress import quiet_transformers
 from ..stores.origin import meaning_of
@@ -30,7 +30,7 @@ _BESIDE = {
     ("slot", "panel"): "`mask_position`",
     ("candidates", "panel"): "`candidates`",
     ("candidates", "text"): "`candidate_texts`",
-    ("vector", "caption"): "`caption`, no page",
+    ("vector", "caption"): "`caption`",
 }
 
 
@@ -87,7 +87,7 @@ def join_checkpoints(
         provenance = find_file(sequence, TRAINING_PROVENANCE)
         if provenance is not None:
             (folder / TRAINING_PROVENANCE).write_bytes(provenance.read_bytes())
-        _write_card(folder, output.name, source, opened, wanted)
+        _write_card(folder, str(output), source, opened, wanted)
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     precision = str(wanted).removeprefix("torch.")
     return ExportReport("ComicPageModel", "AutoModel", precision, model.num_parameters(), num_bytes, tuple(notes))
@@ -114,7 +114,7 @@ def _check_encoder(sequence: str, encoder: PanelEncoder, other_origin: bool) -> 
     return [sentence]
 
 
-def _write_card(folder: Path, name: str, source: Source, encoder: PanelEncoder, dtype: torch.dtype) -> None:
+def _write_card(folder: Path, repo: str, source: Source, encoder: PanelEncoder, dtype: torch.dtype) -> None:
     """The card of a page model: what it takes, and what the sequence model's card says of training, results and limits."""
     pipelines = custom_pipelines(source.model_class.__name__)
     path = find_file(source.name, "README.md")
@@ -129,21 +129,19 @@ def _write_card(folder: Path, name: str, source: Source, encoder: PanelEncoder, 
     kept = [f"## {each.rstrip()}" for each in sections if each.partition("\n")[0].strip() in _KEPT]
     sequence_class = source.model_class.__name__
     served = {each.name: each for each in (STRIP_EMBEDDING, *TASKS.values()) if each.pipeline in pipelines}
-    beside = {
-        name: ", ".join(
-            _BESIDE[field.kind, field.modality] for field in task.inputs if (field.kind, field.modality) in _BESIDE
-        )
-        for name, task in served.items()
-    }
+    beside = {}
+    for name, task in served.items():
+        names = [_BESIDE[kind] for kind in ((each.kind, each.modality) for each in task.inputs) if kind in _BESIDE]
+        beside[name] = ", ".join(names) + ("" if PANELS in task.inputs else " (no page)")
     origin = encoder.origin
-    names = [f"{origin[half]} for {what}" for half, what in _HALVES.items() if origin.get(half)]
+    encoders = [f"{origin[half]} for {what}" for half, what in _HALVES.items() if origin.get(half)]
     card = ModelCard.from_template(
         data,
         template_str=CARD.read_text(encoding="utf-8"),
-        model_name=name,
-        repo=name,
+        model_name=Path(repo).name,
+        repo=repo,
         sequence_class=sequence_class,
-        encoder_names=" and ".join(names) or encoder.name,
+        encoder_names=" and ".join(encoders) or encoder.name,
         width=encoder.width,
         dtype=str(dtype).removeprefix("torch."),
         tasks=list(served.values()),

@@ -16,7 +16,8 @@
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def check_header(content: bytes, most_pixels: int = MOST_PIXELS) -> int:
     Raises:
         PictureProblem: It is no picture of `FORMATS`, or its size is not possible.
     """
-    with Decoding(most_pixels):
+    with decoding(most_pixels):
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         check_size(image, most_pixels)
         return image.width * image.height
@@ -105,7 +106,7 @@ def open_picture(source: bytes | Image.Image, most_pixels: int = MOST_PIXELS) ->
     Raises:
         PictureProblem: It is no picture, damaged, too large or too small.
     """
-    with Decoding(most_pixels):
+    with decoding(most_pixels):
         image = source if isinstance(source, Image.Image) else Image.open(io.BytesIO(source), formats=FORMATS)
         check_size(image, most_pixels)
         image.load()
@@ -136,31 +137,26 @@ def remedy(most_pixels: int) -> str:
     return f"save it again as JPEG or PNG, with at least {LEAST_SIDE} pixels a side and at most {most_pixels:,} in all"
 
 
-class Decoding(warnings.catch_warnings):
+@contextmanager
+def decoding(most_pixels: int) -> Iterator[None]:
     """What goes wrong inside, as a `PictureProblem`; warnings, of damaged EXIF and of sizes, which are checked, are not shown."""
-
-    def __init__(self, most_pixels: int):
-        super().__init__()
-        self.most_pixels = most_pixels
-
-    def __enter__(self):
-        super().__enter__()
-        warnings.simplefilter("ignore")
-
-    def __exit__(self, kind, error, trace):
-        super().__exit__(kind, error, trace)
-        what = remedy(self.most_pixels)
-        if isinstance(error, Image.DecompressionBombError):
-            pixels = re.search(r"\d+", str(error))
-            count = int(pixels[0]) if pixels else MOST_PIXELS
-            raise PictureProblem(f"has {count:,} pixels", what) from None
-        if isinstance(error, Image.UnidentifiedImageError):
-            raise PictureProblem(f"is no picture of a known kind ({', '.join(FORMATS)})", what) from None
-        is_ours = isinstance(error, (PictureProblem, MemoryError, RecursionError))
-        if isinstance(error, Exception) and not is_ours:  # the decoders each have exceptions of their own
-            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            said = " ".join(said.split()) or "no reason is given"
-            raise PictureProblem(f"is cut off or damaged ({said})", "restore it from the original") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (PictureProblem, MemoryError, RecursionError):
+        raise
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        count = int(pixels[0]) if pixels else MOST_PIXELS
+        raise PictureProblem(f"has {count:,} pixels", remedy(most_pixels)) from None
+    except Image.UnidentifiedImageError:
+        found = f"is no picture of a known kind ({', '.join(FORMATS)})"
+        raise PictureProblem(found, remedy(most_pixels)) from None
+    except Exception as error:  # the decoders each have exceptions of their own
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        said = " ".join(said.split()) or "no reason is given"
+        raise PictureProblem(f"is cut off or damaged ({said})", "restore it from the original") from None
 
 
 def plain(image: Image.Image) -> Image.Image:

@@ -79,7 +79,7 @@ class PageQuestion:
     """
 
     question: dict[str, Any]
-    wanted: dict[str, tuple[str, list[Panel | None]]] = field(default_factory=dict)
+    wanted: dict[str, tuple[str, Sequence[Panel | None]]] = field(default_factory=dict)
     found_boxes: np.ndarray | None = None
 
 
@@ -226,10 +226,8 @@ class PageReader:
             taken.question["panel_boxes"] = boxes
             if direction is not None:
                 taken.question["reading_direction"] = direction
-        count, limit = (
-            len(texts if boxes is None else boxes),
-            self.model.config.sequence_config.max_position_embeddings,
-        )
+        count = len(boxes) if boxes is not None else len(texts or ())
+        limit = self.model.config.sequence_config.max_position_embeddings
         if not 1 <= count <= limit:
             how = "was cut into" if taken.found_boxes is not None else "has"
             raise ValueError(
@@ -239,13 +237,13 @@ class PageReader:
         if image is None and texts is None:
             return []
         panels = [Panel(text=each) for each in texts or [""] * count]
-        if image is not None and self.reads_pictures:
+        if image is not None and boxes is not None and self.reads_pictures:
             known = np.flatnonzero(boxes.any(-1))
             for place, pixels in zip(known, self.prepare([crop(image, boxes[place]) for place in known]), strict=True):
                 panels[place].pixels = pixels
         return panels
 
-    def check_panels(self, panels: list[Panel | None], modality: str) -> None:
+    def check_panels(self, panels: Sequence[Panel | None], modality: str) -> None:
         """Raises a `ValueError` if the encoder reads nothing of one of the panels; words alone may be missing."""
         for place, panel in enumerate(panels):
             if modality != "text" and panel is not None and not self.reads(panel, modality):
@@ -291,7 +289,7 @@ class PageReader:
             panels.append(panel)
         return panels
 
-    def want(self, taken: PageQuestion, wanted: ComicSeqInput, modality: str, panels: list[Panel | None]) -> None:
+    def want(self, taken: PageQuestion, wanted: ComicSeqInput, modality: str, panels: Sequence[Panel | None]) -> None:
         """Notes that a field of the question is to hold the vectors of panels."""
         is_read = {"visual": self.reads_pictures, "text": self.reads_texts, "caption": self.reads_texts}
         if not is_read.get(modality, True):
@@ -335,17 +333,15 @@ class PageReader:
             if modality != "visual" and self.reads_texts and panel is not None and panel.has("text")
         }
         pictures, words = self.in_chunks(pixels, self.encode_pictures), self.in_chunks(texts, self.encode_texts)
-        found = [
-            {name: self.vectors(*each, pictures, words) for name, each in (page.wanted if page else {}).items()}
-            for page in pages
-        ]
-        for page, vectors in zip(pages, found, strict=True):
-            for name, each in vectors.items():
-                if np.ndim(page.question[name]) == 1:
-                    vectors[name] = each[0]
+        found: list[dict[str, torch.Tensor]] = []
+        for page in pages:
+            found.append({})
+            for name, each in (page.wanted if page else {}).items():
+                vectors = self.vectors(*each, pictures, words)
+                found[-1][name] = vectors[0] if page is not None and np.ndim(page.question[name]) == 1 else vectors
         return found
 
-    def vectors(self, modality: str, panels: list[Panel | None], pictures: dict, words: dict) -> torch.Tensor:
+    def vectors(self, modality: str, panels: Sequence[Panel | None], pictures: dict, words: dict) -> torch.Tensor:
         """Vectors `(N, W)` of panels: zeros of what one has not, and of those that must not be read."""
         nothing = torch.zeros(self.model.config.panel_config.projection_dim, device=self.model.device)
         shown = [panel or Panel() for panel in panels]

@@ -113,7 +113,9 @@ def test_an_endpoint_takes_boxes(folder, pipelines):
     handler = EndpointHandler(folder)
     page = {"panel_boxes": BOXES.tolist(), "reading_direction": "rtl"}
     parameters = {"parameters": {"task": ORDER}}
-    assert handler({"inputs": page} | parameters) == pipelines[ORDER](page)
+    answer, expected = handler({"inputs": page} | parameters), pipelines[ORDER](page)
+    assert answer["order"] == expected["order"]
+    assert_close(torch.tensor(answer["score"]), torch.tensor(expected["score"]))  # the weights lie elsewhere in memory
     refused = handler({"inputs": page | {"panel_boxes": [[0, 0, 1, 2]]}} | parameters)
     assert refused["status"] == 400 and "is outside the page" in refused["error"]
     assert (
