@@ -38,6 +38,9 @@ def convert(
     ] = None,
     boxes: Boxes = None,
     reading_direction: ReadingDirection = None,
+    leave_out: Annotated[
+        Path | None, Option(metavar="FINDINGS", help="Leave out the pages that `comicseq inspect` listed.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert a **Stage 3 store** to an Arrow data set for training, evaluation and tuning.
@@ -60,12 +63,17 @@ def convert(
     by book and name.
     `--reading-direction` is that of the pages of which nothing else tells it.
 
+    `--leave-out findings.json` leaves out what `comicseq inspect` found on this store: blank pages, copies, pages that are
+    listed twice, and the rest of what it lists by page. What is to stay can be taken out of the file. The pages that were
+    left out stand in `left_out.json`.
+
     Example: `comicseq convert --embeddings data/stage3_embeddings.zarr --metadata data/stage3_metadata.json
     --output data/arrow --num-proc 4`
     """
 
     from ..data.conversion import convert_store
     from ..evaluation.probe import places_for_card
+    from ..stores.findings import in_words
     from ..stores.origin import parse_origin
     from ..stores.provenance import read_provenance
 
@@ -83,6 +91,7 @@ def convert(
         origin=parse_origin(origin or []),
         boxes=boxes,
         reading_direction=reading_direction,
+        leave_out=leave_out,
         overwrite=overwrite,
         probe=places_for_card,
     )
@@ -100,6 +109,11 @@ def convert(
             "read from left to right: {ltr:,} pages, from right to left: {rtl:,}".format(
                 **provenance["reading_directions"]
             )
+        )
+    if "left_out" in provenance:
+        typer.echo(
+            in_words(provenance["left_out"])
+            + (f", see {output / 'left_out.json'}" if provenance["left_out"]["pages"] else "")
         )
     skipped = provenance["conversion"]["skipped"]
     if skipped:

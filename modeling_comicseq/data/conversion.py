@@ -30,6 +30,7 @@ from ..pages.annotations import has_boxes, read_direction
 from ..pages.json_list import iter_entries
 from ..progress import dataset_bars
 from ..stores.boxed_pages import describe_boxes, read_boxed_pages
+from ..stores.findings import read_leave_out
 from ..stores.metadata import describe_file
 from ..stores.origin import meaning_of, read_origin
 from ..stores.pages import Faults, Pages
@@ -70,6 +71,7 @@ def convert_store(
     origin: Mapping[str, Any] | None = None,
     boxes: str | os.PathLike | None = None,
     reading_direction: str | None = None,
+    leave_out: str | os.PathLike | None = None,
     overwrite: bool = False,
     progress: bool = True,
     check: Callable[[Mapping[str, int]], None] | None = None,
@@ -95,6 +97,7 @@ def convert_store(
         origin: Where the vectors come from, beyond what the store and its metadata say, see `read_origin`.
         boxes: A file of boxes beside the store, and
         reading_direction: the direction of pages of which nothing else tells it, see `read_boxed_pages`.
+        leave_out: A list of findings of `comicseq inspect`, whose pages are left out and listed in `left_out.json`.
         overwrite: Replace an output that was made from other input or with other options.
         progress: Show a progress bar on the terminal.
         check: Is told how many books each split gets, before any vector is read, and raises what is wrong with that.
@@ -116,7 +119,7 @@ def convert_store(
     rule = SplitRule(fractions, books, "split_books" if isinstance(split_books, Mapping) else str(split_books))
     target, metadata = Path(os.path.realpath(output)), os.fspath(metadata)  # a link may lead to another disk
     listed = split_books if isinstance(split_books, str | os.PathLike) else None
-    check_output(output, [embeddings, metadata, listed, boxes], overwrite=True, folder=True)
+    check_output(output, [embeddings, metadata, listed, boxes, leave_out], overwrite=True, folder=True)
     store = Stage3Store.open(embeddings)
     options = {
         "dtype": dtype,
@@ -129,6 +132,8 @@ def convert_store(
         options["origin"] = dict(origin)
     options |= {} if boxes is None else {"boxes": os.fspath(boxes)}
     options |= {} if reading_direction is None else {"reading_direction": reading_direction}
+    unwanted = None if leave_out is None else read_leave_out(leave_out, store.url, store.fingerprint())
+    options |= {} if unwanted is None else {"leave_out": unwanted.digest}
     fingerprint = _fingerprint(store, metadata, options)
     console = Console(stderr=True, quiet=not progress, soft_wrap=True)
     if _is_done(target, fingerprint, on_error, overwrite):
@@ -140,7 +145,9 @@ def convert_store(
     with _work_folder(target) as folder:
         faults = Faults(on_error == "skip", ", or leave such pages out with --on-error skip")
         with console.status("Reading the metadata"):
-            pages = read_boxed_pages(store, metadata, folder / "pages.arrow", "rest", faults, boxes, reading_direction)
+            pages = read_boxed_pages(
+                store, metadata, folder / "pages.arrow", "rest", faults, boxes, reading_direction, unwanted
+            )
             rule.check(pc.unique(pages.table["book_id"]).to_pylist(), metadata)
             placement = place_pages(pages, rule, window, stride, faults, metadata)
         _check_usable(pages, placement, faults, metadata)
@@ -183,9 +190,12 @@ def convert_store(
         provenance = build_provenance(
             store, metadata, options, fingerprint, pages, placement, reports, len(faults.skipped), origin
         )
+        if unwanted is not None:
+            provenance["left_out"] = unwanted.summary()
         if probe is not None:
             provenance["place"] = probe(_sample_rows(folder))
-        _write_dataset(folder, features, provenance, faults.skipped)
+        left_out = [] if unwanted is None else unwanted.left_out
+        _write_dataset(folder, features, provenance, faults.skipped, left_out)
         put_in_place(folder / "dataset", target, folder / "replaced")
 
 
@@ -342,7 +352,11 @@ def _sample_rows(folder: Path) -> PanelTable:
 
 
 def _write_dataset(
-    folder: Path, features: Features, provenance: Mapping[str, Any], skipped: Sequence[Mapping[str, Any]]
+    folder: Path,
+    features: Features,
+    provenance: Mapping[str, Any],
+    skipped: Sequence[Mapping[str, Any]],
+    left_out: Sequence[Mapping[str, Any]],
 ) -> None:
     """Puts the Arrow files of a work folder into the folders of their splits and writes everything beside them."""
     root, fingerprint = folder / "dataset", provenance["conversion"]["fingerprint"]
@@ -370,8 +384,9 @@ def _write_dataset(
         }
         write_json(root / split / "state.json", state)
     write_json(root / "dataset_dict.json", {"splits": list(SPLITS)})
-    if skipped:
-        # In ASCII: a name may be no valid Unicode, which is then the reason.
-        write_text(root / "skipped.json", json.dumps(skipped, indent=1))
+    for name, pages in (("skipped.json", skipped), ("left_out.json", left_out)):
+        if pages:
+            # In ASCII: a name may be no valid Unicode, which is then the reason.
+            write_text(root / name, json.dumps(pages, indent=1))
     write_text(root / "README.md", dataset_card(provenance))
     write_json(root / PROVENANCE_FILE, provenance)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..evaluation.probe import Place
-from ..stores.twins import HOW
+from ..stores.findings import Finding
 from .space import Space
 
-__all__ = ["Diagnosis", "Neighbours", "compare_neighbours", "diagnose", "remarks_on_pages"]
+__all__ = ["Diagnosis", "Neighbours", "compare_neighbours", "diagnose"]
 
 Verdict = Literal["healthy", "collapsed", "page fingerprint", "no book structure", "undetermined"]
 
@@ -93,6 +93,17 @@ class Diagnosis:
             0 if self.tells_places else len(self.reading), place.sentence(is_contextualised=stage == 5)
         )
 
+    def findings(self) -> list[Finding]:
+        """What of it is wrong with the space as a whole, as findings about no single page."""
+        found = []
+        if self.verdict in ("collapsed", "page fingerprint"):
+            kind = "collapsed space" if self.verdict == "collapsed" else "page fingerprint"
+            words = "All ", "The panels of a page all", "The panel vectors lie along", "The strip vectors lie along"
+            found.append(Finding(kind, next(each for each in self.reading if each.startswith(words))))
+        if self.tells_places:
+            found.append(Finding("place in vectors", self.reading[0]))
+        return found
+
 
 def diagnose(panels: Space, strips: Space, neighbours: Neighbours | None) -> Diagnosis:
     """Judges a space by its measures.
@@ -125,20 +136,6 @@ def compare_neighbours(name: str, first: Neighbours | None, second: Neighbours |
         return None
     shares = f"{100 * second.same_book:.1f} % against {100 * first.same_book:.1f} %"
     return f"Its nearest pages are of the same book {more} often than in {name} ({shares}){ending}"
-
-
-def remarks_on_pages(empty: list[str], copies: list[tuple[str, str]], in_book: int) -> list[str]:
-    """Sentences about pages without panels, and about pages that stand twice, of which `in_book` do so in one book."""
-    remarks = []
-    if empty:
-        remarks.append(f"{len(empty):,} pages that the metadata name have no panel, as {empty[0]!r}.")
-    if copies:
-        first, second = copies[0]
-        remarks.append(
-            f"{len(copies):,} pages stand again ({HOW}), {in_book:,} in their own book and {len(copies) - in_book:,} in"
-            f" another, as {second!r}, which is {first!r}."
-        )
-    return remarks
 
 
 def _judge(panels: Space, strips: Space, neighbours: Neighbours | None) -> tuple[Verdict, list[str]]:

@@ -1,9 +1,9 @@
-"""Inspects stores: measures their embedding spaces, judges them, and reports them side by side."""
+"""Inspects stores: measures their embedding spaces, judges them, lists what is wrong, and reports them side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,26 @@ from rich.table import Table
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..evaluation.metrics import FEW_BOOKS, bootstrap_mean, few_books
-from ..evaluation.probe import MOST_PAGES, Place, probe_places, spread
+from ..evaluation.probe import Place
 from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
 from ..files import write_json
 from ..outputs import check_report
-from ..progress import progress_bar
+from ..stores.findings import KINDS, Finding, StoreFindings, write_findings
 from ..stores.pages import read_pages
-from ..stores.twins import hash_spans, same_pages
-from ..stores.vectors import VectorStore, find_metadata, folder_beside, mean_panels
+from ..stores.stage3 import Stage3Store
+from ..stores.twins import same_pages
+from ..stores.vectors import VectorStore, find_metadata, folder_beside
 from ..vectors import unit
-from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose, remarks_on_pages
+from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
+from .doctor import Doubles, examine, find_doubles, find_unnamed_rows, summarise
 from .embedding_map import MapData, draw_map, project
-from .space import Space, SpaceGatherer
+from .scan import scan_pages
+from .space import Space
 
 __all__ = ["Report", "inspect_store", "inspect_stores", "print_reports"]
 
-FILES = ("inspect.json", "map.png")
+FILES = ("inspect.json", "map.png", "findings.json")
 # Of a sample, one book makes up at most this share: a corpus in one large book must not be judged by that book alone.
 _BOOK_SHARE = 1 / 20
 
@@ -45,16 +48,16 @@ class Report:
         stage: 3 or 5.
         pages: Its pages that have panels and that the metadata names.
         books: Their books.
-        sampled_pages: PageLabels that were looked at.
+        sampled_pages: Pages that were measured; all are looked at for findings.
         sampled_books: Their books.
-        seed: Seed of the sample; None where all pages were looked at.
+        seed: Seed of the sample; None where all pages were measured.
         panels: Measures of the panel vectors.
         strips: Measures of the strip vectors.
         neighbours: Whether near pages are of one book; None where no book has two pages.
         place: Whether a panel's place on the page can be read off its vector; None where too few pages have two panels.
-        empty: Pages that the metadata name and that have no panel.
-        copies: Of the pages that were looked at, each that stands again, with where it stands first.
+        findings: What is wrong, with single pages and with the space.
         diagnosis: The verdict.
+        metadata: Path or URL of its metadata.
     """
 
     store: str
@@ -68,9 +71,15 @@ class Report:
     strips: Space
     neighbours: Neighbours | None
     place: Place | None
-    empty: list[str]
-    copies: list[tuple[str, str]]
+    findings: list[Finding]
     diagnosis: Diagnosis
+    metadata: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How much was found of each kind: pages, or findings where it is not about pages."""
+        counts = {kind: sum(max(1, len(f.pages)) for f in self.findings if f.kind == kind) for kind in KINDS}
+        return {kind: count for kind, count in counts.items() if count}
 
 
 def inspect_stores(
@@ -82,13 +91,13 @@ def inspect_stores(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[list[Report], Path]:
-    """Inspects stores and writes `inspect.json` and `map.png`.
+    """Inspects stores and writes `inspect.json`, `findings.json` and `map.png`.
 
     Args:
         stores: Stage 5 or Stage 3 stores.
         metadata: None, to look beside each store; one for all; or one each.
         output: Folder to write to, by default `STORE.inspect` beside the first store.
-        pages: Most pages to look at, see `inspect_store`.
+        pages: Most pages to measure, see `inspect_store`.
         seed: Seed of the sample.
         progress: Show progress on stderr.
 
@@ -118,8 +127,15 @@ def inspect_stores(
         sentence = compare_neighbours(titles[0], reports[0].neighbours, report.neighbours)
         if sentence:
             report.diagnosis.reading.append(sentence)
-    figures, picture = (output / name for name in FILES)
+    figures, picture, listed = (output / name for name in FILES)
     write_json(figures, {"stores": [_plain(report) for report in reports]})
+    write_findings(
+        listed,
+        [
+            StoreFindings(report.store, report.metadata, _fingerprint(store), report.findings)
+            for store, report in zip(opened, reports, strict=True)
+        ],
+    )
     draw_map(
         [
             MapData(f"Stage {report.stage}: {title}\n{report.diagnosis.headline}", *drawn)
@@ -138,8 +154,8 @@ def inspect_store(
     Args:
         store: The store.
         metadata: Its metadata.
-        pages: Most pages to look at. Of a larger store, books are drawn at random and taken whole, up to 1/20 of this
-            number of pages each: pages drawn one by one would seldom leave two of a book.
+        pages: Most pages to measure; all are looked at for findings. Of a larger store, books are drawn at random and
+            taken whole, up to 1/20 of this number of pages each: pages drawn one by one would seldom leave two of a book.
         seed: Seed of that draw.
         progress: Show progress on stderr.
 
@@ -147,9 +163,10 @@ def inspect_store(
         The report, and for the map the usable strips' points `(N, 2)`, the axes' shares of the variance `(2,)` and the
         books `(N,)`.
     """
-    named = read_pages(metadata, store.pages)
-    filled = np.concatenate([store.read_mask(lo, hi).any(axis=1) for lo, hi in store.blocks("panel")])
-    has_panels = filled[named.rows]
+    doubles = Doubles()
+    named = read_pages(metadata, store.pages, faults=doubles)
+    marks = np.concatenate([_count_panels(store, lo, hi) for lo, hi in store.blocks("panel")])
+    has_panels = marks[named.rows] != 0
     every = named.rows[has_panels]
     if not len(every):
         raise ComicSeqDataError(
@@ -158,22 +175,23 @@ def inspect_store(
     names, books = np.unique(np.asarray(named.strings("book_id"))[has_panels], return_inverse=True)
     chosen = _sample(books, pages, seed)
     rows, row_books = every[chosen], books[chosen]
-    panels, strips, vectors, hashes, place = _gather(store, rows, row_books, progress)
-    names_of = named.table["canonical_id"]
-    paths = names_of.filter(pa.array(has_panels)).take(pa.array(chosen)).to_pylist()
-    firsts = same_pages(hashes, row_books.tolist(), paths)
-    is_first = firsts == np.arange(len(rows))  # a copy would be the nearest
-    again = np.flatnonzero(~is_first)
-    copies = [(paths[firsts[page]], paths[page]) for page in again]
-    empty = names_of.filter(pa.array(~has_panels)).to_pylist()
-    usable = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
-    units, unit_books = unit(vectors[usable]), row_books[usable]
+    scan = scan_pages(store, every, books, chosen, progress)
+    paths = named.table["canonical_id"].filter(pa.array(has_panels)).take(pa.array(chosen)).to_pylist()
+    # A copy would be the nearest.
+    is_first = same_pages(scan.hashes[chosen], row_books.tolist(), paths) == np.arange(len(rows))
+    usable = np.isfinite(scan.vectors).all(axis=1) & scan.vectors.any(axis=1)
+    units, unit_books = unit(scan.vectors[usable]), row_books[usable]
     neighbours = _neighbours(units[is_first[usable]], unit_books[is_first[usable]])
-    diagnosis = diagnose(panels, strips, neighbours)
-    if place is not None:
-        diagnosis.add_place(place, store.stage)
-    in_book = int((row_books[again] == row_books[firsts[again]]).sum())
-    diagnosis.reading += remarks_on_pages(empty, copies, in_book)
+    diagnosis = diagnose(scan.panels, scan.strips, neighbours)
+    if scan.place is not None:
+        diagnosis.add_place(scan.place, store.stage)
+    findings = [
+        *find_doubles(metadata, doubles.rows),
+        *examine(store, metadata, named, has_panels, scan, marks[named.rows]),
+        *find_unnamed_rows(marks != 0, np.concatenate((named.rows, np.asarray(doubles.rows, int)))),
+        *diagnosis.findings(),
+    ]
+    diagnosis.reading += summarise(findings)
     report = Report(
         store=store.url,
         stage=store.stage,
@@ -182,15 +200,21 @@ def inspect_store(
         sampled_pages=len(rows),
         sampled_books=len(np.unique(row_books)),
         seed=seed if len(rows) < len(every) else None,
-        panels=panels,
-        strips=strips,
+        panels=scan.panels,
+        strips=scan.strips,
         neighbours=neighbours,
-        place=place,
-        empty=empty,
-        copies=copies,
+        place=scan.place,
+        findings=findings,
         diagnosis=diagnosis,
+        metadata=metadata,
     )
     return report, (*project(units), names[unit_books])
+
+
+def _count_panels(store: VectorStore, lo: int, hi: int) -> np.ndarray:
+    """Panels that the mask marks in rows lo to hi `(rows,)`, negative where it has a hole."""
+    real = store.read_mask(lo, hi)
+    return np.where((real[:, 1:] > real[:, :-1]).any(axis=1), -1, 1) * real.sum(axis=1)
 
 
 def _sample(books: np.ndarray, pages: int, seed: int) -> np.ndarray:
@@ -213,38 +237,6 @@ def _sample(books: np.ndarray, pages: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def _gather(
-    store: VectorStore, rows: np.ndarray, books: np.ndarray, progress: bool
-) -> tuple[Space, Space, np.ndarray, np.ndarray, Place | None]:
-    """Measures of panels and strips of these rows, read in their order, the strip vectors `(rows, D)`, a hash of the panels
-    of each `(rows,)`, and whether places can be read off panels."""
-    panels, strips = SpaceGatherer(store.width), SpaceGatherer(store.width)
-    probed = spread(len(rows), MOST_PAGES)
-    probe: list[tuple[np.ndarray, np.ndarray]] = []
-    vectors, hashes = np.empty((len(rows), store.width), np.float32), np.empty(len(rows), np.uint64)
-    with progress_bar(f"Reading pages of {Path(store.url).name}", len(rows), progress) as advance:
-        for lo, hi in store.blocks("panel"):
-            first, last = np.searchsorted(rows, (lo, hi))
-            if first == last:
-                continue
-            start, stop = int(rows[first]), int(rows[last - 1]) + 1
-            block, real = store.read_panels(start, stop)
-            means = mean_panels(block, real) if store.strips is None else store.read_strips(start, stop)
-            inside = rows[first:last] - start
-            vectors[first:last] = means[inside]
-            strips.add(vectors[first:last], rows[first:last], books[first:last])
-            page, slot = np.nonzero(real[inside])
-            real_panels = block[inside[page], slot]
-            hashes[first:last] = hash_spans(real_panels, np.searchsorted(page, np.arange(last - first + 1)))
-            is_probed = np.isin(first + np.arange(last - first), probed)
-            probe.append((real_panels[is_probed[page]], np.bincount(page)[is_probed]))
-            panels.add(real_panels, rows[first:last][page], books[first:last][page])
-            advance(int(last - first))
-    probed_panels, counts = (np.concatenate(each) for each in zip(*probe, strict=True))
-    place = probe_places(probed_panels, counts, books[probed])
-    return panels.finish(), strips.finish(), vectors, hashes, place
-
-
 def _neighbours(units: np.ndarray, books: np.ndarray) -> Neighbours | None:
     counts = np.bincount(books) if len(books) else np.zeros(0, int)
     if not (counts > 1).any() or (counts > 0).sum() < 2:
@@ -255,8 +247,13 @@ def _neighbours(units: np.ndarray, books: np.ndarray) -> Neighbours | None:
     return Neighbours(share, low, high, chance, int(asked.sum()), int((counts > 1).sum()))
 
 
+def _fingerprint(store: VectorStore) -> str:
+    """Of the files of the store, as `convert` asks for it."""
+    return store.fingerprint() if store.stage == 5 else Stage3Store.open(store.url).fingerprint()
+
+
 def _plain(report: Report) -> dict[str, Any]:
-    content = asdict(report)
+    content = asdict(replace(report, findings=[])) | {"findings": report.counts}
     for level, space in (("panels", report.panels), ("strips", report.strips)):
         names = ("book", "page", "panel") if level == "panels" else ("book", "page")
         content[level]["variance_shares"] = space.shares and dict(zip(names, space.shares, strict=False))
@@ -289,7 +286,7 @@ def _figures(report: Report) -> list[dict[str, str]]:
     """What a store's column of the table says, section by section."""
     sampled = f"{report.sampled_pages:,} / {report.sampled_books:,} (seed {report.seed})"
     looked_at = "all" if report.seed is None else sampled
-    sections = [{"pages / books": f"{report.pages:,} / {report.books:,}", "looked at": looked_at}]
+    sections = [{"pages / books": f"{report.pages:,} / {report.books:,}", "measured": looked_at}]
     for level, space in (("panels", report.panels), ("strips", report.strips)):
         section = {f"[bold]{level}[/]": f"{space.vectors:,} of width {space.width}"}
         section["effective rank"] = f"{space.effective_rank:.1f}"
@@ -314,6 +311,8 @@ def _figures(report: Report) -> list[dict[str, str]]:
         section["all zero / not finite"] = f"{space.zero:,} / {space.not_finite:,}"
         section["copies of another"] = f"{space.duplicates:,}"
         sections.append(section)
+    found = "\n".join(f"{kind}: {count:,}" for kind, count in report.counts.items())
+    sections.append({"[bold]found[/]": found or "nothing"})
     verdict = report.diagnosis.verdict
     colour = {"healthy": "green", "undetermined": "yellow"}.get(verdict, "red")
     return [*sections, {"[bold]verdict[/]": f"[bold {colour}]{verdict}[/]"}]

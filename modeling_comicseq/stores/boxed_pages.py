@@ -17,6 +17,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem
 from ..layouts.boxes import READING_DIRECTIONS, cut, describe_bad_box, find_bad_boxes
 from ..pages.annotations import read_direction, read_entries
 from .boxes import LostBoxes, slot_boxes
+from .findings import LeaveOut
 from .metadata import describe_file
 from .names import normal_form, normal_path
 from .pages import Faults, Pages, read_pages
@@ -38,6 +39,7 @@ def read_boxed_pages(
     faults: Faults | None = None,
     boxes: str | os.PathLike | None = None,
     reading_direction: str | None = None,
+    leave_out: LeaveOut | None = None,
 ) -> Pages:
     """Reads the metadata as `read_pages` does, with the boxes of the panels and the reading directions.
 
@@ -53,6 +55,7 @@ def read_boxed_pages(
         faults: Where pages that cannot be used are listed; without it, the first one is an error.
         boxes: A file or folder that `read_annotations` reads, whose pages are found by book and name.
         reading_direction: "ltr" or "rtl", of the pages that nothing else is said of.
+        leave_out: See `read_pages`.
 
     Raises:
         ComicSeqError: A file is faulty, or a page is and is not to be left out.
@@ -61,7 +64,8 @@ def read_boxed_pages(
         raise ComicSeqArgumentError(f"reading_direction {reading_direction!r} is not possible; give ltr or rtl")
     faults = faults or Faults()
     from_metadata = boxes is None and store.boxes is None
-    pages = read_pages(metadata, store.pages, file, text, faults, True, store.slots if from_metadata else None)
+    slots = store.slots if from_metadata else None
+    pages = read_pages(metadata, store.pages, file, text, faults, True, slots, leave_out)
     if boxes is not None:
         pages = _from_file(pages, os.fspath(boxes), store.slots, faults)
     elif store.boxes is not None:

@@ -18,6 +18,7 @@ from ..layouts.boxes import mirror
 from ..pages.annotations import read_boxes, read_direction
 from ..pages.json_list import iter_entries
 from .boxes import LostBoxes, slot_boxes
+from .findings import LeaveOut
 from .metadata import dump, parse_entry
 from .names import normal_form
 
@@ -164,6 +165,7 @@ def read_pages(
     faults: Faults | None = None,
     directions: bool = False,
     slots: int | None = None,
+    leave_out: LeaveOut | None = None,
 ) -> Pages:
     """Reads the metadata once.
 
@@ -176,9 +178,10 @@ def read_pages(
         faults: Where entries that cannot be used are listed; without it, the first one is an error.
         directions: Whether reading directions are wanted.
         slots: Panel slots of a row of the store, if boxes are wanted.
+        leave_out: Pages that are not wanted, whatever else is wrong with them.
 
     Raises:
-        ComicSeqDataError: The file is faulty, or an entry is and is not to be left out.
+        ComicSeqDataError: The file is faulty, or an entry is and is not to be left out, or `leave_out` is of other metadata.
     """
 
     faults, lost = faults or Faults(), LostBoxes(metadata)
@@ -190,6 +193,8 @@ def read_pages(
         for number, entry in enumerate(iter_entries(metadata)):
             try:
                 page = parse_entry(entry)
+                if leave_out is not None and leave_out.takes(page.row, number, page.canonical_id):
+                    continue
                 kept = page.rest
                 if text == "entry":
                     kept = {key: value for key, value in entry.items() if key != "sequence_index"}
@@ -241,4 +246,6 @@ def read_pages(
     if twice:
         table = table.filter(pa.array(~np.isin(table["row"].to_numpy(), list(twice))))
     lost.tell()
+    if leave_out is not None:
+        leave_out.check_all_met(metadata)
     return Pages(table, has_characters)

@@ -16,7 +16,7 @@ from .pages import Faults, Pages
 from .splits import SPLITS, SplitRule
 from .windows import window_counts
 
-__all__ = ["Placement", "natural_order", "place_pages"]
+__all__ = ["Placement", "natural_order", "place_pages", "source_of"]
 
 
 class Placement(NamedTuple):
@@ -55,7 +55,7 @@ def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, faults:
     for book in sorted(of_book):
         mine = of_book[book]
         names = names_of.take(pa.array(mine)).to_pylist()
-        sources = sorted({_source_of(book, f"{folder}/page") for folder in {n.rpartition("/")[0] for n in names}})
+        sources = sorted({source_of(book, f"{folder}/page") for folder in {n.rpartition("/")[0] for n in names}})
         if len(sources) > 1:
             found = f"book {book!r} comes from {len(sources)} sources ({', '.join(map(repr, sources[:3]))})"
             for name, row in zip(names, pages.rows[mine].tolist(), strict=True):
@@ -73,7 +73,7 @@ def place_pages(pages: Pages, rule: SplitRule, window: int, stride: int, faults:
     return Placement(np.array(sorted(placed), dtype=fields).view(np.recarray), books, unlisted)
 
 
-def _source_of(book_id: str, canonical_id: str) -> str:
+def source_of(book_id: str, canonical_id: str) -> str:
     """What stands before the book in the path: a library, a folder, a bucket."""
     folders, book_id = normal_path(canonical_id).split("/")[:-1], normal_form(book_id)
     # A book_id field need not stand in the path; then the first folder tells one source from another.

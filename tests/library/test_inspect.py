@@ -162,11 +162,16 @@ def test_pages_without_panels_and_pages_that_stand_again_are_listed(tmp_path):
     books = np.append(np.arange(50) // 5, [0, 9])  # one copy in its own book, one in another
     report = read(write_store(tmp_path / "two", panels, mask, books))
     names = [f"library/book {book}/page {row}.jpg" for row, book in enumerate(books)]
-    assert report.empty == [names[10], names[11]] and report.copies == [(names[0], names[50]), (names[1], names[51])]
-    assert "2 pages that the metadata name have no panel, as 'library/book 2/page 10.jpg'." in report.diagnosis.reading
-    assert "1 in their own book and 1 in another, as 'library/book 0/page 50.jpg'" in report.diagnosis.reading[-1]
-    sound = read(made)
-    assert sound.empty == sound.copies == []
+    found = [(each.kind, each.pages[0].page, each.of and each.of.page) for each in report.findings]
+    assert found == [
+        *(("no panel", names[row], None) for row in (10, 11)),
+        *(("copy", names[row], names[row - 50]) for row in (50, 51)),
+    ]
+    assert "2 pages (no panel): pages without a panel, as 'library/book 2/page 10.jpg'." in report.diagnosis.reading
+    sentence = report.diagnosis.reading[-1]
+    assert "1 in their own book and 1 in another book" in sentence
+    assert sentence.endswith(f"as {names[50]!r}, which is {names[0]!r}.")
+    assert read(made).findings == []
 
 
 def test_noise_is_not_healthy(tmp_path):
@@ -351,7 +356,7 @@ def test_stores_are_reported_side_by_side(tmp_path):
     assert (output / "map.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and (
         output / "map.png"
     ).stat().st_size > 20_000
-    assert {path.name for path in output.iterdir()} == {"inspect.json", "map.png"}
+    assert {path.name for path in output.iterdir()} == {"inspect.json", "map.png", "findings.json"}
 
 
 def test_the_default_place_is_beside_the_store_and_metadata_may_be_named(tmp_path):
