@@ -73,7 +73,7 @@ def convert(
 
     from ..data.conversion import convert_store
     from ..evaluation.probe import places_for_card
-    from ..stores.findings import in_words
+    from ..stores.findings import describe
     from ..stores.origin import parse_origin
     from ..stores.provenance import read_provenance
 
@@ -112,7 +112,7 @@ def convert(
         )
     if "left_out" in provenance:
         typer.echo(
-            in_words(provenance["left_out"])
+            describe(provenance["left_out"])
             + (f", see {output / 'left_out.json'}" if provenance["left_out"]["pages"] else "")
         )
     skipped = provenance["conversion"]["skipped"]

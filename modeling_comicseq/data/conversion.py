@@ -150,7 +150,7 @@ def convert_store(
             )
             rule.check(pc.unique(pages.table["book_id"]).to_pylist(), metadata)
             placement = place_pages(pages, rule, window, stride, faults, metadata)
-        _check_usable(pages, placement, faults, metadata)
+        _check_usable(pages, placement, faults, metadata, 0 if unwanted is None else len(unwanted.left_out))
         if check is not None:
             check(placement.books)
         origin = read_origin(store, metadata, origin)
@@ -283,11 +283,12 @@ def _work_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_usable(pages: Pages, placement: Placement, faults: Faults, source: str) -> None:
+def _check_usable(pages: Pages, placement: Placement, faults: Faults, source: str, unwanted: int = 0) -> None:
     """Raises a `ComicSeqDataError` that blames `source` where no page with a panel is left."""
     if pages.counts[placement.pages.entry].any():
         return
-    left_out = f"{len(faults.skipped)} left out"
+    left_out = f"{len(faults.skipped) + unwanted} left out"
+    left_out += f", {unwanted} of them as --leave-out says" if unwanted else ""
     if faults.skipped:
         left_out += f", the first for: {faults.skipped[0]['reason']}"
     raise ComicSeqDataError(f"{source} leaves no usable page ({left_out}); check the store and its metadata")

@@ -264,7 +264,8 @@ def _runs_of_names(pages: _Patients, book: str) -> list[list[int]]:
     seen: Counter[str] = Counter()
     mine = [place for place in np.flatnonzero(~pages.taken).tolist() if pages.books[place] == book]
     names = [normal_path(pages.paths[place]) for place in mine]
-    several, runs, run = Counter(names), [], 0
+    several, run = Counter(names), 0
+    runs: list[list[int]] = []
     for place, name in zip(mine, names, strict=True):
         run = seen[name] if several[name] > 1 else run
         seen[name] += 1

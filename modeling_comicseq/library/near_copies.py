@@ -91,9 +91,8 @@ def nearest_before(sketches: np.ndarray, counts: np.ndarray, usable: np.ndarray)
         planes = int(np.ceil(np.log2(len(pages) / _BUCKET)))
         same_side = (1 - np.arccos(NEAR) / np.pi) ** planes
         for _ in range(int(np.ceil(np.log(_MISSED) / np.log1p(-same_side)))):
-            sides = sketches[pages] @ generator.standard_normal((_WIDTH, planes), dtype=np.float32)
-            sides = sides > np.median(sides, axis=0)
-            keys = sides @ (1 << np.arange(planes))
+            heights = sketches[pages] @ generator.standard_normal((_WIDTH, planes), dtype=np.float32)
+            keys = (heights > np.median(heights, axis=0)) @ (1 << np.arange(planes))
             order = np.argsort(keys, kind="stable")
             for bucket in np.split(order, np.flatnonzero(np.diff(keys[order])) + 1):
                 _compare_all(sketches, pages[bucket], best, nearest)

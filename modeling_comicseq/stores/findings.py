@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ComicSeqDataError, counted
+from ..errors import ComicSeqDataError, counted, in_words
 from ..files import write_text
 
-__all__ = ["KINDS", "Finding", "LeaveOut", "PageRef", "StoreFindings", "in_words", "read_leave_out", "write_findings"]
+__all__ = ["KINDS", "Finding", "LeaveOut", "PageRef", "StoreFindings", "describe", "read_leave_out", "write_findings"]
 
 # Each kind, and what its pages are, in the order of the report.
 KINDS = {
@@ -191,7 +191,7 @@ def read_leave_out(path: str | os.PathLike, store: str, fingerprint: str) -> Lea
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ComicSeqDataError(f"{name} cannot be read as JSON ({error}); {_REMEDY}") from error
+        raise ComicSeqDataError(f"{name} cannot be read as JSON ({in_words(error)}); {_REMEDY}") from error
     if (
         not isinstance(content, dict)
         or content.get("format") != _FORMAT
@@ -236,7 +236,7 @@ def _read_pages(path: str, number: int, finding: Any) -> list[tuple[PageRef, str
     return read
 
 
-def in_words(summary: dict[str, Any]) -> str:
+def describe(summary: dict[str, Any]) -> str:
     """What was left out, in one sentence."""
     kinds = ", ".join(f"{kind}: {number:,}" for kind, number in summary["kinds"].items())
     return f"{counted(summary['pages'], 'page')} left out by {summary['file']}{f' ({kinds})' if kinds else ''}"
