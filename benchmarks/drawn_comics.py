@@ -2,7 +2,8 @@
 
 `python -m benchmarks.drawn_comics --books DIR` asks about the books that `comicseq draw` has drawn into a folder: which of
 five panels was taken out of a page (picking), and which comes after its first panels (closure). Wrong candidates are one
-panel from each of the four nearest pages of the book, as in `same_book`.
+panel from each of the four nearest pages of the book, as in `same_book`. It says whether the books are those of the frozen
+corpus, whose difficulty is that of the fused vectors, which a Stage 3 store has.
 """
 
 from __future__ import annotations
@@ -18,9 +19,22 @@ import numpy as np
 from PIL import Image
 
 from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
+from modeling_comicseq.pages.drawn.corpus import FINGERPRINTS, VERSION, fingerprint
+from modeling_comicseq.vectors import unit
 
 Panel = dict[str, Any]
 CANDIDATES = 5
+
+
+def which_corpus(folder: Path, most: int) -> str:
+    """Whether the first books of a folder are those of the frozen corpus, in words."""
+    entries = json.loads((folder / "panels.json").read_text())
+    names = list(dict.fromkeys(entry["book_id"] for entry in entries))[:most]
+    found = fingerprint(entry for entry in entries if entry["book_id"] in set(names))
+    is_frozen = FINGERPRINTS.get(len(names)) == found
+    return f"fingerprint {found}, " + (
+        f"the frozen corpus, version {VERSION}" if is_frozen else "not the frozen corpus"
+    )
 
 
 def read_books(folder: Path, most: int) -> list[list[list[Panel]]]:
@@ -36,12 +50,13 @@ def read_books(folder: Path, most: int) -> list[list[list[Panel]]]:
 
 
 def vectors_of(folder: Path, books: list[list[list[Panel]]]) -> dict[str, np.ndarray]:
-    """Unit vectors of each panel's picture, its texts, and of both."""
+    """Unit vectors of each panel's picture, of its texts, and of both fused as in a Stage 3 store; zeros without a text."""
     panels = [panel for book in books for page in book for panel in page]
     encoder = load_panel_encoder()
-    texts = encoder.text_features([" ".join(panel["text"]) for panel in panels])
-    pictures = encoder.image_features(_cuts(folder, books))
-    return {"pictures": pictures, "texts": texts, "both": np.concatenate([pictures, texts], axis=1) / np.sqrt(2)}
+    texts = encoder.encode_texts([" ".join(panel["text"]) for panel in panels])
+    pictures = encoder.encode_images(_cuts(folder, books))
+    found = {"pictures": pictures, "texts": texts, "fused": encoder.fuse(pictures, texts)}
+    return {name: unit(vectors) for name, vectors in found.items()}
 
 
 def _cuts(folder: Path, books: list[list[list[Panel]]]) -> Iterator[Image.Image]:
@@ -117,9 +132,8 @@ def main() -> None:
     vectors = vectors_of(arguments.books, books)
     scorers = {f"cosine, {name}": cosine(of) for name, of in vectors.items()} | {"oracle": oracle}
     rng = np.random.default_rng(0)
-    print(
-        f"{len(books)} books, {len(vectors['both'])} panels; top-1 of {CANDIDATES}, %, 95 % intervals by bootstrap over books"
-    )
+    print(f"{len(books)} books, {len(vectors['fused'])} panels; {which_corpus(arguments.books, arguments.most)}")
+    print(f"Top-1 of {CANDIDATES}, %, with 95 % intervals by bootstrap over books")
     print("| scorer | picking | closure |\n|---|---|---|\n| chance | 20.0 | 20.0 |")
     for name, score in scorers.items():
         cells = []

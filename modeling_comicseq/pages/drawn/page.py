@@ -176,28 +176,25 @@ def _on_floor(panel: Panel) -> list[tuple[float, str]]:
     return placed + [(near, event.prop)] if event.prop in shot.scene["lying"] else placed
 
 
-def draw_page(
-    moments: Sequence[Moment],
-    corners: Sequence[Corners],
-    cast: dict[str, Character],
-    style: Style,
-    size: tuple[int, int],
-    unit: float,
-    rng: random.Random,
-) -> tuple[Image.Image, list[dict[str, Any]]]:
-    """Draws a page.
+@dataclass(frozen=True)
+class Page:
+    """A page before it is drawn: its panels in reading order, and the order in which they are drawn over one another."""
+
+    panels: list[Panel]
+    order: list[int]
+
+
+def plan_page(
+    moments: Sequence[Moment], corners: Sequence[Corners], cast: dict[str, Character], style: Style, rng: random.Random
+) -> Page:
+    """Decides what the panels of a page show and where everything stands in them.
 
     Args:
         moments: What happens in each panel.
         corners: Each panel's four corners in units, in reading order.
         cast: The book's characters by name.
         style: The book's style.
-        size: Width and height in pixels.
-        unit: Pixels a unit.
         rng: The page's random numbers.
-
-    Returns:
-        The picture, and for each panel what `panels.json` has about it.
     """
     boxes = [outer(where) for where in corners]
     order = sorted(range(len(boxes)), key=lambda index: -area(boxes[index]))  # small panels lie over large ones
@@ -207,10 +204,23 @@ def draw_page(
         )
         for index, moment in enumerate(moments)
     ]
+    return Page(panels, order)
+
+
+def draw_page(page: Page, cast: dict[str, Character], style: Style, size: tuple[int, int], unit: float) -> Image.Image:
+    """The picture of a page.
+
+    Args:
+        page: What `plan_page` decided.
+        cast: The book's characters by name.
+        style: The book's style.
+        size: Width and height in pixels.
+        unit: Pixels a unit.
+    """
     image = Image.new("RGB", (size[0] * SMOOTH, size[1] * SMOOTH), style.paper)
-    for index in order:
-        draw_panel(image, panels[index], cast, style, unit * SMOOTH)
-    for panel in panels:
+    for index in page.order:
+        draw_panel(image, page.panels[index], cast, style, unit * SMOOTH)
+    for panel in page.panels:
         for balloon in panel.balloons:
             head = None
             if balloon.speaker is not None:
@@ -219,7 +229,12 @@ def draw_page(
             draw_balloon(
                 image, balloon, unit * SMOOTH, head, style.lettering, max(1, round(style.line * unit * SMOOTH))
             )
-    return image.reduce(SMOOTH), [_annotation(panel, cast, unit, size) for panel in panels]
+    return image.reduce(SMOOTH)
+
+
+def annotate_page(page: Page, cast: dict[str, Character], size: tuple[int, int], unit: float) -> list[dict[str, Any]]:
+    """What `panels.json` has about each panel of a page whose picture has `size` pixels, `unit` of them a unit."""
+    return [_annotation(panel, cast, unit, size) for panel in page.panels]
 
 
 def _annotation(panel: Panel, cast: dict[str, Character], unit: float, size: tuple[int, int]) -> dict[str, Any]:

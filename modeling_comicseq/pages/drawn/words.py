@@ -17,105 +17,132 @@ LINES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("n: {a} arrives.", "a: {b}, I looked for you everywhere!"),
     ),
     "greet": (
-        ("a: Good {time}, {b}!",), ("a: How are you, {b}?", "b: Fine, {a}!"), ("a: Nice to see you, {b}!",),
-        ("a: It is nice {place}, {b}.", "b: It is!"), ("a: {b}, my friend!", "b: {a}!"),
+        ("a: Good {time}, {b}!",), ("a: How are you, {b}?", "b: Fine, {a}!"), ("a: Nice to see you, {b}!", "b: Hello, {a}!"),
+        ("a: It is nice {place}, {b}.", "b: It is, {a}!"), ("a: {b}, my friend!", "b: {a}!"),
     ),
     "farewell": (
-        ("a: {b}, I have to go {to} now.",), ("a: I will be {there} if you need me.",), ("a: I must go {to}.", "b: Must you?"),
-        ("a: Somebody waits for me {there}.", "b: So soon, {a}?"),
+        ("a: {b}, I have to go {to} now.",), ("a: I will be {there} if you need me, {b}.",),
+        ("a: I must go {to}.", "b: Must you go {to}, {a}?"), ("a: Somebody waits for me {there}.", "b: So soon, {a}?"),
     ),
-    "leave": (("a: See you later, {b}!",), ("b: Goodbye, {a}!",), ("n: So {a} went {to}.",), ("a: Bye, {b}!", "b: Bye, {a}!")),
+    "leave": (
+        ("a: See you later {there}, {b}!",), ("b: Goodbye, {a}!", "a: Goodbye, {b}!"), ("n: So {a} went {to}.",),
+        ("a: Bye, {b}!", "b: Bye, {a}!"),
+    ),
     "ask": (
-        ("a: {b}, may I have the {p}?",), ("a: What a fine {p} you have there!",), ("a: I need {an} {p}, {b}.",),
-        ("a: Could you lend me the {p}?", "b: Hmm..."),
+        ("a: {b}, may I have the {p}?",), ("a: What a fine {p} you have there, {b}!",), ("a: I need {an} {p}, {b}.",),
+        ("a: Could you lend me the {p}, {b}?", "b: The {p}? Hmm..."),
     ),
     "give": (
-        ("a: Here, take the {p}!",), ("a: The {p} is for you, {b}.",), ("a: Here you are, {b}.", "b: Oh! {An} {p}!"),
-        ("a: You can have it, {b}.",),
+        ("a: Here, take the {p}, {b}!",), ("a: The {p} is for you, {b}.",), ("a: Here you are, {b}.", "b: Oh! {An} {p}!"),
+        ("a: You can have the {p}, {b}.",),
     ),
     "refuse": (
-        ("a: No! It's my {p}!",), ("a: Not now, {b}.", "b: But why?"), ("a: I will not give you the {p}.",),
-        ("a: {b}, I need the {p} myself.",),
+        ("a: No, {b}! It's my {p}!",), ("a: You can't have the {p} now, {b}.", "b: But why, {a}?"),
+        ("a: I will not give you the {p}.",), ("a: {b}, I need the {p} myself.",),
     ),
     "thank": (
-        ("a: Thank you for the {p}, {b}!",), ("a: You are so kind, {b}!", "b: Never mind."),
-        ("a: I will take care of the {p}.",), ("a: {An} {p}! Thanks!",),
+        ("a: Thank you for the {p}, {b}!",), ("a: You are so kind, {b}!", "b: Enjoy the {p}, {a}."),
+        ("a: I will take care of the {p}, {b}.",), ("a: {An} {p}! Thanks, {b}!",),
     ),
     "quarrel": (
-        ("a: That is not fair, {b}!",), ("a: You never share the {p}!", "b: ..."), ("a: I am cross with you, {b}!",),
-        ("a: I want that {p}!",),
+        ("a: That is not fair, {b}!",), ("a: You never share the {p}, {b}!", "b: ..."), ("a: I am cross with you, {b}!",),
+        ("a: {b}! I want that {p}!",),
     ),
     "apologise": (
-        ("a: I am sorry, {b}.",), ("a: You are right, {b}. Forgive me!",), ("a: We can share the {p}.", "b: Yes!"),
+        ("a: I am sorry, {b}.",), ("a: You are right about the {p}, {b}. Forgive me!",),
+        ("a: We can share the {p}, {b}.", "b: Yes, {a}!"),
     ),
     "spot": (
-        ("a: What is that?",), ("a: Oh! Is that {an} {p}?",), ("a: Look what lies here!",), ("a: {An} {p}, {place}!",),
+        ("a: What is that? {An} {p}?",), ("a: Oh! Is that {an} {p} {place}?",), ("a: Look what lies here!", "n: {An} {p}!"),
+        ("a: {An} {p}, {place}!",),
     ),
     "take": (
-        ("a: I'll take the {p} with me.",), ("a: Got it!",), ("n: {a} picks up the {p}.",), ("a: {An} {p}! Just what I need.",),
+        ("a: I'll take the {p} with me.",), ("a: Got it! The {p} is mine!",), ("n: {a} picks up the {p}.",),
+        ("a: {An} {p}! Just what I need.",),
     ),
     "put": (
         ("a: I'll leave the {p} here.",), ("a: The {p} can stay {place}.",), ("a: This {p} is too heavy.",),
         ("n: {a} puts the {p} down.",),
     ),
     "drop": (
-        ("a: Oh no, the {p}!",), ("a: Oops! My {p}!",), ("n: The {p} falls down!", "a: Oh no!"), ("a: I dropped it!",),
+        ("a: Oh no, the {p}!",), ("a: Oops! My {p}!",), ("n: The {p} falls down!", "a: Oh no, {b}!"),
+        ("a: {b}, I dropped the {p}!",),
     ),
     "comfort": (
-        ("a: Don't cry, {b}.",), ("a: The {p} is not broken.", "b: Really?"), ("a: That happens to all of us.",),
-        ("a: Let me see the {p}, {b}.",),
+        ("a: Don't cry about the {p}, {b}.",), ("a: The {p} is not broken, {b}.", "b: Really, {a}?"),
+        ("a: {b}, we all drop {an} {p} one day.",), ("a: Let me see the {p}, {b}.",),
     ),
     "search": (
-        ("a: Where is the {p}?",), ("a: I have lost my {p}!",), ("a: What may be in the chest?",),
-        ("a: There must be {an} {p} here.",),
+        ("a: Where is the {p}?",), ("a: I have lost my {p}!",), ("a: Is the {p} in the chest?",),
+        ("a: There must be {an} {p} {place}.",),
     ),
-    "open": (("a: Let me open the chest.",), ("n: Creak!",), ("a: Open up, chest!",), ("a: It isn't locked.",)),
-    "close": (("a: Lid down!",), ("n: Clack!",), ("a: I'll close the chest.",), ("n: {a} shuts the chest.",)),
+    "open": (
+        ("a: Let me open the chest.",), ("n: Creak! {a} opens the chest.",), ("a: Open up, chest!",),
+        ("a: The chest {place} isn't locked.",),
+    ),
+    "close": (
+        ("a: Lid down! The chest is shut.",), ("n: Clack! {a} shuts the chest.",), ("a: I'll close the chest.",),
+        ("n: {a} shuts the chest.",),
+    ),
     "fetch": (
-        ("a: Here it is!",), ("a: I've found the {p}!",), ("a: The {p} was in the chest!",), ("n: {a} finds {an} {p}.",),
+        ("a: Here it is, my {p}!",), ("a: I've found the {p}!",), ("a: The {p} was in the chest!",), ("n: {a} finds {an} {p}.",),
     ),
     "stow": (
-        ("a: In the chest it is safe.",), ("a: I'll hide the {p} in there.",), ("n: The {p} goes into the chest.",),
-        ("a: Nobody will find the {p}.",),
+        ("a: In the chest the {p} is safe.",), ("a: I'll hide the {p} in the chest.",), ("n: The {p} goes into the chest.",),
+        ("a: Nobody will find the {p} in this chest.",),
     ),
-    "hunger": (("a: I am so hungry!",), ("a: When do we eat?",), ("n: Grumble!", "a: My tummy..."), ("a: I need some food.",)),
+    "hunger": (
+        ("a: I am so hungry!",), ("a: When do we eat {place}?",), ("n: Grumble!", "a: My hungry tummy..."),
+        ("a: I need some food.",),
+    ),
     "eat": (
-        ("a: Yum! What a good {p}!",), ("n: Munch, munch!",), ("a: That {p} tastes great!",), ("n: {a} eats the {p}.",),
+        ("a: Yum! What a good {p}!",), ("n: Munch, munch!", "a: I love {an} {p}!"), ("a: That {p} tastes great!",),
+        ("n: {a} eats the {p}.",),
     ),
     "throw": (
-        ("a: Catch the {p}, {b}!",), ("a: Here it comes, {b}!",), ("a: Your turn, {b}!", "b: I'll get it!"),
-        ("n: Whoosh!", "a: Catch it!"),
+        ("a: Catch the {p}, {b}!",), ("a: Here comes the {p}, {b}!",), ("a: Your turn, {b}!", "b: I'll get the {p}, {a}!"),
+        ("n: Whoosh!", "a: Catch the {p}, {b}!"),
     ),
     "show": (
-        ("a: Look at my {p}, {b}!",), ("a: See what I have?", "b: {An} {p}!"), ("a: {b}, this is my {p}.",),
+        ("a: Look at my {p}, {b}!",), ("a: See what I have, {b}?", "b: {An} {p}!"), ("a: {b}, this is my {p}.",),
     ),
     "admire": (
-        ("a: What a beautiful {p}!",), ("a: Wow, {b}!", "b: Isn't it?"), ("a: I have never seen such {an} {p}!",),
+        ("a: What a beautiful {p}, {b}!",), ("a: Wow, {b}! That {p}!", "b: Isn't it?"),
+        ("a: I have never seen such {an} {p}, {b}!",),
     ),
     "wear": (("a: I'll put the {p} on.",), ("a: How does the {p} look?",), ("a: With {an} {p} I am dressed up!",)),
     "take off": (("a: Enough of the {p}.",), ("a: I'll take the {p} off.",), ("n: {a} takes off the {p}.",)),
     "play": (
-        ("a: This song is for you, {b}!",), ("n: La la la!",), ("a: Hear me play the {p}, {b}!",), ("n: {a} plays the {p}.",),
+        ("a: My {p} plays for you, {b}!",), ("n: La la la!", "b: {a} and the {p}!"), ("a: Hear me play the {p}, {b}!",),
+        ("n: {a} plays the {p}.",),
     ),
-    "miss": (("a: I wonder where {b} is.",), ("a: If only {b} were here!",), ("a: {b}! Where are you?",), ("a: I miss {b}.",)),
+    "miss": (
+        ("a: I wonder where {b} is.",), ("a: If only {b} were {place}!",), ("a: {b}! Where are you?",), ("a: I miss {b}.",),
+    ),
     "complain of dark": (
-        ("a: It is so dark {place}!",), ("a: I can't see a thing.",), ("a: Where is the lamp?",), ("a: Who turned off the light?",),
+        ("a: It is so dark {place}!",), ("a: I can't see a thing in the dark.",), ("a: Where is the lamp?",),
+        ("a: Who turned off the lamp?",),
     ),
     "switch on": (
-        ("n: Click!", "a: That's better."), ("a: Let there be light!",), ("a: The lamp is on.",), ("n: {a} lights the lamp.",),
+        ("n: Click!", "a: A lamp in the dark!"), ("a: Let there be light!",), ("a: The lamp is on.",), ("n: {a} lights the lamp.",),
     ),
-    "switch off": (("a: We don't need the lamp.",), ("n: Click!",), ("a: Off with the lamp!",), ("a: It is bright enough.",)),
+    "switch off": (
+        ("a: We don't need the lamp.",), ("n: Click! The lamp is off.",), ("a: Off with the lamp!",), ("a: It is bright enough.",),
+    ),
     "yawn": (
-        ("a: I'm so tired, {b}...",), ("a: Yaaawn!",), ("a: What a long day.", "b: Sit down, {a}."), ("a: I need a nap.",),
+        ("a: I'm so tired, {b}...",), ("a: Yaaawn! I'm sleepy, {b}!",), ("a: What a long day.", "b: Sit down and sleep, {a}."),
+        ("a: I need a nap, {b}.",),
     ),
     "fall asleep": (
-        ("a: Zzz...",), ("n: And {a} falls asleep.",), ("b: {a}? Are you asleep?", "a: Zzz..."), ("b: Sleep well, {a}.",),
+        ("a: Zzz...", "b: Sleep, {a}."), ("n: And {a} falls asleep.",), ("b: {a}? Are you asleep?", "a: Zzz..."),
+        ("b: Sleep well, {a}.",),
     ),
     "wake": (
-        ("a: Wake up, {b}!",), ("a: {b}! You can't sleep {place}!",), ("a: Hello, {b}!", "b: Huh?"), ("n: {a} wakes {b}.",),
+        ("a: Wake up, {b}!",), ("a: {b}! You can't sleep {place}!",), ("a: Hello, sleepy {b}!", "b: Huh? {a}?"),
+        ("n: {a} wakes {b}.",),
     ),
     "plan": (
-        ("a: Let us go {to}, {b}!",), ("a: Next we go {to}.", "b: Hurray!"), ("a: I know! We have to go {to}.",),
+        ("a: Let us go {to}, {b}!",), ("a: Next we go {to}.", "b: Hurray, {a}!"), ("a: I know, {b}! We have to go {to}.",),
         ("a: Shall we go {to}?", "b: Yes, {a}, let's go!"),
     ),
 }  # fmt: skip

