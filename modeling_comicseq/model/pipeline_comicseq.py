@@ -16,6 +16,7 @@
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Number
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,11 @@ class ComicSeqPipeline(Pipeline):
         if self.reader is not None and self.reader.is_page(inputs, self.fields):
             page = self.reader.take(inputs, self.fields, modality, takes_boxes_alone=self.asked.answer == "order")
             inputs = page.question
+        elif looks_like_page(inputs):
+            raise ValueError(
+                f"{self.task} of this checkpoint reads vectors: pictures and texts are for a page model (`ComicPageModel`), which"
+                " has a panel encoder in it (`comicseq export --encoder`)."
+            )
         question = dict(inputs) if isinstance(inputs, Mapping) else {"panel_embeddings": inputs}
         check_names(self.task, map(str, question), [field.name for field in self.fields])
         config = self.sequence_model.config
@@ -390,6 +396,13 @@ def told_apart(inputs: Any, names: list[str], width: int) -> Any:
             " a data set or as a list of arrays (panels, width)."
         )
     return list(inputs)
+
+
+def looks_like_page(inputs: Any) -> bool:
+    """Whether this is a picture, the path of one, or a question with one."""
+    if isinstance(inputs, Mapping):
+        return "image" in inputs or "candidates" in inputs and "candidate_embeddings" not in inputs
+    return isinstance(inputs, (str, PathLike)) or hasattr(inputs, "getexif")
 
 
 def column_names(inputs: Any) -> list[str]:

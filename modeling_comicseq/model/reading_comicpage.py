@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from transformers.utils import PROCESSOR_NAME, cached_file
 
 from .boxes_comicseq import READING_DIRECTIONS, check_boxes
 from .checks_comicseq import check_names
@@ -112,14 +113,15 @@ class PageReader:
         """Loaded when the first page is read: who asks with vectors needs none."""
         if self._processor is None:
             name = self.model.name_or_path
-            try:
-                self._processor = ComicPanelProcessor.from_pretrained(name)
-            except (OSError, ValueError, TypeError) as error:
-                said = str(error).strip().splitlines()[0]
+            quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+            if not name or cached_file(name, PROCESSOR_NAME, **quiet) is None:  # without, all would be by default
                 raise ValueError(
-                    f"The processor, which prepares pictures and texts, is not in {name or 'the model'} ({said}): save it into"
-                    " the checkpoint with its `save_pretrained`, or give it to the pipeline as `processor`."
-                ) from None
+                    f"The processor, which prepares pictures and texts, is not in {name or 'the model'}: save it into the"
+                    " checkpoint with its `save_pretrained`, or give it to the pipeline as `processor`."
+                )
+            # In a checkpoint's own code, that the checkpoint has code was agreed to already.
+            has_own_code = not self.model.config.is_installed
+            self._processor = ComicPanelProcessor.from_pretrained(name, trust_remote_code=has_own_code)
         return self._processor
 
     def names(self, fields: Iterable[ComicSeqInput]) -> dict[str, ComicSeqInput]:
