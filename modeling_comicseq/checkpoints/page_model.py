@@ -62,7 +62,7 @@ def join_checkpoints(
     """
     if dtype is not None and dtype not in DTYPES:
         raise ComicSeqArgumentError(f"The dtype is {dtype!r} but must be one of {', '.join(DTYPES)}.")
-    check_output(output, [sequence, *encoder.split("+")], overwrite, folder=True)
+    check_output(output, [sequence, *filter(None, encoder.split("+"))], overwrite, folder=True)
     source = open_source(sequence, task)
     with quiet_transformers():
         opened = load_panel_encoder(encoder, device="cpu")

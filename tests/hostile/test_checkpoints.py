@@ -51,6 +51,14 @@ def pickled(place) -> None:
     (place / WEIGHTS).unlink()
 
 
+def panels(place) -> None:
+    """A panel encoder of another width than `model` reads."""
+    from ..page_inputs import panel_model, panel_processor
+
+    panel_model().save_pretrained(place / "panels")
+    panel_processor(place / "panels").save_pretrained(place / "panels")
+
+
 TABLE = {
     # Places
     **each(OF_A_CHECKPOINT, "nothing there", "model", "name", breaks=remove("model")),
@@ -105,6 +113,24 @@ TABLE = {
     ),
     "export: a head that is not there": row("export picking out --task text_cloze", "picking", "text_cloze", "--task"),
     "export: all heads of an encoder": row("export encoder out --task all", "encoder", "--task"),
+    # A page model
+    "export: an encoder that is none": row("export model out --encoder bert", "bert", "panel encoder"),
+    "export: a sequence model as the encoder": row("export model out --encoder model", "model", "no panel encoder"),
+    "export: an encoder that is not there": row(
+        "export model out --encoder outputs/nothing", "outputs/nothing", "name"
+    ),
+    "export: an encoder without a name": row("export model out --encoder ''", "panel encoder", "name"),
+    "export: an encoder of two pluses": row("export model out --encoder a+b+c", "a+b+c", "VISION+TEXT"),
+    "export: an encoder of another width": row(
+        "export model out --encoder panels", "panels", "24", "projection_dim", "together", breaks=panels
+    ),
+    "export: the encoder as the output": row(
+        "export model panels --overwrite --encoder panels", "panels", "input", breaks=panels
+    ),
+    "export: an encoder for ONNX": row("export model out --encoder bert --format onnx", "--encoder", "onnx"),
+    "export: another origin of no encoder": row("export model out --other-origin", "--other-origin", code=2),
+    "export: two checkpoints": row("export model out --model picking", "--model", "once", code=2),
+    "export: no output": row("export --model model", "--output", "missing", code=2),
     "export: no such task": row("export model out --task picking", "'picking'", "panel_picking"),
     "evaluate: an encoder": row(EVALUATE.replace("--model model", "--model encoder"), "encoder"),
     "evaluate: a head that is not there": row(
