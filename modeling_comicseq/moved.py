@@ -27,6 +27,8 @@ MOVED = {
     "data.errors": f"{_PACKAGE}.errors",
     "data.page_index": f"{_PACKAGE}.stores.placement",
     "data.synthetic": f"{_PACKAGE}.synthetic.world",
+    **{f"encoders.{name}": f"{_PACKAGE}.encoders.panel_encoder" for name in ("image", "text")},
+    "encoders.pooling": f"{_PACKAGE}.model.pooling_comicpanel",
     "encoders.lexical": "benchmarks.comics.lexical",
     "evaluation.comics": "benchmarks.comics.questions",
     "evaluation.comics_pap": f"{_PACKAGE}.comics_pap",

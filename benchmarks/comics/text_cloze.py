@@ -16,7 +16,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from modeling_comicseq.encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
+from modeling_comicseq.encoders.loading import OFFLINE_TEXT_ENCODER
+from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqError, check_at_least
 from modeling_comicseq.files import write_json
 
@@ -33,9 +34,9 @@ def read(arguments: argparse.Namespace, console: Console) -> ComicsData:
     cloze = [read_text_cloze(folder / f"text_cloze_{kind}.csv") for kind in ("easy", "hard")]
     coherence = read_character_coherence(folder / "char_coherence.csv")
     pages = read_text_pages(arguments.metadata)
-    encoder = load_text_encoder(arguments.encoder, layers=read_layers(arguments.layers))
+    encoder = load_panel_encoder(f"+{arguments.encoder}", text_layers=read_layers(arguments.layers))
     bank = TextBank([*cloze, coherence], pages, encoder, cache=Path(arguments.output) / "texts", progress=True)
-    console.print(f"{len(bank.texts):,} texts by {encoder.key}", style="dim")
+    console.print(f"{len(bank.texts):,} texts by {arguments.encoder}, layers {arguments.layers}", style="dim")
     return ComicsData(["easy", "hard"], [cloze_choices(each, bank) for each in cloze], cloze, coherence, pages, bank)
 
 

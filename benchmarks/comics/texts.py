@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from modeling_comicseq.encoders.text import TextEncoder
+from modeling_comicseq.encoders.panel_encoder import PanelEncoder
 from modeling_comicseq.files import written_file
 
 from .lexical import count_words, project_words, weight_words
@@ -38,7 +38,7 @@ class TextBank:
         self,
         questions: Sequence[ComicsQuestions],
         pages: TextPages,
-        encoder: TextEncoder,
+        encoder: PanelEncoder,
         cache: str | Path | None = None,
         progress: bool = False,
     ):
@@ -50,7 +50,7 @@ class TextBank:
         self.texts = sorted(found - {""})
         self.rows = {text: row for row, text in enumerate(self.texts)} | {"": -1}
         vectors = embed_texts(encoder, self.texts, cache=cache, progress=progress)
-        self.blocks = np.split(vectors, len(encoder.layers), axis=1)
+        self.blocks = np.split(vectors, len(encoder.model.config.text_layers), axis=1)
         self.num_words = np.asarray([len(text.split()) for text in self.texts])
 
     @cached_property
@@ -92,7 +92,7 @@ class TextBank:
 
 
 def embed_texts(
-    encoder: TextEncoder, texts: Sequence[str], *, cache: str | Path | None = None, progress: bool = False
+    encoder: PanelEncoder, texts: Sequence[str], *, cache: str | Path | None = None, progress: bool = False
 ) -> np.ndarray:
     """Vectors `(n, dim)` of `texts`; with a `cache` folder, the same texts are never read twice by the same encoder.
 
@@ -100,14 +100,14 @@ def embed_texts(
     noise; vectors are rounded alike with and without a cache.
     """
     distinct = sorted(set(texts))
-    digest = hashlib.sha256(encoder.key.encode())
+    digest = hashlib.sha256(encoder.fingerprint.encode())
     for text in distinct:
         digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
     file = None if cache is None else Path(cache) / f"{digest.hexdigest()[:16]}.npy"
     if file is not None and file.is_file():
         vectors = np.load(file)
     else:
-        vectors = encoder.encode(distinct, progress=progress).astype(np.float16)
+        vectors = encoder.text_features(distinct, progress).astype(np.float16)
         if file is not None:
             with written_file(file) as beside, beside.open("wb") as part:
                 np.save(part, vectors)

@@ -18,12 +18,9 @@ def comics_pap(
     skills: Annotated[
         list[str] | None, Option(help="Skill to ask, once each; see above.", show_default="all that are there")
     ] = None,
-    image_encoder: Annotated[
-        str, Option(help="`efficientnet-lite0`, or any vision model of transformers.")
-    ] = "efficientnet-lite0",
-    text_encoder: Annotated[
-        str, Option(help="`all-MiniLM-L6-v2`, any text model of transformers, or `none`.")
-    ] = "all-MiniLM-L6-v2",
+    encoder: Annotated[
+        str, Option(help="Panel encoder: a checkpoint, or VISION+TEXT, two models of transformers; see above.")
+    ] = "efficientnet-lite0+all-MiniLM-L6-v2",
     train_split: Annotated[str | None, Option(help="Tune the model on this split first, for example train.")] = None,
     epochs: Annotated[int, Option(min=1, help="Passes over the training split.")] = 5,
     learning_rate: Annotated[float, Option(help="Peak learning rate of the tuning.")] = 3e-4,
@@ -32,15 +29,14 @@ def comics_pap(
 ) -> None:
     """Answer **ComicsPAP** (arXiv:2503.08561): pick the missing panel, in five skills.
 
-    Pictures, captions and lettering are embedded by frozen encoders and brought to the model's width by a fixed
-    projection. Prints accuracy by skill and the benchmark's sample-weighted total beside the random baseline and cosine,
+    Pictures, captions and lettering are embedded by a frozen panel encoder at the model's width. Prints accuracy by skill and the benchmark's sample-weighted total beside the random baseline and cosine,
     and writes `report.md`, `results.json`, `results_SKILL.json` in the form of the benchmark's evaluation and
     `predictions.csv`. A checkpoint knows the vectors it was trained on: others mean nothing to it, unless --train-split
     tunes it on them.
 
     `--data` names a folder or URL of parquet files in the data set's schema, laid out as `SKILL/SPLIT-*.parquet`, or one
-    such file. Skills are sequence_filling, char_coherence, visual_closure, text_closure and caption_relevance. With
-    `--text-encoder none`, captions and lettering stay unread.
+    such file. Skills are sequence_filling, char_coherence, visual_closure, text_closure and caption_relevance. With an
+    encoder of pictures alone, such as `--encoder efficientnet-lite0+`, captions and lettering stay unread.
 
     Example: `comicseq comics-pap --model outputs/model --train-split train --output outputs/comics-pap`
     """
@@ -50,8 +46,7 @@ def comics_pap(
         model,
         data,
         output,
-        image_encoder=image_encoder,
-        text_encoder=None if text_encoder == "none" else text_encoder,
+        encoder=encoder,
         split=split,
         skills=skills,
         train_split=train_split,

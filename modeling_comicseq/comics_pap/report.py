@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -86,12 +86,11 @@ def skill_results(answers: Sequence[SkillAnswers], model: str) -> list[SkillResu
     return results
 
 
-def notes(
-    answers: Sequence[SkillAnswers], image_encoder: str, text_encoder: str | None, untrained: set[str]
-) -> list[str]:
-    """What a reader of the numbers has to know: what the encoders could see, heads without training, what intervals cover."""
-    texts = f"; texts by {text_encoder}" if text_encoder else ", no text encoder"
-    lines = [f"Pictures by {image_encoder}{texts}."]
+def notes(answers: Sequence[SkillAnswers], origin: Mapping[str, Any], untrained: set[str]) -> list[str]:
+    """What a reader of the numbers has to know: what the encoder could see, heads without training, what intervals cover."""
+    vision = origin.get("visual_encoder", "a vision model without a name")
+    texts = f"; texts by {origin['text_encoder']}" if "text_encoder" in origin else ", no text encoder"
+    lines = [f"Pictures by {vision}{texts}."]
     for skill in answers:
         likeness = f"{skill.option_likeness:.3f} alike (mean cosine) as {skill.modality} vectors"
         seen = [f"{skill.skill}: options are {likeness}."]
@@ -99,7 +98,7 @@ def notes(
             seen.append("They are one picture with different lettering, which the text encoder was given.")
         elif skill.skill in LETTERING_SKILLS:
             seen.append("They are one picture with different lettering, and the lettering was given as pixels only:")
-            seen.append(f"{image_encoder} does not read. Expect chance.")
+            seen.append(f"{vision} does not read. Expect chance.")
         elif not skill.has_lettering:
             seen.append("Lettering was seen as pixels only.")
         if SKILLS[skill.skill].name in untrained:

@@ -11,10 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from ..checkpoints.opening import open_checkpoint
-from ..checkpoints.provenance import save_training_provenance, strange_vectors
+from ..checkpoints.provenance import check_origin, save_training_provenance, strange_vectors
 from ..checkpoints.statistics import MOST_VECTORS, describe_vectors
-from ..encoders.image import OFFLINE_IMAGE_ENCODER, load_image_encoder
-from ..encoders.text import OFFLINE_TEXT_ENCODER, load_text_encoder
+from ..encoders.panel_encoder import OFFLINE_ENCODER, load_panel_encoder
 from ..errors import ComicSeqDataError
 from ..files import written_folder
 from ..model.tasks_comicseq import CAPTION_RELEVANCE
@@ -33,8 +32,7 @@ def run_comics_pap(
     data: str,
     output: Path,
     *,
-    image_encoder: str = OFFLINE_IMAGE_ENCODER,
-    text_encoder: str | None = OFFLINE_TEXT_ENCODER,
+    encoder: str = OFFLINE_ENCODER,
     split: str = "val",
     skills: Sequence[str] | None = None,
     train_split: str | None = None,
@@ -49,8 +47,8 @@ def run_comics_pap(
         model: A checkpoint; with `train_split` also a model configuration (JSON file) to start from.
         data: See `find_skills`.
         output: Folder of the report; a tuned model is saved in its `model`.
-        image_encoder: Name of the picture encoder, see `load_image_encoder`.
-        text_encoder: Name of the text encoder, see `load_text_encoder`; None leaves captions and lettering unread.
+        encoder: Name of the panel encoder, see `load_panel_encoder`; without a text model, captions and lettering stay
+            unread.
         split: The split to answer.
         skills: The skills to ask, by default all that are there and that the model and the encoders can answer.
         train_split: Tune on this split of the same skills first.
@@ -69,51 +67,46 @@ def run_comics_pap(
         check_output(
             output / "model", [model, data], None, folder=True, is_own=lambda path: is_own(path / "config.json")
         )
-    check_report(output, names, ('"settings": {', '"image_encoder": '), [model, data])
+    check_report(output, names, ('"settings": {', '_encoder": '), [model, data])
     if train_split == split:
         raise ComicSeqDataError(f"The split {split!r} cannot be tuned on and answered: name two splits.")
     if model.endswith(".json") and train_split is None:
         raise ComicSeqDataError(
             f"{model} is a model without weights: name a checkpoint, or tune it on a training split."
         )
-    encoders = {"image_encoder": image_encoder, "text_encoder": text_encoder}
-    origin = encoders | {"fusion": "sum" if text_encoder else "none"}
-    # Tuning is what makes a model's vectors of others: those are meant, then.
-    checkpoint = open_checkpoint(
-        model,
-        dataset=data,
-        origin=origin,
-        other_origin=other_origin or train_split is not None,
-        may_be_new=train_split is not None,
-    )
+    checkpoint = open_checkpoint(model, may_be_new=train_split is not None)
     network, config = checkpoint.model, checkpoint.model.config
     found = find_skills(data, split, skills)
+    panel_encoder = load_panel_encoder(encoder, width=config.panel_embedding_dim)
+    # Tuning is what makes a model's vectors of others: those are meant, then.
+    is_meant, origin = other_origin or train_split is not None, panel_encoder.origin
+    if not model.endswith(".json"):
+        checkpoint.notes.extend(check_origin(model, origin, data, other_origin=is_meant))
     without_captions = [files for files in found if SKILLS[files.skill] is not CAPTION_RELEVANCE]
-    if skills is None and text_encoder is None and 0 < len(without_captions) < len(found):
+    if skills is None and not panel_encoder.reads_texts and 0 < len(without_captions) < len(found):
         Console(stderr=True).print("Left out caption_relevance: its captions need a text encoder.", highlight=False)
         found = without_captions
     names = [files.skill for files in found]
-    check_captions(names, text_encoder is not None)
+    check_captions(names, panel_encoder.reads_texts)
     training_files = find_skills(data, train_split, names) if train_split else []
     if train_split and not any(files.num_known for files in training_files):
         raise ComicSeqDataError(f"{data} hides the solutions of the split {train_split!r}: tune on another split.")
-    pictures = SeenPictures(load_image_encoder(image_encoder))
-    texts = None if text_encoder is None else load_text_encoder(text_encoder)
-    network.to(pictures.encoder.device).eval()  # type: ignore[arg-type]
+    pictures = SeenPictures(panel_encoder)
+    network.to(panel_encoder.device).eval()  # type: ignore[arg-type]
     modalities = MODALITIES if train_split else read_modalities(network)
-    inputs = SkillInputs(config, pictures.encoder.dim, None if texts is None else texts.dim, modalities)
+    inputs = SkillInputs(config, panel_encoder, modalities)
 
     def embed(parts: Sequence[SkillFiles]) -> list[Question]:
         most = config.max_position_embeddings - 1  # the gap has a position, too
-        return [question for part in parts for question in embed_skill(part, pictures, texts, most_context=most)]
+        return [question for part in parts for question in embed_skill(part, pictures, most_context=most)]
 
     settings: dict[str, Any] = {
         "model": model,
         "data": data,
         "split": split,
         "skills": names,
-        **encoders,
-        "projection": f"Gaussian, seeded with the width {config.panel_embedding_dim}",
+        "encoder": encoder,
+        **origin,
         "modalities": list(modalities),
     }
     name = Path(model).stem if model.endswith(".json") else Path(model).name
@@ -133,7 +126,7 @@ def run_comics_pap(
         name += ", tuned"
     answers = [answer_skill(network, name, part, inputs) for part in by_skill(questions).values()]
     untrained = set() if train_split else untrained_heads(network, checkpoint.untrained)
-    lines = notes(answers, image_encoder, text_encoder, untrained)
+    lines = notes(answers, origin, untrained)
     if not train_split:
         lines += checkpoint.notes + strange_vectors(model, {"panel_embeddings": _panels(questions, inputs)}, data)
     results = write_report(output, answers, name, settings, lines)
@@ -145,7 +138,7 @@ def run_comics_pap(
 def _panels(questions: Sequence[Question], inputs: SkillInputs) -> np.ndarray:
     """Fused vectors `(n, width)` of the context panels of questions from all over the data."""
     chosen = questions[:: len(questions) // MOST_VECTORS + 1]
-    fuse = inputs.projections["panel"].fuse
+    fuse = inputs.encoder.fuse
     return np.concatenate([fuse(each.context, each.context_texts) for each in chosen if len(each.context)])[
         :MOST_VECTORS
     ]

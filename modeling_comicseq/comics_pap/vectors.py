@@ -1,4 +1,4 @@
-"""From ComicsPAP's pictures and texts to the inputs of the heads: embedding by any encoder pair, and batches."""
+"""From ComicsPAP's pictures and texts to the inputs of the heads: embedding by any panel encoder, and batches."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 
 from ..data.views import Batch
-from ..encoders.image import ImageEncoder
-from ..encoders.projection import PanelProjection
-from ..encoders.text import TextEncoder
+from ..encoders.panel_encoder import PanelEncoder
 from ..errors import ComicSeqDataError
 from ..model import tasks_comicseq as tasks
 from ..model.configuration_comicseq import ComicSeqConfig
@@ -34,35 +32,33 @@ class SeenPictures:
         encoder: Reads the pictures that have not been seen.
     """
 
-    def __init__(self, encoder: ImageEncoder):
+    def __init__(self, encoder: PanelEncoder):
         self.encoder = encoder
         self._vectors: dict[bytes, np.ndarray] = {}
 
     def encode(self, pictures: Iterable[Image.Image]) -> np.ndarray:
-        """Unit vectors `(n, dim)` of the pictures."""
+        """Vectors `(n, width)` of the pictures."""
         keyed = [
             (xxhash.xxh3_128_digest(picture.tobytes() + repr(picture.size).encode()), picture) for picture in pictures
         ]
         unseen = {key: picture for key, picture in keyed if key not in self._vectors}
-        self._vectors |= zip(unseen, self.encoder.encode(unseen.values()), strict=True)
+        self._vectors |= zip(unseen, self.encoder.encode_images(unseen.values()), strict=True)
         return np.stack([self._vectors[key] for key, _ in keyed])
 
 
-def embed_skill(
-    files: SkillFiles, pictures: SeenPictures, text_encoder: TextEncoder | None, *, most_context: int = 31
-) -> list[Question]:
+def embed_skill(files: SkillFiles, pictures: SeenPictures, *, most_context: int = 31) -> list[Question]:
     """Embeds all samples of a skill and split. Pictures are read and dropped a few samples at a time; vectors stay.
 
     Args:
         files: The skill's files.
-        pictures: Reads every picture.
-        text_encoder: Reads captions and lettering; None to leave the lettering unread.
+        pictures: Reads every picture; its encoder, captions and lettering, which without a text model stay unread.
         most_context: Most context panels of a question: those nearest to the gap are kept.
 
     Raises:
         ComicSeqDataError: If a sample cannot be used, or the skill asks with captions and there is no text encoder.
     """
-    check_captions([files.skill], text_encoder is not None)
+    encoder = pictures.encoder
+    check_captions([files.skill], encoder.reads_texts)
     stream = iter(track(files, files.skill, files.num_samples))
     questions: list[Question] = []
     while chunk := list(itertools.islice(stream, QUESTIONS_AT_ONCE)):
@@ -70,11 +66,11 @@ def embed_skill(
             _keep_nearest(question, most_context)
             # Lettering counts where all of it is known and read.
             is_told = question.option_texts is not None and (question.context_texts or not question.context)
-            if text_encoder is None or not is_told:
+            if not encoder.reads_texts or not is_told:
                 question.context_texts = question.option_texts = None
         _embed(chunk, ("context", "options"), pictures.encode)
-        if text_encoder is not None:
-            _embed(chunk, ("captions", "context_texts", "option_texts"), text_encoder.encode)
+        if encoder.reads_texts:
+            _embed(chunk, ("captions", "context_texts", "option_texts"), encoder.encode_texts)
         questions += chunk
     return questions
 
@@ -109,21 +105,27 @@ def _embed(questions: Sequence[Question], fields: Sequence[str], encode: Callabl
 
 
 class SkillInputs:
-    """Makes batches of a skill's head from questions, at the widths that a model reads.
+    """Makes batches of a skill's head from questions.
 
     Args:
         config: The model's configuration.
-        picture_dim: Width of the picture encoder's vectors.
-        text_dim: Width of the text encoder's vectors, None without one.
+        encoder: What has read the questions.
         modalities: Which of `visual`, `text` and `caption` the model has learned to read beside fused panels.
+
+    Raises:
+        ComicSeqDataError: If the model reads vectors of another width than the encoder gives.
     """
 
-    def __init__(self, config: ComicSeqConfig, picture_dim: int, text_dim: int | None, modalities: Sequence[str]):
+    def __init__(self, config: ComicSeqConfig, encoder: PanelEncoder, modalities: Sequence[str]):
+        self.encoder = encoder
         self.modalities = modalities
-        self.projections = {
-            name: PanelProjection(picture_dim, text_dim, getattr(config, f"{name}_embedding_dim"))
-            for name in ("panel", *MODALITIES)
-        }
+        for name in ("panel", *MODALITIES):
+            width = getattr(config, f"{name}_embedding_dim")
+            if name in ("panel", "caption", *modalities) and width != encoder.width:
+                raise ComicSeqDataError(
+                    f"The model reads {name} vectors of width {width} but the encoder {encoder.name} gives {encoder.width}:"
+                    " name another encoder, or tune a model that is as wide."
+                )
 
     def modality(self, questions: Sequence[Question]) -> str:
         """What panels and options of a skill are given as: closure by its own modality where the model reads it."""
@@ -152,7 +154,7 @@ class SkillInputs:
             batch["labels"] = np.where(is_asked, is_right, -100)
         if task is tasks.CAPTION_RELEVANCE:
             captions = np.concatenate([question.captions for question in questions])
-            return batch | {"caption_embeddings": self.projections["caption"].texts(captions)}
+            return batch | {"caption_embeddings": captions}
         gaps = np.asarray([question.index for question in questions])
         contexts = [self._vectors(question.context, question.context_texts, modality) for question in questions]
         if task in CLOSURE:
@@ -170,10 +172,9 @@ class SkillInputs:
         return batch
 
     def _vectors(self, pictures: np.ndarray, texts: Any, modality: str) -> np.ndarray:
-        projection = self.projections[modality]
         if modality == "visual":
-            return projection.pictures(pictures)
-        return projection.texts(texts) if modality == "text" else projection.fuse(pictures, texts)
+            return pictures
+        return texts if modality == "text" else self.encoder.fuse(pictures, texts)
 
 
 def _pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from ..errors import ComicSeqDataError, ComicSeqError
 from ..hub import check_not_mistyped, find_file
@@ -17,6 +19,7 @@ from ..progress import quiet_transformers
 
 OFFLINE_VISION_ENCODER = "efficientnet-lite0"
 OFFLINE_TEXT_ENCODER = "all-MiniLM-L6-v2"
+OFFLINE_MODELS = OFFLINE_VISION_ENCODER, OFFLINE_TEXT_ENCODER
 OFFLINE_ENCODER = f"{OFFLINE_VISION_ENCODER}+{OFFLINE_TEXT_ENCODER}"
 WANTED = (
     f"{OFFLINE_ENCODER}, a checkpoint of ComicPanelModel, or the folders or Hub names of a vision and a text model of"
@@ -37,15 +40,17 @@ def load_model_and_processor(
     Raises:
         ComicSeqDataError: If there are none, or they cannot be loaded, or have another width.
     """
+    halves = [half.strip() for half in name.split("+")]
     with _explained(name), quiet_transformers():
-        config = find_file(name, "config.json") if name.strip() and "+" not in name else None
-        if config is not None:
-            return _load_checkpoint(name, json.loads(config.read_text(encoding="utf-8")), width, text_layers)
-        vision, is_pair, text = name.partition("+")
-        if not is_pair or not vision.strip() and not text.strip() or "+" in text:
-            check_not_mistyped(name, WANTED)
+        if len(halves) == 2 and any(halves) and not Path(name).is_dir():
+            return _make_of_two(*halves, width, text_layers)
+        if len(halves) > 1 and not Path(name).is_dir() or name.strip() in ("", *OFFLINE_MODELS):
             raise ComicSeqDataError(f"{name!r} is no panel encoder: name {WANTED}.")
-        return _make_of_two(vision.strip(), text.strip(), width, text_layers)
+        check_not_mistyped(name, WANTED)
+        config = find_file(name, "config.json")
+        if config is None:
+            raise ComicSeqDataError(f"{name} has no config.json: name {WANTED}.")
+        return _load_checkpoint(name, json.loads(config.read_text(encoding="utf-8")), width, text_layers)
 
 
 def _load_checkpoint(
@@ -114,35 +119,12 @@ def _explained(name: str) -> Iterator[None]:
             fault = f"The encoder {name} is not installed: pip install 'comicseq[encoders]', or name another."
             raise ComicSeqDataError(fault) from None
         raise ComicSeqDataError(_no_encoder(name, error)) from None
+    except StrictDataclassError as error:  # of a configuration; its cause says what is wrong
+        raise ComicSeqDataError(_no_encoder(name, error.__cause__ or error)) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ComicSeqDataError(_no_encoder(name, error)) from None
 
 
-def _no_encoder(name: str, error: Exception) -> str:
+def _no_encoder(name: str, error: BaseException) -> str:
     said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
     return f"{name} is no panel encoder ({said}): name {WANTED}."
-
-
-@contextmanager
-def explained(name: str, offline: str, kind: str, model: str) -> Iterator[None]:
-    """Says in one sentence why the block could not load an encoder.
-
-    Args:
-        name: What the user named.
-        offline: The encoder of that kind that the extra `encoders` installs.
-        kind: `image` or `text`.
-        model: What transformers calls a model that can be named, too.
-
-    Raises:
-        ComicSeqDataError: In place of an error of what is loaded.
-    """
-    check_not_mistyped(name, f"{offline}, or the folder or Hub name of a {model} model of transformers")
-    try:
-        yield
-    except ComicSeqError:
-        raise
-    except (OSError, ValueError, ImportError) as error:
-        fault = f"{name} is no {kind} encoder: name {offline}, or the folder or Hub name of a {model} model"
-        if name == offline and isinstance(error, ImportError):
-            fault = f"The {kind} encoder {name} is not installed: pip install 'comicseq[encoders]', or name a {model} model"
-        raise ComicSeqDataError(f"{fault} of transformers ({str(error).strip().splitlines()[0]}).") from None

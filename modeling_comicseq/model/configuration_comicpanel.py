@@ -114,14 +114,14 @@ class ComicPanelConfig(PreTrainedConfig):
             if not is_possible:
                 raise ValueError(f"`{field}` is {getattr(self, field)!r} but must be {wanted}.")
 
-        for field in ("projection_dim", "vision_head_dim", "vision_feature_dim", "text_feature_dim"):
-            require(field, getattr(self, field) is None or getattr(self, field) >= 1, "at least 1")
-        for field, allowed in (("vision_pooling", VISION_POOLING), ("text_pooling", TEXT_POOLING)):
-            require(field, getattr(self, field) in allowed, f"one of {', '.join(allowed)}")
         depth = None if self.text_config is None else getattr(self.text_config, "num_hidden_layers", None)
         wanted = "at least one of the hidden states" + ("" if depth is None else f", 0 to {depth} or from behind -1")
         is_possible = all(depth is None or -depth - 1 <= layer <= depth for layer in self.text_layers)
         require("text_layers", len(self.text_layers) > 0 and is_possible, wanted)
+        for field in ("projection_dim", "vision_head_dim", "vision_feature_dim", "text_feature_dim"):
+            require(field, getattr(self, field) is None or getattr(self, field) >= 1, "at least 1")
+        for field, allowed in (("vision_pooling", VISION_POOLING), ("text_pooling", TEXT_POOLING)):
+            require(field, getattr(self, field) in allowed, f"one of {', '.join(allowed)}")
 
 
 def as_config(content: PreTrainedConfig | dict[str, Any] | None) -> PreTrainedConfig | None:

@@ -79,6 +79,11 @@ class ComicPanelProjection(nn.Linear):
         return torch.from_numpy(text if self.half == "text" else visual)
 
 
+def single_or_double(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in single precision where it is in half of it: lengths of features need more."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def public_name(model: str | PreTrainedModel) -> str | None:
     """A model's name as a checkpoint may tell it: of a folder, without where it lies; None where it has no name."""
     name = model if isinstance(model, str) else model.config.name_or_path
@@ -270,7 +275,7 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
         return self._project(self.read_texts(input_ids, attention_mask), self.text_projection)
 
     def read_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Features (M, vision_feature_dim) of pictures before the projection, float32 and at unit length."""
+        """Features (M, vision_feature_dim) of pictures before the projection, at unit length and not in half precision."""
         if self.vision_model is None:
             raise ValueError("The model reads no pictures: its configuration has no `vision_config`.")
         if pixel_values.dim() != 4:
@@ -281,10 +286,10 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
         features = pool_picture(outputs, self.config.vision_pooling)
         if self.vision_head is not None:
             features = self.vision_head(features)
-        return nn.functional.normalize(features.float(), dim=1)
+        return nn.functional.normalize(single_or_double(features), dim=1)
 
     def read_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Features (M, text_feature_dim) of texts before the projection, float32 and at unit length; zeros without tokens."""
+        """Features (M, text_feature_dim) of texts before the projection, at unit length and not in half precision; zeros without tokens."""
         if self.text_model is None:
             raise ValueError("The model reads no texts: its configuration has no `text_config`.")
         if attention_mask is None:
@@ -303,7 +308,7 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
         # Of some models the last of the hidden states lacks the final normalisation.
         last = outputs.last_hidden_state
         states = (last,) if is_last else (*outputs.hidden_states[:-1], last)
-        pooled = [pool_text(states[layer].float(), mask, self.config.text_pooling) for layer in layers]
+        pooled = [pool_text(single_or_double(states[layer]), mask, self.config.text_pooling) for layer in layers]
         features = torch.cat([nn.functional.normalize(each, dim=1) for each in pooled], dim=1)
         return torch.where(has_text[:, None], nn.functional.normalize(features, dim=1), 0)
 

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Processor of ComicPanel: pictures by Pillow and torch alone, texts by the text model's tokenizer."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,8 @@ class ComicPanelProcessor(ProcessorMixin):
         image_std (`list[float]`, *optional*):
             What each channel is divided by.
         max_length (`int`, *optional*, defaults to 256):
-            Tokens that are read of a text at most.
+            Tokens that are read of a text at most. Of two models by name: what the tokenizer's own file cuts at, where it
+            does; all-MiniLM-L6-v2's at 128.
     """
 
     def __init__(
@@ -103,9 +105,11 @@ class ComicPanelProcessor(ProcessorMixin):
         found = {} if vision is None else read_image_settings(vision)
         if text is not None:
             _, subfolder = read_text_pooling(text)
-            found["tokenizer"] = AutoTokenizer.from_pretrained(text, subfolder=subfolder)
+            tokenizer = found["tokenizer"] = AutoTokenizer.from_pretrained(text, subfolder=subfolder)
             config = AutoConfig.from_pretrained(text, subfolder=subfolder)
-            found["max_length"] = min(MAX_LENGTH, getattr(config, "max_position_embeddings", None) or MAX_LENGTH)
+            cut = getattr(getattr(tokenizer, "backend_tokenizer", None), "truncation", None) or {}
+            lengths = MAX_LENGTH, getattr(config, "max_position_embeddings", None), cut.get("max_length")
+            found["max_length"] = min(length for length in lengths if length)
         return cls(**found | settings)
 
     def __call__(
@@ -200,6 +204,7 @@ class ComicPanelProcessor(ProcessorMixin):
         """Saves the settings, the tokenizer, and this file, so that the folder loads without this package."""
         if self.tokenizer is not None or push_to_hub:
             return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        os.makedirs(save_directory, exist_ok=True)
         custom_object_save(self, save_directory, config=self)
         self.to_json_file(f"{save_directory}/processor_config.json")
         return [f"{save_directory}/processor_config.json"]

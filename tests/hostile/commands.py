@@ -23,7 +23,7 @@ PRETRAIN_STORE = (
 )
 EXPORT = "export model out"
 IMPORT = "import-checkpoint original.pt out"
-COMICS_PAP = "comics-pap --model model --data pap.parquet --output out --text-encoder none"
+COMICS_PAP = "comics-pap --model model --data pap.parquet --output out --encoder efficientnet-lite0+"
 
 # By what they read.
 OF_A_STORE = {
