@@ -10,6 +10,7 @@ setup(
         "modeling_comicseq.checkpoints": ["imported_card.md"],
         "modeling_comicseq.data": ["dataset_card.md"],
         "modeling_comicseq.evaluation": ["card.md", "report.md"],
+        "modeling_comicseq.library.app": ["assets/*", "templates/*"],
         "modeling_comicseq.layouts": ["order_predictor/*"],
         "modeling_comicseq.pages": ["page_card.md"],
     },

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from ..command import find_interrupt, interrupted, let_go
 from ..errors import ComicSeqError
+from .app import serve
 from .comics_pap import comics_pap
 from .convert import convert
 from .draw import draw
@@ -92,3 +93,4 @@ for command in (
     import_checkpoint,
 ):
     app.command(command.__name__.replace("_", "-"))(command)
+app.command("app")(serve)

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..files import written_file
 
-__all__ = ["MapData", "draw_map", "project"]
+__all__ = ["COLOURS", "MapData", "draw_map", "project"]
 
 # The books with most pages, in colours that colour-blind readers tell apart (Okabe and Ito); the others stay grey.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 
 
 class MapData(NamedTuple):
@@ -58,13 +58,13 @@ def draw_map(maps: list[MapData], path: Path) -> None:
     for place, data in enumerate(maps):
         axes = figure.add_subplot(1, len(maps), place + 1)
         names, counts = np.unique(data.books, return_counts=True)
-        largest = names[np.argsort(-counts, kind="stable")][: len(_COLOURS)]
+        largest = names[np.argsort(-counts, kind="stable")][: len(COLOURS)]
         others = ~np.isin(data.books, largest)
         size = float(np.clip(6000 / max(len(data.points), 1), 5, 30))
         x, y = data.points.T
         if others.any():
             axes.scatter(x[others], y[others], s=size, color="#c8c8c8", linewidths=0, label="other books")
-        for name, colour in zip(largest, _COLOURS, strict=False):
+        for name, colour in zip(largest, COLOURS, strict=False):
             own = data.books == name
             axes.scatter(x[own], y[own], s=3 * size, color=colour, linewidths=0, label=_short(name))
         axes.set_title(data.title, loc="left", fontsize=10)
