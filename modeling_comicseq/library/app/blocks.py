@@ -24,6 +24,19 @@ _KINDS = [("What comes next?", "next"), ("Which panel is missing?", "missing")]
 _MOST_BOOKS = 2000  # in a list to choose from; others are typed
 
 
+class _Blocks(gr.Blocks):
+    """Blocks that tell a caller of the API in a short sentence how many values they take."""
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        """Raises a `gradio.Error` where there are too few."""
+        if len(inputs) != len(block_fn.inputs):
+            names = ", ".join(str(block.label or "a value") for block in block_fn.inputs)
+            raise gr.Error(
+                f"{len(inputs)} values were given where {len(block_fn.inputs)} are needed: {names}.",
+                print_exception=False,
+            )
+
+
 def build_blocks(collection: Collection, judge: Judge | None = None, title: str = "ComicSeq") -> gr.Blocks:
     """The page of the app, which is not started yet.
 
@@ -32,7 +45,7 @@ def build_blocks(collection: Collection, judge: Judge | None = None, title: str 
         judge: Answers its questions; without one, they are asked all the same.
         title: Its heading.
     """
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, 600)) as blocks:
+    with _Blocks(title=title, analytics_enabled=False, delete_cache=(600, 600)) as blocks:
         gr.Markdown(f"# {title}\n{counted(collection.num_pages, 'page')} of {counted(len(collection.books), 'book')}")
         with gr.Tabs() as tabs:
             with gr.Tab("Search", id="search"):

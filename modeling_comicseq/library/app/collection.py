@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError, PageProblem
+from ...model.pictures_comicpage import crop
 from ...pages.pictures import read_picture
-from .pictures import as_url, crop
+from .pictures import as_url
 
 __all__ = ["Collection", "Page", "joined"]
 
@@ -95,7 +96,7 @@ class Collection:
     def _page(self, page_id: str) -> Page:
         found = self._lookup(page_id)
         raw_boxes = found.get("panel_boxes")
-        boxes = [] if raw_boxes is None else np.asarray(raw_boxes, dtype=np.float64).reshape(-1, 4).tolist()
+        boxes = [] if raw_boxes is None else np.clip(np.asarray(raw_boxes, float).reshape(-1, 4), 0, 1).tolist()
         texts = [joined(each) for each in (found.get("texts") or [])]
         number = int(found.get("num_panels") or max(len(boxes), len(texts)))
         if not any(map(any, boxes)):
@@ -174,10 +175,10 @@ class Collection:
         if image is None:
             return None
         if slot is not None:
-            boxes = self.page(page_id).boxes
-            if slot >= len(boxes):
+            box = next(iter(self.page(page_id).boxes[slot : slot + 1]), (0, 0, 0, 0))
+            if not (box[2] > box[0] and box[3] > box[1]):
                 return None
-            image = crop(image, boxes[slot])
+            image = crop(image, box)
         return as_url(image, width, height)
 
     def _book_pages(self, book_id: str) -> list[str]:

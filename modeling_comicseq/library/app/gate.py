@@ -7,6 +7,7 @@ its pages carry and takes uploads as text, so it needs none of that, and none of
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -30,6 +31,8 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+
+logger = logging.getLogger(__name__)
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -57,11 +60,11 @@ class Gate:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         if not is_allowed(scope["method"], scope["path"]):
-            return await _refuse(send, 404, "There is nothing here: the app serves no files and asks no other host.")
+            return await _refuse(send, 404, _NOTHING)
         told = dict(scope["headers"]).get(b"content-length", b"0")
         if not told.isdigit() or int(told[:20]) > MOST_REQUEST_BYTES:
             return await _refuse(send, 413, _TOO_LARGE)
-        taken, has_begun = 0, False
+        taken, has_begun, is_refused = 0, False, False
 
         async def counted() -> _Message:
             nonlocal taken
@@ -71,20 +74,35 @@ class Gate:
                 raise _TooLarge
             return message
 
-        async def with_headers(message: _Message) -> None:
-            nonlocal has_begun
+        async def checked(message: _Message) -> None:
+            nonlocal has_begun, is_refused
+            if is_refused:  # the rest of what is not told
+                return
             if message["type"] == "http.response.start":
                 has_begun = True
+                if taken > MOST_REQUEST_BYTES:  # which the app takes for a body that ended too early
+                    is_refused = True
+                    return await _refuse(send, 413, _TOO_LARGE)
+                if message["status"] >= 400:
+                    is_refused = True
+                    is_missing = message["status"] == 404
+                    return await _refuse(send, 404 if is_missing else 400, _NOTHING if is_missing else _NOT_UNDERSTOOD)
                 message["headers"] = [*message.get("headers", []), *_pairs(_HEADERS)]
             await send(message)
 
         try:
-            await self.app(scope, counted, with_headers)
+            await self.app(scope, counted, checked)
         except _TooLarge:
             if not has_begun:
                 await _refuse(send, 413, _TOO_LARGE)
+        except Exception:  # names and numbers that Gradio does not know, for the most part
+            logger.info("a request was not understood", exc_info=True)
+            if not has_begun:
+                await _refuse(send, 400, _NOT_UNDERSTOOD)
 
 
+_NOTHING = "There is nothing here: the app serves no files and asks no other host."
+_NOT_UNDERSTOOD = "The request is not understood: /gradio_api/info tells what can be asked, and with which values."
 _TOO_LARGE = f"The request has more than {MOST_REQUEST_BYTES >> 20} MiB: send a smaller picture."
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from ...checkpoints.provenance import compare_origins, read_training_provenance
 from ...errors import ComicSeqDataError
+from ...model.pictures_comicpage import crop
 from ...model.tasks_comicseq import PANEL_PICKING, VISUAL_CLOSURE, ComicSeqTask
 from ...progress import quiet_transformers
 from .collection import Collection
-from .pictures import crop
 from .questions import Question
 
 __all__ = ["Judge", "open_judge"]

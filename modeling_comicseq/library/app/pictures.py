@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
 
-from ...errors import ComicSeqArgumentError, PageProblem
-from ...pages.pictures import FORMATS, read_picture
+from ...errors import ComicSeqArgumentError
+from ...model.pictures_comicpage import PictureProblem, crop, open_picture
 
 __all__ = ["MOST_UPLOAD_BYTES", "MOST_UPLOAD_PIXELS", "as_url", "crop", "read_upload"]
 
@@ -27,16 +26,6 @@ def as_url(image: Image.Image, width: int, height: int) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def crop(image: Image.Image, box: Sequence[float]) -> Image.Image:
-    """The part of a page in a box of shares of it; the whole page where the box says nothing."""
-    x0, y0, x1, y1 = (min(max(float(edge), 0.0), 1.0) for edge in box)
-    if not (x1 > x0 and y1 > y0):
-        return image
-    width, height = image.size
-    left, top = int(x0 * width), int(y0 * height)
-    return image.crop((left, top, max(int(x1 * width + 0.5), left + 1), max(int(y1 * height + 0.5), top + 1)))
 
 
 def read_upload(url: Any) -> Image.Image | None:
@@ -60,24 +49,7 @@ def read_upload(url: Any) -> Image.Image | None:
         content = base64.b64decode(url.partition(";base64,")[2], validate=True)
     except (binascii.Error, ValueError):
         raise ComicSeqArgumentError("The picture's data URL is not base64: send it again.") from None
-    pixels = _pixels(content)
-    if pixels > MOST_UPLOAD_PIXELS:
-        raise ComicSeqArgumentError(
-            f"The picture has {pixels / 1e6:,.0f} million pixels but at most {MOST_UPLOAD_PIXELS / 1e6:.0f} million are"
-            " taken: make it smaller."
-        )
     try:
-        return read_picture(content).image
-    except PageProblem as problem:
+        return open_picture(content, MOST_UPLOAD_PIXELS)[1].convert("RGB")
+    except PictureProblem as problem:
         raise ComicSeqArgumentError(f"The picture {problem}.") from None
-
-
-def _pixels(content: bytes) -> int:
-    """The number of pixels that the head of a file tells, without decoding it; 0 where it tells none."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return image.size[0] * image.size[1]
-    except Image.DecompressionBombError:
-        return MOST_UPLOAD_PIXELS + 1 if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
-    except (OSError, ValueError, SyntaxError, TypeError, OverflowError):
-        return 0  # `read_picture` says what it is
