@@ -185,7 +185,7 @@ class Hostile:
         """What an event may tell."""
         data = {name: self.value() for name in ("page", "panel", "kind", "guess") if self.random.random() < 0.8}
         if self.random.random() < 0.5:
-            data["page"] = self.page
+            data["page"], data["panel"] = self.page, self.random.choice(["2", "", "7", self.value()])
         return data if self.random.random() < 0.9 else self.value()
 
     def call(self) -> tuple[str, Any]:

@@ -159,11 +159,11 @@ def trap():
     server.shutdown()
 
 
-def check(answer: str, secret: str) -> None:
+def check(answer: str, secret: str, is_sentence: bool = False) -> None:
     """No answer holds a secret, a traceback, or anything that a browser runs."""
     assert secret not in answer and "root:x:" not in answer and "Traceback" not in answer
     tags = Tags(answer)
-    if "<script" in answer or 'class="cs-' in answer:  # HTML of a view, not a sentence
+    if not is_sentence:
         assert {name for name, _ in tags.tags} <= TAGS, answer[:500]
         for _, attributes in tags.tags:
             assert not [
@@ -187,7 +187,7 @@ def test_a_thousand_hostile_requests_break_nothing(address, tmp_path, trap):
             answer = await client.post(f"{address}{API}/call/{name}", json={"data": data})
             if answer.status_code == 200:
                 told = (await client.get(f"{address}{API}/call/{name}/{answer.json()['event_id']}")).text
-                check(read(told), "what nobody may read")
+                check(read(told), "what nobody may read", is_sentence=told.startswith("event: error"))
         counts[answer.status_code] = counts.get(answer.status_code, 0) + 1
         assert "what nobody may read" not in answer.text and "root:x:" not in answer.text
         assert answer.status_code == 200 or answer.json()["error"].endswith(".")
