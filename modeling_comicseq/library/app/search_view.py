@@ -72,7 +72,7 @@ def find(
         if book not in collection.books:
             raise ComicSeqArgumentError(f"There is no book {book[:100]!r} in the index: choose one of its books.")
         query["where"] = f"book_id = {_quoted(book)}"
-    hits = collection.search(**query, level=level, k=k, other_books=bool(other_books))
+    hits = collection.search(**query, level=level, k=k, other_books=bool(other_books and like))
     cards = hit_cards(collection, hits)
     noun = {"strip": "page", "panel": "panel", "book": "page"}[level]
     said = " and ".join(_said(name, value) for name, value in query.items() if name != "where")
