@@ -284,8 +284,8 @@ class _Wiring:
         return _answered(lambda: map_view.draw(self.collection))
 
     def start(self, request: gr.Request) -> list[Any]:
-        """The page that the address names, `?page=…`; else the first one."""
-        page_id = dict(request.query_params).get("page") if request else None
+        """The page that the address names, `?open=…`; else the first one."""
+        page_id = dict(request.query_params).get("open") if request else None
         if page_id:
             return [gr.update(selected="page"), *self.open_page(page_id)]
         books = self.collection.books
