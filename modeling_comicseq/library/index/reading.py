@@ -188,6 +188,19 @@ class Index:
         width = flat.type.list_size
         return flat.flatten().to_numpy().reshape(-1, width), found.select(names).to_pylist()
 
+    def sample(self, most: int, seed: int = 0) -> tuple[list[dict[str, Any]], np.ndarray]:
+        """Pages that are drawn from all with a vector, at most so many: `row`, `page_id`, `book_id`, and vectors `(n, D)`."""
+        names = ["row", "page_id", "book_id"]
+        with engine_faults(self.url):
+            total = self.strips.count_rows()
+            drawn = np.arange(total)
+            if total > most:
+                drawn = np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
+            found = self.strips.take_offsets(drawn.tolist()).select([*names, "vector"]).to_arrow()
+            found = found.filter(found["vector"].is_valid())
+        vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(len(found), self.width)
+        return found.select(names).to_pylist(), vectors.astype(np.float32)
+
     def _select(self, table: Any, where: str | None, names: list[str], limit: int | None = None) -> list[dict]:
         with engine_faults(self.url):
             query = table.search().select(names)
