@@ -241,7 +241,7 @@ def _read(source: Source, first: int, last: int) -> _Block:
         if means is not None:
             digest.update(means[place].tobytes())
         if (part := parts[place]) is not None:
-            digest.update(str(part.digest))
+            digest.update(str(part.digest).encode())
         digests[place] = digest.intdigest() - (1 << 63)
     return _Block(first, last, panels, real, strips, means, table, parts, hashes, digests)
 
