@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -209,7 +210,9 @@ def _wrap(text: str, size: int, width: int, most: int, is_bold: bool = False) ->
     rest = " ".join(unicodedata.normalize("NFKC", text).split())  # letters of double width, as some engines read them
     font, lines = _font(size, is_bold, rest), []
     while rest:
-        fits = bisect_right(range(1, min(len(rest), width) + 1), width, key=lambda end: font.getlength(rest[:end]))
+        fits = bisect_right(
+            range(1, min(len(rest), width) + 1), width, key=lambda end: ceil(font.getlength(rest[:end]))
+        )
         length = max(1, fits)
         blank = rest.rfind(" ", 0, length + 1) if length < len(rest) else -1
         length = blank if blank > 0 else length
