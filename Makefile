@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= outputs/demo
+DEMO_PAGES ?= outputs/demo-pages
+# What is drawn for it. Reading the lettering takes most of the time: about a second a page.
+COMICS ?= --books 36 --pages 4 --width 600
 # Each takes about a gigabyte. A file's tests stay in one process, which makes what they share once.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: demo test check lint clean
+.PHONY: demo demo-pages test check lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ComicSeq needs Python 3.11 or later: set PYTHON=python3.11, say")'
@@ -23,6 +26,19 @@ demo: $(VENV)/.installed  ## synthetic corpus -> data set -> pretraining -> eval
 	$(BIN)/python -c 'import torch; from transformers import AutoModel; \
 	model = AutoModel.from_pretrained("$(DEMO)/model", trust_remote_code=True); \
 	print("strip vector:", tuple(model(torch.randn(1, 6, model.config.panel_embedding_dim)).strip_embedding.shape))'
+
+demo-pages: $(VENV)/.installed  ## drawn comics, as pictures alone -> pages -> a vector a panel -> pretraining -> a model that takes pages -> search, a page with answers
+	@test -f $(DEMO_PAGES)/drawn/panels.json || $(BIN)/comicseq draw $(COMICS) --num-proc 2 --output $(DEMO_PAGES)/drawn
+	$(BIN)/comicseq ingest $(DEMO_PAGES)/drawn --ocr rapidocr --num-proc 2 --output $(DEMO_PAGES)/pages
+	$(BIN)/comicseq embed $(DEMO_PAGES)/pages --output $(DEMO_PAGES)/stage3_embeddings.zarr
+	$(BIN)/comicseq convert --embeddings $(DEMO_PAGES)/stage3_embeddings.zarr --metadata $(DEMO_PAGES)/stage3_metadata.json --fractions 0.6 0.2 0.2 --output $(DEMO_PAGES)/dataset
+	$(BIN)/comicseq pretrain demo_pages --dataset $(DEMO_PAGES)/dataset --output-dir $(DEMO_PAGES)/model
+	$(BIN)/comicseq evaluate --model $(DEMO_PAGES)/model --dataset $(DEMO_PAGES)/dataset
+	$(BIN)/comicseq export $(DEMO_PAGES)/model $(DEMO_PAGES)/page-model --encoder efficientnet-lite0+all-MiniLM-L6-v2 --overwrite
+	$(BIN)/comicseq encode --model $(DEMO_PAGES)/model --embeddings $(DEMO_PAGES)/stage3_embeddings.zarr --metadata $(DEMO_PAGES)/stage3_metadata.json --output $(DEMO_PAGES)/stage5_embeddings.zarr
+	$(BIN)/comicseq index --store $(DEMO_PAGES)/stage5_embeddings.zarr --pages $(DEMO_PAGES)/pages --output $(DEMO_PAGES)/index
+	$(BIN)/comicseq search --index $(DEMO_PAGES)/index --text "somebody opens a chest at night" -k 5
+	$(BIN)/comicseq read 5 --pages $(DEMO_PAGES)/pages --model $(DEMO_PAGES)/page-model --output $(DEMO_PAGES)/page.png
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
