@@ -11,6 +11,7 @@ from ...errors import ComicSeqArgumentError, check_at_least, counted
 from ...files import write_text, written_folder
 from ...outputs import check_output
 from ...progress import progress_bar
+from ..comic_info import COMIC_INFO
 from ..processes import in_processes
 from .book import draw_book
 from .corpus import fingerprint
@@ -100,4 +101,6 @@ def _draw_into(folder: Path, seed: int, pages: int, width: int, book: int) -> li
         path.parent.mkdir(exist_ok=True)
         image.save(path, "PNG", compress_level=6)
         entries.append(entry)
+    if entries[0]["direction"] == "rtl":  # as comic readers and taggers say it, for who has the pictures alone
+        write_text(path.parent / COMIC_INFO, "<ComicInfo><Manga>YesAndRightToLeft</Manga></ComicInfo>\n")
     return entries

@@ -23,6 +23,7 @@ from modeling_comicseq.pages.drawn.page import annotate_page, plan_page
 from modeling_comicseq.pages.drawn.story import tell
 from modeling_comicseq.pages.drawn.style import draw_style
 from modeling_comicseq.pages.drawn.writing import write_books
+from modeling_comicseq.pages.sources import find_pages
 
 COMMAND = "import sys; sys.argv[0] = 'comicseq'; from modeling_comicseq.command import main; main()"
 BOOKS, PAGES, WIDTH = 6, 3, 170
@@ -51,6 +52,13 @@ def is_within(box, other, slack=0):
 
 def overlap(box, other):
     return min(box[2], other[2]) > max(box[0], other[0]) and min(box[3], other[3]) > max(box[1], other[1])
+
+
+def test_books_read_from_right_to_left_say_so_to_who_has_the_pictures_alone(folder, entries):
+    told = {page.book_id: page.info.reading_direction for page in find_pages(str(folder), pytest.fail)}
+    known = {entry["book_id"]: entry["direction"] for entry in entries}
+    assert set(known.values()) == {"ltr", "rtl"}
+    assert told == {book: direction if direction == "rtl" else None for book, direction in known.items()}
 
 
 def test_every_page_is_a_picture_of_the_stated_size(folder, entries):
