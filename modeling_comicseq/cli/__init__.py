@@ -23,6 +23,7 @@ from .options import PASSED_ON
 from .order import order
 from .pretrain import pretrain
 from .questions import questions
+from .read import read
 from .search import search
 from .synthesize import synthesize
 
@@ -85,6 +86,7 @@ for command in (
     questions,
     encode,
     search,
+    read,
     inspect,
     order,
     layouts,

@@ -80,6 +80,8 @@ def read(
         score, chance = question.candidates[question.truth].score, 1 / len(question.candidates)
         is_right = "right" if question.answer == question.truth else "wrong"
         answers.add_row(question.words, is_right, f"{100 * score:.0f} %", f"{100 * chance:.0f} %")
+    if reading.order is not None:
+        answers.add_row("In which order are the panels read?", reading.told_order(), "", "")
     if reading.asked:
         console.print(answers)
     else:

@@ -14,7 +14,7 @@ from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem, did_
 from ..pages.page_order import in_page_order
 from ..pages.page_rows import Reading, page_row
 from ..pages.page_set import PageSet
-from ..pages.pictures import crop, is_picture, read_picture
+from ..pages.pictures import Picture, crop, is_picture, read_picture
 from ..pages.sources import SourcePage, read_pages
 
 __all__ = ["SeenPage", "find_page"]
@@ -143,7 +143,7 @@ def _read_file(file: Path, reading: Reading) -> SeenPage:
         ((content, _),) = read_pages([source])
         if isinstance(content, PageProblem):
             raise content
-        picture = read_picture(content)
+        picture = content if isinstance(content, Picture) else read_picture(content)
         row = page_row(source, picture, None, None, reading)
     except PageProblem as problem:
         raise ComicSeqDataError(f"{file}: {problem}.") from None

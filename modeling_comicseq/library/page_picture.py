@@ -97,6 +97,7 @@ def draw_page(
     questions: Sequence[Question] = (),
     *,
     title: str = "",
+    notes: Sequence[str] = (),
     reading_direction: str | None = None,
     width: int = 1100,
 ) -> Image.Image:
@@ -108,6 +109,7 @@ def draw_page(
         texts: What is said in each panel.
         questions: What a model was asked about the page.
         title: A line above it all.
+        notes: Lines beneath it all.
         reading_direction: `"ltr"` or `"rtl"`.
         width: Pixels of the picture.
 
@@ -123,9 +125,9 @@ def draw_page(
     beside = sum(_height(len(lines), SMALL) + GAP // 2 for lines in blocks if lines)
     top = GAP + (_height(1, LARGE) + GAP // 2 if title else 0)
     rows = [_row(question, inner) for question in questions]
-    canvas = Image.new(
-        "RGB", (width, top + max(page.height, beside) + GAP + sum(row.height + GAP for row in rows)), PAPER
-    )
+    told = [line for note in notes for line in _wrap(note, SMALL, inner, 3)]
+    below = sum(row.height + GAP for row in rows) + (_height(len(told), SMALL) + GAP if told else 0)
+    canvas = Image.new("RGB", (width, top + max(page.height, beside) + GAP + below), PAPER)
     draw = ImageDraw.Draw(canvas)
     if title:
         _lines(draw, (GAP, GAP), _wrap(title, LARGE, inner, 1, True), LARGE, True)
@@ -140,6 +142,7 @@ def draw_page(
     for row in rows:
         canvas.paste(row, (GAP, y))
         y += row.height + GAP
+    _lines(draw, (GAP, y), told, SMALL)
     return canvas
 
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from transformers import PreTrainedConfig, pipeline
 
+from .. import registration  # noqa: F401  # by which the pipelines are known
+from ..checkpoints.opening import read_config
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, in_words
 from ..files import write_json, written_file
+from ..model.configuration_comicpage import ComicPageConfig
+from ..model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from ..model.modeling_comicpage import ComicPageModel
+from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import PANEL_PICKING, READING_ORDER, TEXT_CLOZE, VISUAL_CLOSURE, ComicSeqTask
 from ..outputs import check_output, has_words
 from ..pages.page_rows import Reading
+from ..progress import quiet_transformers
 from .near_pages import SeenPage, find_page
 from .page_picture import Candidate, Question, draw_page
 
@@ -58,6 +67,13 @@ class PageReading:
     asked: list[Asked]
     order: list[int] | None
     confidence: float | None
+
+    def told_order(self) -> str:
+        """The order in words, by the numbers that panels have in the picture."""
+        if self.order is None or self.confidence is None:
+            return ""
+        same = ", as given" if self.order == sorted(self.order) else ""
+        return f"{' '.join(str(panel + 1) for panel in self.order)}{same} (confidence {100 * self.confidence:.0f} %)"
 
 
 def read_page(
@@ -112,38 +128,57 @@ def read_page(
 
 
 class _Answers:
-    """The pipelines of one model, of which only the tasks are known that it was trained for."""
+    """The pipelines of one model.
+
+    Raises:
+        ComicSeqDataError: There is no such model, or it takes vectors and no pages.
+    """
 
     def __init__(self, name: str, device: Any):
-        from ..checkpoints.page_model import load_page_model
-
         self.name, self.device = name, device
-        self.model = load_page_model(name)
+        config = read_config(name)
+        weights = {**DEFAULT_TASK_WEIGHTS, **(config.task_weights or {})}
+        self.trained = {task for task, weight in weights.items() if weight > 0}
+        values, _ = PreTrainedConfig.get_config_dict(name)
+        if values.get("model_type") != ComicPageConfig.model_type:
+            raise ComicSeqDataError(
+                f"{name} takes vectors and no pages: put the encoder in that made them, with `comicseq export --encoder`."
+            )
+        try:
+            with quiet_transformers():
+                self.model = ComicPageModel.from_pretrained(name)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ComicSeqDataError(f"{name} cannot be loaded ({in_words(error)}): make it again.") from None
+
+    def serve(self, task: ComicSeqTask) -> bool:
+        """Whether the model has learned the task."""
+        whole = type(self.model.sequence_model) is ComicSeqForPreTraining
+        return task.name in self.trained if whole else type(self.model.sequence_model).__name__ == task.model_class
 
     def __call__(self, task: ComicSeqTask, question: dict[str, Any], place: str) -> dict[str, Any]:
-        from transformers import pipeline
-
         try:
-            return pipeline(task.pipeline, model=self.model, device=self.device)(question)
+            ask: Any = pipeline  # whose overloads know the tasks of transformers alone
+            return ask(task.pipeline, model=self.model, device=self.device)(question)
         except ValueError as error:
-            raise ComicSeqDataError(f"{self.name} cannot answer about {place}: {in_words(error)}") from None
+            raise ComicSeqDataError(f"{self.name} cannot be asked about {place}: {in_words(error)}") from None
 
 
-def _ask(
-    page: SeenPage, near: Iterator[SeenPage], answers: Callable[..., dict[str, Any]], panel: int | None, seed: int
-) -> PageReading:
+def _ask(page: SeenPage, near: Iterator[SeenPage], answers: _Answers, panel: int | None, seed: int) -> PageReading:
     pages = _Near(near)
     count = len(page.boxes)
     middle = count // 2 if panel is None else panel
     asked: list[Asked] = []
 
     def ask(task: ComicSeqTask, words: str, slot: int, context: dict[str, Any], by_text: bool) -> None:
+        if not answers.serve(task):
+            return
         draws = np.random.default_rng([seed, zlib.crc32(f"{page.page_id} {task.name}".encode())])
         panels = [(page, slot), *pages.wrong((page, slot), by_text, draws)]
-        if len(panels) < 2:
+        if len(panels) < 2:  # nothing else to choose
             return
         order = draws.permutation(len(panels)).tolist()
         panels = [panels[place] for place in order]
+        given: dict[str, Any]
         if by_text:
             given = {"candidate_texts": [each.words(number) for each, number in panels]}
         else:
@@ -166,7 +201,7 @@ def _ask(
     if len(lettered) > 1:
         slot = min(lettered, key=lambda each: abs(each - middle))
         ask(TEXT_CLOZE, f"What is said in panel {slot + 1}?", slot, {**whole, "mask_position": slot}, True)
-    if count < 2:
+    if count < 2 or not answers.serve(READING_ORDER):
         return PageReading(page, asked, None, None)
     read = answers(READING_ORDER, whole, page.page_id)
     return PageReading(page, asked, list(read["order"]), float(read["score"]))
@@ -234,6 +269,9 @@ def _write(reading: PageReading, model: str, target: Path, beside: Path) -> None
         page.texts,
         questions,
         title=page.page_id,
+        notes=[]
+        if reading.order is None
+        else [f"In which order are the panels read? The model: {reading.told_order()}."],
         reading_direction=page.reading_direction,
     )
     report: dict[str, Any] = {"page": page.page_id, "model": model, "reading_direction": page.reading_direction}
