@@ -53,6 +53,7 @@ def read(
     from rich.console import Console
     from rich.table import Table
 
+    from ..errors import counted
     from ..library.read_page import read_page
 
     reading = read_page(
@@ -68,11 +69,14 @@ def read(
         overwrite=overwrite,
     )
     seen = reading.page
-    table = Table("panel", "text", title=seen.page_id)
-    for number, texts in enumerate(seen.texts):
-        table.add_row(str(number + 1), " / ".join(texts))
     console = Console()
-    console.print(table)
+    if any(seen.texts):
+        table = Table("panel", "text", title=seen.page_id)
+        for number, texts in enumerate(seen.texts):
+            table.add_row(str(number + 1), " / ".join(texts))
+        console.print(table)
+    else:
+        typer.echo(f"{seen.page_id}: {counted(len(seen.boxes), 'panel')}, no texts")
     answers = Table("question", "answer", "score of the right one", "chance")
     for asked in reading.asked:
         question = asked.question

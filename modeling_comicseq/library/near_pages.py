@@ -11,6 +11,8 @@ from typing import Any
 from PIL.Image import Image
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem, did_you_mean
+from ..model.pictures_comicpage import LEAST_SIDE
+from ..pages.comic_info import COMIC_INFO, ComicInfo, read_comic_info
 from ..pages.page_order import in_page_order
 from ..pages.page_rows import Reading, page_row
 from ..pages.page_set import PageSet
@@ -43,6 +45,10 @@ class SeenPage:
     def words(self, panel: int) -> str:
         """What is said in a panel, as encoders take it."""
         return " ".join(self.texts[panel])
+
+    def is_seen(self, panel: int) -> bool:
+        """Whether the picture of a panel is large enough to be read."""
+        return min(self.crop(panel).size) >= LEAST_SIDE
 
     def crop(self, panel: int) -> Image:
         """The picture of a panel."""
@@ -138,8 +144,11 @@ def _readable(folder: Path, names: Sequence[str], reading: Reading) -> Iterator[
 
 def _read_file(file: Path, reading: Reading) -> SeenPage:
     folder = file.absolute().parent
-    source = SourcePage(folder.name, file.name, "folder", str(folder), file.name)
     try:
+        info = ComicInfo()
+        if (folder / COMIC_INFO).is_file():
+            info = read_comic_info((folder / COMIC_INFO).read_bytes())
+        source = SourcePage(folder.name, file.name, "folder", str(folder), file.name, info)
         ((content, _),) = read_pages([source])
         if isinstance(content, PageProblem):
             raise content

@@ -170,7 +170,7 @@ def _ask(page: SeenPage, near: Iterator[SeenPage], answers: _Answers, panel: int
     asked: list[Asked] = []
 
     def ask(task: ComicSeqTask, words: str, slot: int, context: dict[str, Any], by_text: bool) -> None:
-        if not answers.serve(task):
+        if not answers.serve(task) or not (by_text or page.is_seen(slot)):
             return
         draws = np.random.default_rng([seed, zlib.crc32(f"{page.page_id} {task.name}".encode())])
         panels = [(page, slot), *pages.wrong((page, slot), by_text, draws)]
@@ -236,7 +236,8 @@ class _Near:
         taken = {_looks(*right, by_text)}
         per_page: list[list[tuple[SeenPage, int]]] = []
         for looked_at, page in enumerate(self):
-            slots = [slot for slot in draws.permutation(len(page.boxes)).tolist() if page.words(slot) or not by_text]
+            slots = draws.permutation(len(page.boxes)).tolist()
+            slots = [slot for slot in slots if (page.words(slot) if by_text else page.is_seen(slot))]
             per_page += [[(page, slot) for slot in slots]] if slots else []
             if len(per_page) >= NUM_CANDIDATES - 1 or looked_at + 1 >= MOST_NEAR:
                 break

@@ -19,7 +19,7 @@ from datasets import load_from_disk
 from PIL import Image
 
 from ..pages.made_pages import content, page
-from .commands import INGEST
+from .commands import INGEST, READ
 from .conftest import write_comics
 from .table import Breaks, check_refused, cut, folder, link, remove, row, rows_of, run, write
 
@@ -151,6 +151,18 @@ OF_A_PAGE = {
     ),
 }  # fmt: skip
 TABLE = OF_A_PAGE | {
+    "read: no such picture": row(READ.replace("2.png", "9.png"), "comics/two/9.png", "--pages"),
+    "read: a folder": row(READ.replace("/2.png", ""), "'comics/two'", "name one of a picture"),
+    "read: cut off": row(READ, PAGE, "cut off or damaged", "restore it", breaks=cut(PAGE, 0.8)),
+    "read: 30,000 × 30,000": row(READ, PAGE, "900,000,000 pixels", breaks=write(PAGE, huge())),
+    "read: no data set of pages": row(READ + " --pages nowhere", "nowhere", "ingest"),
+    "read: no such model": row(READ, "no model", "Hub"),
+    "read: no PNG to write": row(READ.replace("out.png", "out.jpg"), "out.jpg", ".png"),
+    "read: into its own page": row(READ.replace("out.png", PAGE), PAGE, "is the input"),
+    "read: what stands beside": row(READ, "out.json exists", "--overwrite", breaks=write("out.json", "a chapter")),
+    "read: no such engine": row(READ + " --ocr nothing", "nothing", "rapidocr"),
+    "read: panel 0": row(READ + " --panel 0", "--panel", "greater than or equal to 1", code=2),
+    "read: panel 99": row(READ + " --panel 99", "no panel 99"),
     "nothing there": row(INGEST, "There is no comics", "did you mean", breaks=remove("comics")),
     "an empty folder": row(FOUND, "comics: holds no pictures", breaks=folder("comics")),
     "a text file": row(FOUND.replace("comics", "comics.json"), "comics.json is no archive, PDF file or data set"),
