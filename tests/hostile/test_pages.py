@@ -155,7 +155,7 @@ TABLE = OF_A_PAGE | {
     "read: a folder": row(READ.replace("/2.png", ""), "'comics/two'", "name one of a picture"),
     "read: cut off": row(READ, PAGE, "cut off or damaged", "restore it", breaks=cut(PAGE, 0.8)),
     "read: 30,000 × 30,000": row(READ, PAGE, "900,000,000 pixels", breaks=write(PAGE, huge())),
-    "read: no data set of pages": row(READ + " --pages nowhere", "nowhere", "ingest"),
+    "read: no data set of pages": row(READ + " --pages nowhere", "nowhere", "name another"),
     "read: no such model": row(READ, "no model", "Hub"),
     "read: no PNG to write": row(READ.replace("out.png", "out.jpg"), "out.jpg", ".png"),
     "read: into its own page": row(READ.replace("out.png", PAGE), PAGE, "is the input"),
