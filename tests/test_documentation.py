@@ -15,6 +15,7 @@ from modeling_comicseq.cli import app
 from modeling_comicseq.evaluation.arguments import EvaluationArguments
 from modeling_comicseq.resources import shipped
 from modeling_comicseq.training.arguments import PretrainingArguments
+from tests.page_inputs import draw_page, draw_picture, save_page_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -83,6 +84,10 @@ def test_python_code_runs(names, tmp_path, monkeypatch):
     config = ComicSeqConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     ComicSeqForPreTraining(config).save_pretrained(tmp_path / "outputs" / "demo" / "model")
     monkeypatch.chdir(tmp_path)
+    save_page_model(tmp_path / "outputs" / "page_model")
+    draw_page().save("page.jpg")
+    for name in "abc":
+        draw_picture(ord(name)).save(f"{name}.jpg")
     code = [block for name in names for block in blocks(REPOSITORY / name, "python")]
     assert code
     session: dict = {"__name__": "documentation"}  # blocks go on from one another, as a reader does
