@@ -12,18 +12,56 @@ from .annotations import PageAnnotation
 from .pictures import EXTENSIONS
 from .sources import SourcePage
 
-__all__ = ["Given", "match"]
+__all__ = ["Given", "PageIndex", "match", "path_parts"]
 
 # An object about a page, and what it says or why that cannot be understood.
 Given = tuple[Mapping[str, Any], PageAnnotation | PageProblem]
 
 
+class PageIndex:
+    """Pages by their paths: what is said of a page belongs to that which shares the most of its path, counted from the file's
+    name. Upper case, endings of pictures and outer blanks do not count.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, ...], int | list[int]] = {}
+
+    def add(self, place: int, *paths: Sequence[str]) -> None:
+        """Adds a page that is known by one or more paths, see `path_parts`."""
+        for key in {tuple(path[-length:]) for path in paths for length in range(1, len(path) + 1)}:
+            there = self._places.setdefault(key, place)
+            if isinstance(there, list):
+                there.append(place)
+            elif there != place:
+                self._places[key] = [there, place]
+
+    def find(self, path: Sequence[str]) -> tuple[int, list[int]]:
+        """The pages that share the most of a path, and how many of its parts; none where they do not even share the name."""
+        for length in range(len(path), 0, -1):
+            found = self._places.get(tuple(path[-length:]))
+            if found is not None:
+                return length, found if isinstance(found, list) else [found]
+        return 0, []
+
+    def find_in_book(self, name: str, book: str | None) -> list[int]:
+        """The pages that an annotation can be of: where it names a `book`, those of this book alone."""
+        if book is None:
+            return self.find(path_parts(name))[1]
+        path = path_parts(book, name)
+        within = [*path_parts(book), path[-1]]  # folders beside the book's, as for scans
+        for each in (path, within):
+            length, places = self.find(each)
+            if length == len(each):
+                return places
+        return []
+
+
 def match(
     pages: Sequence[SourcePage], annotations: Iterable[tuple[str, Mapping[str, Any], PageAnnotation | PageProblem]]
 ) -> tuple[list[Given | None], int]:
-    """Finds the annotation of each page: that which shares the most of its path, counted from the file's name.
+    """Finds the annotation of each page: that which shares the most of its path, see `PageIndex`.
 
-    Upper case, endings of pictures and outer blanks do not count; a page of a PDF is called as its number.
+    A page of a PDF is called as its number.
 
     Args:
         pages: The pages.
@@ -33,21 +71,18 @@ def match(
         What is given of each page, None where nothing is; and the number of annotations that belong to no page. A page that
         several fit, or that shares one with others, gets a `PageProblem`.
     """
-    listed = list(annotations)
-    by_file: dict[str, list[tuple[int, list[str]]]] = defaultdict(list)
-    for number, page in enumerate(pages):
-        path = _parts(page.book_id, page.name) if page.kind == "dataset" else _parts(page.place, page.key)
-        by_file[path[-1]].append((number, path))
+    listed, index = list(annotations), PageIndex()
+    for place, page in enumerate(pages):
+        is_row = page.kind == "dataset"
+        index.add(place, path_parts(page.book_id, page.name) if is_row else path_parts(page.place, page.key))
     # Of each page, the annotations that fit no page better: how much of the path they share, and with how many pages.
     found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     unused = 0
     for number, (name, entry, _) in enumerate(listed):
-        path = _parts(str(entry.get("book_id") or ""), name)
-        lengths = {place: _common(path, other) for place, other in by_file.get(path[-1], ())}
-        fitting = [place for place, length in lengths.items() if length == max(lengths.values())]
+        length, fitting = index.find(path_parts(str(entry.get("book_id") or ""), name))
         unused += not fitting
         for place in fitting:
-            found[place].append((lengths[place], len(fitting), number))
+            found[place].append((length, len(fitting), number))
     return [_choose(found[page], listed) if page in found else None for page in range(len(pages))], unused
 
 
@@ -62,7 +97,7 @@ def _choose(found: Sequence[tuple[int, int, int]], listed: Sequence[tuple]) -> G
     return {}, PageProblem(f"{what} {name!r}", "name the book's folder there, too, as in book/page")
 
 
-def _parts(*paths: str) -> list[str]:
+def path_parts(*paths: str) -> list[str]:
     """The folders and the file of a path, in one spelling, without the ending of a picture, an archive or JSON."""
     parts = [part for path in paths for part in path.replace("\\", "/").split("/") if part.strip()]
     return [_plain(part) for part in parts] or [""]
@@ -71,14 +106,4 @@ def _parts(*paths: str) -> list[str]:
 def _plain(part: str) -> str:
     part = unicodedata.normalize("NFC", part.strip()).casefold()
     stem, _, ending = part.rpartition(".")
-    return stem if stem and ending in (*EXTENSIONS, "json", "cbz", "zip", "pdf") else part
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many parts two paths share, from the last on."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    return stem if stem and ending in (*EXTENSIONS, "jxl", "json", "cbz", "zip", "pdf") else part

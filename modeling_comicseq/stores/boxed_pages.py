@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,18 @@ import pyarrow as pa
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem
 from ..layouts.boxes import READING_DIRECTIONS, cut, describe_bad_box, find_bad_boxes
 from ..pages.annotations import read_direction, read_entries
+from ..pages.matching import PageIndex, path_parts
 from .boxes import LostBoxes, slot_boxes
 from .findings import LeaveOut
 from .metadata import describe_file
-from .names import normal_form, normal_path
 from .pages import Faults, Pages, read_pages
 from .stage3 import BOX_ARRAY, Stage3Store, list_files, read_rows
 
-__all__ = ["describe_boxes", "read_boxed_pages"]
+__all__ = ["book_of", "describe_boxes", "page_index", "read_boxed_pages"]
 
 logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 1 << 14  # of the array of boxes that are read at a time
-_EXTENSION = re.compile(r"\.(jpe?g|png|webp|gif|tiff?|bmp|avif|jxl)$", re.IGNORECASE)
 
 
 def read_boxed_pages(
@@ -116,16 +114,17 @@ def _from_array(pages: Pages, store: Stage3Store, faults: Faults) -> Pages:
 
 def _from_file(pages: Pages, path: str, slots: int, faults: Faults) -> Pages:
     """The pages with the boxes, and the directions, that a file of annotations tells of them."""
-    places = _places(pages)
+    index = page_index(pages)
     counts, names = pages.counts, pages.strings("canonical_id")
     boxes: list[np.ndarray | None] = [None] * len(pages)
     directions = pages.strings("reading_direction")
     lost, found, gone, strangers = LostBoxes(path), np.zeros(len(pages), bool), [], []
     for name, entry in read_entries(path):
-        place = next((places[key] for key in _keys_of(name, entry) if places.get(key, -1) >= 0), None)
-        if place is None:
+        fitting = index.find_in_book(name, book_of(entry))
+        if len(fitting) != 1:
             strangers.append(name)
             continue
+        (place,) = fitting
         if place in gone:
             continue
         try:
@@ -155,32 +154,20 @@ def _from_file(pages: Pages, path: str, slots: int, faults: Faults) -> Pages:
     return replace(pages, table=pages.table.filter(pa.array(~np.isin(np.arange(len(pages)), gone))))
 
 
-def _places(pages: Pages) -> dict[tuple[str, ...], int]:
-    """Where each page stands in the table, by its path, by its book and name, and by its name; -1 where several would be."""
-    places: dict[tuple[str, ...], int] = {}
+def page_index(pages: Pages) -> PageIndex:
+    """The pages by their paths, and by their books and names."""
+    index = PageIndex()
     columns = (pages.strings(name) for name in ("canonical_id", "book_id", "page_name"))
     for place, (path, book, name) in enumerate(zip(*columns, strict=True)):
-        for key in {(_stem(path),), (normal_form(book), _file_stem(name)), (_file_stem(name),)}:
-            places[key] = -1 if key in places else place
-    return places
+        own = path_parts(book, name)
+        index.add(place, path_parts(path), own, [*path_parts(book), own[-1]])
+    return index
 
 
-def _keys_of(name: str, entry: Any) -> list[tuple[str, ...]]:
-    """By what the page of an annotation is looked up, first things first."""
-    said = entry if isinstance(entry, dict) else {}
-    book = said.get("book_id")
-    if isinstance(book, (str, int)) and not isinstance(book, bool):
-        return [(normal_form(str(book)), _file_stem(name))]
-    path = _stem(name)
-    return [(path,), (path.rpartition("/")[0].rpartition("/")[2], _file_stem(name)), (_file_stem(name),)]
-
-
-def _stem(path: str) -> str:
-    return _EXTENSION.sub("", normal_path(path))
-
-
-def _file_stem(path: str) -> str:
-    return _stem(path).rpartition("/")[2]
+def book_of(entry: Any) -> str | None:
+    """The book that an entry names."""
+    book = entry.get("book_id") if isinstance(entry, dict) else None
+    return str(book) if isinstance(book, (str, int)) and not isinstance(book, bool) and str(book).strip() else None
 
 
 def _with_directions(pages: Pages, general: str | None) -> Pages:
