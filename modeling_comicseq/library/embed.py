@@ -119,8 +119,10 @@ def embed_pages(
             panels = [panel for page in read for panel in page.annotation.panels]
             counts = np.array([len(page.annotation.panels) for page in read])
             mask = np.arange(slots) < counts[:, None]
-            for name, values in vectors.items():
-                _check_vectors(name, values.astype(dtype), read, source, loaded.name)
+            owners = [
+                (page.canonical_id, slot) for page, count in zip(read, counts, strict=True) for slot in range(count)
+            ]
+            check_vectors(vectors, dtype, owners, source, loaded.name)
             boxes = np.array([panel.box or (0, 0, 0, 0) for panel in panels], np.float32).reshape(-1, 4)
             write_part(arrays, part, mask, {**vectors, MASKS: mask, BOX_ARRAY: boxes})
             said = {"texts": [text_of(panel) for panel in panels], "captions": [panel.caption for panel in panels]}
@@ -214,20 +216,24 @@ def _crops(data: PageSet, part: Part, read: Sequence[Page], advance: Callable[[i
         advance(1)
 
 
-def _check_vectors(name: str, vectors: np.ndarray, read: Sequence[Page], source: str, encoder: str) -> None:
-    """Raises a `ComicSeqDataError` for the first vector that no store may hold."""
-    not_finite, zero = find_bad_vectors(vectors)
-    bad = not_finite | zero if name in NEVER_ZERO else not_finite
-    if not bad.any():
-        return
-    place = int(bad.argmax())
-    owners = [(page, slot) for page in read for slot in range(len(page.annotation.panels))]
-    page, slot = owners[place]
-    if not_finite[place]:
-        found = f"{encoder} makes {name} that are not finite in {vectors.dtype} of panel {slot}; check its weights"
-    else:
+def check_vectors(
+    vectors: Mapping[str, np.ndarray], dtype: str, owners: Sequence[tuple[str, int]], source: str, encoder: str
+) -> None:
+    """Checks the vectors of panels, of these pages and slots.
+
+    Raises:
+        ComicSeqDataError: One is not finite in `dtype`, or all zero where none may be.
+    """
+    for name, values in vectors.items():
+        not_finite, zero = find_bad_vectors(values.astype(dtype))
+        bad = not_finite | zero if name in NEVER_ZERO else not_finite
+        if not bad.any():
+            continue
+        page, slot = owners[int(bad.argmax())]
         found = f"panel {slot} has no text, and {encoder} reads nothing else; name an encoder that sees pictures, too"
-    raise ComicSeqDataError(f"{source}: page {page.canonical_id!r}: {found}")
+        if not_finite[bad.argmax()]:
+            found = f"{encoder} makes {name} that are not finite in {dtype} of panel {slot}; check its weights"
+        raise ComicSeqDataError(f"{source}: page {page!r}: {found}")
 
 
 def _attributes(place: Output, data: PageSet, encoder: PanelEncoder, dtype: str) -> dict[str, Any]:

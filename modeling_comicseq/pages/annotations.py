@@ -31,7 +31,7 @@ import fsspec
 import numpy as np
 
 from ..errors import ComicSeqDataError, PageProblem, in_words
-from ..layouts.boxes import READING_DIRECTIONS, check_boxes, cut
+from ..layouts.boxes import READING_DIRECTIONS, check_boxes, cut, find_bad_boxes
 from .json_list import iter_entries
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "PanelAnnotation",
     "form_of",
     "has_boxes",
+    "has_place_for_boxes",
     "panels_among",
     "read_annotation",
     "read_annotations",
@@ -121,6 +122,12 @@ def has_boxes(entry: Mapping[str, Any]) -> bool:
     return bool(form_of(entry))
 
 
+def has_place_for_boxes(entry: Mapping[str, Any]) -> bool:
+    """Whether the panels of an entry have a key for their box, be it empty: then one without was looked for and not found."""
+    keys = set(itertools.chain.from_iterable(_PANEL_KEYS.values()))
+    return any(isinstance(panel, Mapping) and not keys.isdisjoint(panel) for panel in _panels(entry))
+
+
 def panels_among(objects: Any) -> list[dict[str, Any]]:
     """The panels among the `objects` of a picture, as data sets for object detection have them: a list of objects with `bbox`
     and `category`, or a list of each. Where categories are words, those called as panels count.
@@ -136,18 +143,21 @@ def panels_among(objects: Any) -> list[dict[str, Any]]:
     ]
 
 
-def read_annotation(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> PageAnnotation:
+def read_annotation(
+    entry: Mapping[str, Any], size: Sequence[int] | None = None, lenient: bool = False
+) -> PageAnnotation:
     """What an object says of its page, in any of the forms.
 
     Args:
         entry: The object.
         size: Width and height of the page in pixels, where the object does not tell. Its own are those that its boxes were
             measured in.
+        lenient: Whether a box that is none, as models write some, counts as not known.
 
     Raises:
         PageProblem: It cannot be understood.
     """
-    listed, known = _listed_panels(entry), read_boxes(entry, size)
+    listed, known = _listed_panels(entry), read_boxes(entry, size, lenient)
     return PageAnnotation(
         size=_size(entry, size),
         reading_direction=read_direction(entry),
@@ -158,7 +168,7 @@ def read_annotation(entry: Mapping[str, Any], size: Sequence[int] | None = None)
     )
 
 
-def read_boxes(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> KnownBoxes:
+def read_boxes(entry: Mapping[str, Any], size: Sequence[int] | None = None, lenient: bool = False) -> KnownBoxes:
     """Where an object says that the panels of its page stand: the boxes of `read_annotation`, without the rest.
 
     Raises:
@@ -169,11 +179,11 @@ def read_boxes(entry: Mapping[str, Any], size: Sequence[int] | None = None) -> K
         given = entry["panel_boxes"]
         if not isinstance(given, (list, tuple)):
             raise PageProblem(f"panel_boxes is {_short(given)}", "give one box a panel")
-        numbers = [_numbers(value, f"panel_boxes of panel {place}") for place, value in enumerate(given)]
+        numbers = [_numbers(value, f"panel_boxes of panel {place}", lenient) for place, value in enumerate(given)]
         boxes = np.array(numbers).reshape(-1, 4)
-        return KnownBoxes(_checked(boxes, (boxes != 0).any(-1), 1e-6), form, True)
+        return KnownBoxes(_checked(boxes, (boxes != 0).any(-1), 1e-6, lenient), form, True)
     listed = _listed_panels(entry)
-    boxes = _boxes(listed, form, _size(entry, size)) if form else np.zeros((len(listed), 4), np.float32)
+    boxes = _boxes(listed, form, _size(entry, size), lenient) if form else np.zeros((len(listed), 4), np.float32)
     order = _by_number(listed)
     return KnownBoxes(boxes, form, form != "rcnn_bbox" and order == sorted(order))
 
@@ -369,15 +379,15 @@ def _by_number(panels: Sequence[Mapping[str, Any]]) -> list[int]:
     return sorted(places, key=numbers.__getitem__) if len(set(numbers)) == len(panels) else list(places)
 
 
-def _boxes(panels: Sequence[Mapping[str, Any]], form: str, size: tuple[int, int] | None) -> np.ndarray:
+def _boxes(panels: Sequence[Mapping[str, Any]], form: str, size: tuple[int, int] | None, lenient: bool) -> np.ndarray:
     """The boxes of panels as shares of the page, zeros where none is known, shape (panels, 4)."""
     found = [next((panel[key] for key in _PANEL_KEYS[form] if panel.get(key)), None) for panel in panels]
-    numbers = np.array([_numbers(value, f"{form} of panel {place}") for place, value in enumerate(found)])
+    numbers = np.array([_numbers(value, f"{form} of panel {place}", lenient) for place, value in enumerate(found)])
     known = (numbers != 0).any(-1)
     if form == "box_2d":
         given = numbers[:, [1, 0, 3, 2]] / (1 if numbers.max() <= 1 else 1000)
         given = np.concatenate([np.minimum(given[:, :2], given[:, 2:]), np.maximum(given[:, :2], given[:, 2:])], 1)
-        return _checked(np.where(np.isfinite(given), given.clip(0, 1), given), known, 0)
+        return _checked(np.where(np.isfinite(given), given.clip(0, 1), given), known, 0, lenient)
     if size is None:
         raise PageProblem("its boxes are in pixels, but nothing tells the page's size", "add size: [width, height]")
     scale = np.tile(np.asarray(size, np.float64), 2)
@@ -387,19 +397,20 @@ def _boxes(panels: Sequence[Mapping[str, Any]], form: str, size: tuple[int, int]
         corners = given + np.pad(given[:, :2], ((0, 0), (2, 0)))
         as_corners = (given[known] <= 1 + slack).all() and (given[known, :2] < given[known, 2:]).all()
         given = given if as_corners and (corners > 1 + slack).any() else corners
-    return _checked(given, known, slack)
+    return _checked(given, known, slack, lenient)
 
 
 def _listed_panels(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """An object a panel, as they stand; one that has a list a field is turned round."""
     boxes = entry.get("panel_boxes")
-    if isinstance(boxes, (list, tuple)):
+    if isinstance(boxes, (list, tuple)) or (boxes is None and "panels" not in entry):
         fields = {"text": "texts", "speakers": "speakers", "caption": "captions", "character_ids": "character_ids"}
         lists = {key: entry[name] for key, name in fields.items() if isinstance(entry.get(name), (list, tuple))}
-        lists = {key: values for key, values in lists.items() if len(values) == len(boxes)}
-        return [{key: values[place] for key, values in lists.items()} for place in range(len(boxes))]
-    if boxes is None and "panels" not in entry:
-        raise PageProblem("it has neither panel_boxes nor panels", "give one of the two")
+        count = len(boxes) if boxes is not None else max(map(len, lists.values()), default=0)
+        if boxes is None and not lists:
+            raise PageProblem("it has neither panel_boxes nor panels", "give one of the two")
+        lists = {key: values for key, values in lists.items() if len(values) == count}
+        return [{key: values[place] for key, values in lists.items()} for place in range(count)]
     listed = _panels(entry)
     for place, panel in enumerate(listed):
         if not isinstance(panel, Mapping):
@@ -407,11 +418,13 @@ def _listed_panels(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return listed
 
 
-def _checked(boxes: np.ndarray, known: np.ndarray, slack: Any) -> np.ndarray:
-    """The boxes, cut where they are beyond the page by at most `slack`."""
+def _checked(boxes: np.ndarray, known: np.ndarray, slack: Any, lenient: bool) -> np.ndarray:
+    """The boxes, cut where they are beyond the page by at most `slack`; zeros for those that are none, if that is allowed."""
     # Checked as they will be, in float32; one that the cut has emptied is no unknown box.
     with np.errstate(over="ignore"):
         shares = cut(boxes, slack).astype(np.float32)
+    if lenient:
+        return np.where(find_bad_boxes(shares)[:, None], np.float32(0), shares)
     problem = check_boxes(shares)
     empty = known & (shares == 0).all(-1)
     if problem is None and empty.any():
@@ -421,8 +434,8 @@ def _checked(boxes: np.ndarray, known: np.ndarray, slack: Any) -> np.ndarray:
     return shares
 
 
-def _numbers(value: Any, name: str) -> list[float]:
-    """The four numbers of a box; zeros where there is none."""
+def _numbers(value: Any, name: str, lenient: bool) -> list[float]:
+    """The four numbers of a box; zeros where there is none, or what is no box is allowed."""
     parts = re.findall(r"[-+\w.]+", value) if isinstance(value, str) else value
     if parts is None or (isinstance(parts, (list, tuple)) and all(each is None for each in parts)):
         return [0.0] * 4
@@ -431,6 +444,8 @@ def _numbers(value: Any, name: str) -> list[float]:
     except (TypeError, ValueError, OverflowError):
         numbers = []
     if len(numbers) != 4:
+        if lenient:
+            return [0.0] * 4
         raise PageProblem(f"{name} is {_short(value)}", "give four numbers")
     return numbers
 

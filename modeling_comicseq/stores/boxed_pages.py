@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from .metadata import describe_file
 from .pages import Faults, Pages, read_pages
 from .stage3 import BOX_ARRAY, Stage3Store, list_files, read_rows
 
-__all__ = ["book_of", "describe_boxes", "page_index", "read_boxed_pages"]
+__all__ = ["describe_boxes", "entries_of_pages", "read_boxed_pages"]
 
 logger = logging.getLogger(__name__)
 
@@ -114,47 +115,67 @@ def _from_array(pages: Pages, store: Stage3Store, faults: Faults) -> Pages:
 
 def _from_file(pages: Pages, path: str, slots: int, faults: Faults) -> Pages:
     """The pages with the boxes, and the directions, that a file of annotations tells of them."""
-    index = page_index(pages)
     counts, names = pages.counts, pages.strings("canonical_id")
     boxes: list[np.ndarray | None] = [None] * len(pages)
     directions = pages.strings("reading_direction")
-    lost, found, gone, strangers = LostBoxes(path), np.zeros(len(pages), bool), [], []
-    for name, entry in read_entries(path):
-        fitting = index.find_in_book(name, book_of(entry))
-        if len(fitting) != 1:
-            strangers.append(name)
-            continue
-        (place,) = fitting
+    lost, gone = LostBoxes(path), []
+    for place, entry, is_twice in entries_of_pages(pages, path, read_entries(path), "have no boxes"):
         if place in gone:
             continue
         try:
             if isinstance(entry, PageProblem):
                 raise entry
-            if found[place]:
+            if is_twice:
                 raise PageProblem("it stands twice", "keep one of the two")
             boxes[place] = slot_boxes(entry, int(counts[place]), slots, names[place], lost)
             directions[place] = read_direction(entry) or directions[place]
         except PageProblem as problem:
             faults.add(path, names[place], int(pages.rows[place]), None, problem.found, problem.remedy)
             gone.append(place)
-        found[place] = True
     lost.tell()
-    if not found.any():
-        raise ComicSeqDataError(
-            f"{path} names no page of the metadata, but {', '.join(map(repr, strangers[:2]))}; there are pages such as"
-            f" {names[0]!r}: pages are found by book_id and the name of the file"
-        )
-    missing = [name for name, is_found in zip(names, found, strict=True) if not is_found]
-    if missing:
-        logger.warning(
-            f"{path} names {found.sum():,} of {len(pages):,} pages: {missing[0]!r} and others have no boxes"
-        )
     pages = _with_column(pages, "panel_boxes", pa.array(boxes, pa.list_(pa.float32())))
     pages = _with_column(pages, "reading_direction", pa.array(directions, pa.string()))
     return replace(pages, table=pages.table.filter(pa.array(~np.isin(np.arange(len(pages)), gone))))
 
 
-def page_index(pages: Pages) -> PageIndex:
+def entries_of_pages(
+    pages: Pages, path: str, entries: Iterable[tuple[str, Any]], lack: str
+) -> Iterator[tuple[int, Any, bool]]:
+    """Which page each entry of a file is about.
+
+    Args:
+        pages: The pages.
+        path: The file, for messages.
+        entries: Name and content of each entry, as `read_entries` yields them.
+        lack: What is said in the end of pages that no entry is about.
+
+    Yields:
+        Place of the page, the entry, and whether another one was about this page.
+
+    Raises:
+        ComicSeqDataError: In the end, if none was about any page.
+    """
+    index, names = _page_index(pages), pages.strings("canonical_id")
+    found, strangers = np.zeros(len(pages), bool), []
+    for name, entry in entries:
+        fitting = index.find_in_book(name, _book_of(entry))
+        if len(fitting) != 1:
+            strangers.append(name)
+            continue
+        (place,) = fitting
+        yield place, entry, bool(found[place])
+        found[place] = True
+    if not found.any():
+        raise ComicSeqDataError(
+            f"{path} names no page of the metadata, but {', '.join(map(repr, strangers[:2]))}; there are pages such as"
+            f" {names[0]!r}: pages are found by book_id and the name of the file"
+        )
+    if not found.all():
+        first = names[int(found.argmin())]
+        logger.warning(f"{path} names {found.sum():,} of {len(pages):,} pages: {first!r} and others {lack}")
+
+
+def _page_index(pages: Pages) -> PageIndex:
     """The pages by their paths, and by their books and names."""
     index = PageIndex()
     columns = (pages.strings(name) for name in ("canonical_id", "book_id", "page_name"))
@@ -164,7 +185,7 @@ def page_index(pages: Pages) -> PageIndex:
     return index
 
 
-def book_of(entry: Any) -> str | None:
+def _book_of(entry: Any) -> str | None:
     """The book that an entry names."""
     book = entry.get("book_id") if isinstance(entry, dict) else None
     return str(book) if isinstance(book, (str, int)) and not isinstance(book, bool) and str(book).strip() else None

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import PageProblem
 from ..pages.annotations import form_of, read_boxes
+from .slots import taken_panels
 
 __all__ = ["LostBoxes", "slot_boxes"]
 
@@ -38,10 +39,10 @@ class LostBoxes:
         self.count += 1
         self.first = self.first or f"{page!r}: {found}"
 
-    def tell(self) -> None:
-        """Warns of them."""
+    def tell(self, what: str = "boxes") -> None:
+        """Warns of them, which are left without `what`."""
         if self.count:
-            logger.warning(f"{self.source}: {self.count:,} pages are left without boxes, the first {self.first}")
+            logger.warning(f"{self.source}: {self.count:,} pages are left without {what}, the first {self.first}")
 
 
 def slot_boxes(
@@ -71,14 +72,12 @@ def slot_boxes(
             raise PageProblem(f"it has {len(boxes)} boxes for {num_panels} panels", "give one a panel, or null")
         if len(boxes) > 1 and not in_slot_order:
             raise PageProblem("the list of its panels says nothing of their order", "give panel_boxes")
-        # As Stage 3 takes them: as many as there are slots, and none without a box.
-        taken = boxes[:slots]
-        boxes = next((each for each in (boxes, taken, taken[taken.any(-1)]) if len(each) == num_panels), boxes)
-        if len(boxes) != num_panels:
+        taken = taken_panels(boxes.any(-1), num_panels, slots)
+        if taken is None:
             raise PageProblem(f"it has {len(boxes)} boxes for {num_panels} panels", "give panel_boxes")
     except PageProblem as problem:
         if form in _EXACT:
             raise
         lost.add(page, problem.found)
         return None
-    return boxes.reshape(-1)
+    return boxes[taken].reshape(-1)

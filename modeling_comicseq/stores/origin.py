@@ -34,6 +34,10 @@ def read_origin(store: Stage3Store, metadata: str, declared: Mapping[str, Any] |
         if isinstance(content.get("origin"), Mapping):  # anything else is about the comics, as a country is
             said |= content["origin"]
             said.pop("origin", None)
+    # Of arrays that were added to a store, each says it itself.
+    added = {name: dict(array.attrs).get("origin") for name, array in store.arrays.items()}
+    if any(added.values()):
+        said["arrays"] = {name: origin for name, origin in added.items() if origin}
     return json.loads(json.dumps(said | dict(declared or {}), default=str))
 
 
@@ -69,13 +73,18 @@ def parse_origin(words: Sequence[str]) -> dict[str, Any]:
 def meaning_of(origin: Mapping[str, Any]) -> dict[str, str]:
     """What is compared of an origin, under one name each: `encoders`, `visual_encoder`, `fusion`, `normalisation`, …
 
-    `encoders` may be one name or an object with one a modality; `image_encoder` is another name of `visual_encoder`.
+    `encoders` may be one name or an object with one a modality; `image_encoder` is another name of `visual_encoder`. What is
+    said of one array, as those that were added to a store, has its name before it.
     """
     flat: dict[str, Any] = {}
     for name, value in origin.items():
         key = name.lower().replace("normaliz", "normalis")
         if key in ("encoder", "encoders") and isinstance(value, Mapping):
             flat |= {f"{part}_encoder": each for part, each in value.items()}
+        elif key == "arrays" and isinstance(value, Mapping):
+            flat |= {
+                f"{array}.{part}": each for array, said in value.items() for part, each in meaning_of(said).items()
+            }
         elif any(word in key for word in _MEANING):
             flat["encoders" if key == "encoder" else key] = value
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modeling_comicseq.errors import PageProblem
 from modeling_comicseq.pages.annotations import PageAnnotation
-from modeling_comicseq.pages.matching import match
+from modeling_comicseq.pages.matching import PageIndex, match, path_parts
 from modeling_comicseq.pages.sources import SourcePage
 
 ANNOTATION = PageAnnotation(None, None, [], True)
@@ -48,3 +48,12 @@ def test_what_is_not_sure_is_told():
     )
     (one, two), _ = matched(pages, ["a/1.jpg", "a/1.jpg"])
     assert one.startswith("fits several annotations, as 'a/1.jpg'") and two is None
+
+
+def test_an_annotation_that_names_a_book_is_of_no_other():
+    index = PageIndex()
+    for place, path in enumerate(("library/a/1.jpg", "library/b/1.jpg", "library/b/2.jpg")):
+        index.add(place, path_parts(path))
+    assert index.find_in_book("scans/1.PNG", "B ") == [1] and index.find_in_book("x/b/1", None) == [1]
+    assert index.find_in_book("2.jpg", "a") == [] and index.find_in_book("2.jpg", None) == [2]
+    assert index.find_in_book("1.jpg", None) == [0, 1] and index.find_in_book("3.jpg", None) == []
