@@ -138,7 +138,7 @@ def run_comics_pap(
 def _panels(questions: Sequence[Question], inputs: SkillInputs) -> np.ndarray:
     """Fused vectors `(n, width)` of the context panels of questions from all over the data."""
     chosen = questions[:: len(questions) // MOST_VECTORS + 1]
-    fuse = inputs.encoder.fuse
+    fuse = inputs.projections["panel"].fuse
     return np.concatenate([fuse(each.context, each.context_texts) for each in chosen if len(each.context)])[
         :MOST_VECTORS
     ]

@@ -37,12 +37,12 @@ class SeenPictures:
         self._vectors: dict[bytes, np.ndarray] = {}
 
     def encode(self, pictures: Iterable[Image.Image]) -> np.ndarray:
-        """Vectors `(n, width)` of the pictures."""
+        """Features `(n, dim)` of the pictures."""
         keyed = [
             (xxhash.xxh3_128_digest(picture.tobytes() + repr(picture.size).encode()), picture) for picture in pictures
         ]
         unseen = {key: picture for key, picture in keyed if key not in self._vectors}
-        self._vectors |= zip(unseen, self.encoder.encode_images(unseen.values()), strict=True)
+        self._vectors |= zip(unseen, self.encoder.image_features(unseen.values()), strict=True)
         return np.stack([self._vectors[key] for key, _ in keyed])
 
 
@@ -70,7 +70,7 @@ def embed_skill(files: SkillFiles, pictures: SeenPictures, *, most_context: int 
                 question.context_texts = question.option_texts = None
         _embed(chunk, ("context", "options"), pictures.encode)
         if encoder.reads_texts:
-            _embed(chunk, ("captions", "context_texts", "option_texts"), encoder.encode_texts)
+            _embed(chunk, ("captions", "context_texts", "option_texts"), encoder.text_features)
         questions += chunk
     return questions
 
@@ -105,7 +105,7 @@ def _embed(questions: Sequence[Question], fields: Sequence[str], encode: Callabl
 
 
 class SkillInputs:
-    """Makes batches of a skill's head from questions.
+    """Makes batches of a skill's head from questions, at the widths that a model reads.
 
     Args:
         config: The model's configuration.
@@ -113,19 +113,14 @@ class SkillInputs:
         modalities: Which of `visual`, `text` and `caption` the model has learned to read beside fused panels.
 
     Raises:
-        ComicSeqDataError: If the model reads vectors of another width than the encoder gives.
+        ComicSeqDataError: If the encoder has learned to give vectors of another width than the model reads.
     """
 
     def __init__(self, config: ComicSeqConfig, encoder: PanelEncoder, modalities: Sequence[str]):
-        self.encoder = encoder
         self.modalities = modalities
-        for name in ("panel", *MODALITIES):
-            width = getattr(config, f"{name}_embedding_dim")
-            if name in ("panel", "caption", *modalities) and width != encoder.width:
-                raise ComicSeqDataError(
-                    f"The model reads {name} vectors of width {width} but the encoder {encoder.name} gives {encoder.width}:"
-                    " name another encoder, or tune a model that is as wide."
-                )
+        self.projections = {
+            name: encoder.projection(getattr(config, f"{name}_embedding_dim")) for name in ("panel", *MODALITIES)
+        }
 
     def modality(self, questions: Sequence[Question]) -> str:
         """What panels and options of a skill are given as: closure by its own modality where the model reads it."""
@@ -154,7 +149,7 @@ class SkillInputs:
             batch["labels"] = np.where(is_asked, is_right, -100)
         if task is tasks.CAPTION_RELEVANCE:
             captions = np.concatenate([question.captions for question in questions])
-            return batch | {"caption_embeddings": captions}
+            return batch | {"caption_embeddings": self.projections["caption"].texts(captions)}
         gaps = np.asarray([question.index for question in questions])
         contexts = [self._vectors(question.context, question.context_texts, modality) for question in questions]
         if task in CLOSURE:
@@ -172,9 +167,10 @@ class SkillInputs:
         return batch
 
     def _vectors(self, pictures: np.ndarray, texts: Any, modality: str) -> np.ndarray:
+        projection = self.projections[modality]
         if modality == "visual":
-            return pictures
-        return texts if modality == "text" else self.encoder.fuse(pictures, texts)
+            return projection.pictures(pictures)
+        return projection.texts(texts) if modality == "text" else projection.fuse(pictures, texts)
 
 
 def _pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,8 @@ def load_model_and_processor(
     halves = [half.strip() for half in name.split("+")]
     with _explained(name), quiet_transformers():
         if len(halves) == 2 and any(halves) and not Path(name).is_dir():
-            return _make_of_two(*halves, width, text_layers)
+            vision, text = halves
+            return _make_of_two(vision, text, width, text_layers)
         if len(halves) > 1 and not Path(name).is_dir() or name.strip() in ("", *OFFLINE_MODELS):
             raise ComicSeqDataError(f"{name!r} is no panel encoder: name {WANTED}.")
         check_not_mistyped(name, WANTED)

@@ -18,7 +18,7 @@ from ..model.modeling_comicpanel import ComicPanelModel
 from ..model.processing_comicpanel import ComicPanelProcessor
 from ..progress import track
 from .loading import OFFLINE_ENCODER, load_model_and_processor, pick_device
-from .projection import is_drawn
+from .projection import PanelProjection, is_drawn
 
 __all__ = ["OFFLINE_ENCODER", "PanelEncoder", "load_panel_encoder"]
 
@@ -131,6 +131,20 @@ class PanelEncoder:
         parts = [None if part is None else torch.from_numpy(part).to(self.device) for part in (visual, texts)]
         with torch.inference_mode():
             return self.model.fuse(*parts).cpu().numpy()
+
+    def projection(self, width: int) -> PanelProjection:
+        """What brings features to panel vectors: its own projections, at another width those drawn for it.
+
+        Raises:
+            ComicSeqDataError: Its projections are learned, and of another width.
+        """
+        try:
+            return PanelProjection.of_model(self.model, width)
+        except ValueError:
+            raise ComicSeqDataError(
+                f"The encoder {self.name} has learned to give vectors of width {self.width}, and {width} is asked for: name"
+                " another encoder, or train a model that is as wide."
+            ) from None
 
     def _read_images(self, images: Iterable[Image.Image], read: Callable, width: int) -> np.ndarray:
         if not self.reads_images:

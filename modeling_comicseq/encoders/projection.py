@@ -9,7 +9,7 @@ from ..model.modeling_comicpanel import ComicPanelModel, draw_projections
 
 
 class PanelProjection:
-    """The projections that a new `ComicPanelModel` begins with, for features that are at hand.
+    """The projections of a panel encoder, for features that are at hand; by default those that a new one begins with.
 
     With EfficientNet-Lite0 and all-MiniLM-L6-v2 at width 512 these make the vectors of the `stage3/peppercarrot` and
     `stage3/comics_text` stores.
@@ -24,6 +24,25 @@ class PanelProjection:
     def __init__(self, picture_dim: int, text_dim: int | None, width: int):
         self.width = width
         self._picture, self._text = draw_projections(picture_dim, text_dim, width)
+
+    @classmethod
+    def of_model(cls, model: ComicPanelModel, width: int) -> PanelProjection:
+        """A model's projections, or at another width than its own those that it would have begun with.
+
+        Raises:
+            ValueError: Its projections are learned, and another width than theirs is asked for.
+        """
+        config = model.config
+        projection = cls(config.vision_feature_dim or 0, config.text_feature_dim, width)
+        if width == config.projection_dim:
+            for name, module in (("_picture", model.visual_projection), ("_text", model.text_projection)):
+                if module is not None:
+                    setattr(projection, name, module.weight.detach().float().cpu().numpy())
+        elif not is_drawn(model):
+            raise ValueError(
+                f"The model has learned projections to the width {config.projection_dim}, and none to {width}."
+            )
+        return projection
 
     def pictures(self, vectors: np.ndarray) -> np.ndarray:
         """Picture features (..., picture_dim) at the model's width, `(..., width)`."""

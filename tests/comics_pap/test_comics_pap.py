@@ -90,28 +90,27 @@ def write_hub_layout(root: Path, count: int = 6, split: str = "val", **changes) 
 class ColourEncoder:
     """Reads the mean colour of a picture, and three numbers as a colour."""
 
-    name, width, reads_images, device = "colours", 12, True, torch.device("cpu")
+    name, device = "colours", torch.device("cpu")
     origin = {"visual_encoder": "colours", "text_encoder": "colour names", "fusion": "sum"}
-    projection = PanelProjection(6, 6, 12)
 
     def __init__(self, reads_texts: bool = True):
         self.reads_texts = reads_texts
 
-    def encode_images(self, images):
+    def image_features(self, images):
         colours = [np.asarray(image, dtype=np.float32).mean((0, 1)) - 127 for image in images]
         vectors = np.asarray([[*colour, 64, 64, 64] for colour in colours], dtype=np.float32).reshape(-1, 6)
-        return self.projection.pictures(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def encode_texts(self, texts):
+    def text_features(self, texts):
         vectors = np.zeros((len(texts), 6), dtype=np.float32)
         for vector, text in zip(vectors, texts, strict=True):
             if text.strip():
                 vector[:] = [*(float(word) - 127 for word in text.split()), 64, 64, 64]
                 vector /= np.linalg.norm(vector)
-        return self.projection.texts(vectors)
+        return vectors
 
-    def fuse(self, visual, texts):
-        return visual if texts is None else visual + texts
+    def projection(self, width):
+        return PanelProjection(6, 6, width)
 
 
 def config(**changes) -> ComicSeqConfig:
@@ -202,25 +201,25 @@ def embedded(path: Path, most_context: int = 31):
 
 def test_batches_hold_what_the_head_may_see(tmp_path):
     """The gap is a slot of its own, closure sees only what is before it, and every vector is that of its picture."""
-    encoder = ColourEncoder()
-    inputs = SkillInputs(config(), encoder, ["visual", "text", "caption"])
+    encoder, projection = ColourEncoder(), PanelProjection(6, 6, 12)
+    inputs = SkillInputs(config(caption_embedding_dim=9), encoder, ["visual", "text", "caption"])
     for skill in SKILLS:
         rows = [made_row(i, skill) for i in range(20)]
         questions = embedded(write(tmp_path / f"{skill}.parquet", rows))
         (batch,) = inputs.batches(questions)
         for i, row in enumerate(rows):
             pictures = {
-                name: encoder.encode_images([Image.open(io.BytesIO(p["bytes"])) for p in row[name]])
+                name: encoder.image_features([Image.open(io.BytesIO(p["bytes"])) for p in row[name]])
                 for name in ("context", "options")
             }
-            options = pictures["options"]
+            options = projection.pictures(pictures["options"])
             assert batch["candidate_mask"][i].sum() == len(options)
             assert_close(batch["candidate_embeddings"][i, : len(options)], options)
             if skill == "caption_relevance":
-                caption = encoder.encode_texts([row["previous_panel_caption"]])[0]
+                caption = PanelProjection(6, 6, 9).texts(encoder.text_features([row["previous_panel_caption"]]))[0]
                 assert_close(batch["caption_embeddings"][i], caption)
                 continue
-            context, gap = pictures["context"], row["index"]
+            context, gap = projection.pictures(pictures["context"]), row["index"]
             shown = batch["attention_mask"][i].astype(bool)
             if "closure" in skill:
                 assert_close(batch["panel_embeddings"][i][shown], context[:gap])
@@ -239,26 +238,20 @@ def test_lettering_is_fused_in_where_the_file_has_it(tmp_path):
     row = made_row(0, "text_closure", options=3) | {"book_id": "book"}
     row["context_texts"], row["option_texts"] = ["9 9 9"] * len(row["context"]), ["1 2 3", "", "200 1 1"]
     (question,) = embedded(write(tmp_path / "val.parquet", [row], SCHEMA))
-    encoder = ColourEncoder()
-    np.testing.assert_array_equal(question.option_texts, encoder.encode_texts(row["option_texts"]))
+    encoder, projection = ColourEncoder(), PanelProjection(6, 6, 12)
+    np.testing.assert_array_equal(question.option_texts, encoder.text_features(row["option_texts"]))
     inputs = SkillInputs(config(), encoder, ["text"])
     assert inputs.modality([question]) == "text"
     batch = inputs.batch([question], "text")
-    assert_close(batch["candidate_embeddings"][0], question.option_texts)
+    assert_close(batch["candidate_embeddings"][0], projection.texts(question.option_texts))
     plain = SkillInputs(config(), encoder, [])  # a model that never read texts alone gets fused panels
     batch = plain.batch([question], plain.modality([question]))
-    assert_close(batch["candidate_embeddings"][0], question.options + question.option_texts)
-
-
-def test_a_model_of_another_width_than_the_encoder_is_refused():
-    with pytest.raises(ComicSeqDataError, match="reads visual vectors of width 7 but the encoder colours gives 12"):
-        SkillInputs(config(visual_embedding_dim=7), ColourEncoder(), ["visual"])
-    SkillInputs(config(visual_embedding_dim=7), ColourEncoder(), ["text"])  # such vectors are not asked for
+    assert_close(batch["candidate_embeddings"][0], projection.fuse(question.options, question.option_texts))
 
 
 def test_a_long_context_is_cut_to_the_panels_nearest_to_the_gap(tmp_path):
     greys = [picture((value, value, value)) for value in range(0, 200, 10)]
-    vectors = ColourEncoder().encode_images([Image.open(io.BytesIO(grey["bytes"])) for grey in greys])
+    vectors = ColourEncoder().image_features([Image.open(io.BytesIO(grey["bytes"])) for grey in greys])
     for gap, expected in ((0, range(7)), (10, range(6, 13)), (20, range(13, 20))):
         row = made_row(0, "sequence_filling") | {"context": greys, "index": gap}
         (question,) = embedded(write(tmp_path / "val.parquet", [row]), most_context=7)

@@ -189,6 +189,18 @@ def test_the_origin_says_what_a_vector_depends_on(encoder, vision, folder):
     assert is_new() and encoder.origin["projection"] == "learned"
 
 
+def test_features_at_hand_are_projected_as_the_model_does(encoder):
+    images, other = [picture(1), picture(2)], PanelProjection(16, 8, 7)
+    features = encoder.image_features(images)
+    assert_close(np.linalg.norm(features, axis=1), np.ones(2))
+    assert_close(encoder.projection(7).pictures(features), other.pictures(features))
+    with torch.no_grad():
+        encoder.model.visual_projection.weight[0, 0] += 1
+    assert_close(encoder.projection(12).pictures(features), encoder.encode_images(images))
+    with pytest.raises(ComicSeqDataError, match="has learned to give vectors of width 12, and 7 is asked for"):
+        encoder.projection(7)
+
+
 def test_wrong_names_are_refused_in_one_sentence(vision, folder, tmp_path, monkeypatch):
     for name in ("", "+", "efficientnet-lite0", "all-MiniLM-L6-v2", "a+b+c"):
         with pytest.raises(
