@@ -265,7 +265,9 @@ def child(name: str, phase: str, folder: Path, width: int) -> dict[str, Any]:
         found["open_s"] = time.perf_counter() - start
         for filter_name in FILTERS:
             times, hits = [], []
-            for query, right in zip(queries, exact[filter_name], strict=True):
+            # What reads every vector is as fast for one query as for another.
+            asked = len(queries) if "IVF" in name or "HNSW" in name else len(queries) // 5
+            for query, right in zip(queries[:asked], exact[filter_name], strict=False):
                 before = time.perf_counter()
                 rows = ask(query, filter_name)
                 times.append(time.perf_counter() - before)

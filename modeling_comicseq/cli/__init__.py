@@ -16,6 +16,7 @@ from .encode import encode
 from .evaluate import evaluate
 from .export import export
 from .import_checkpoint import import_checkpoint
+from .index import index
 from .ingest import ingest
 from .inspect import inspect
 from .layouts import layouts
@@ -85,6 +86,7 @@ for command in (
     embed,
     questions,
     encode,
+    index,
     search,
     read,
     inspect,

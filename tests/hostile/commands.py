@@ -8,7 +8,8 @@ ORDER_BOXES = "order --boxes boxes.json --output out.json"
 LAYOUTS = "layouts --output out --pages 20"
 INSPECT = "inspect store.zarr --metadata metadata.json --output out"
 INSPECT_5 = "inspect stage5.zarr --output out"
-SEARCH = "search --store stage5.zarr --page 3 --output out.json"
+INDEX = "index --store stage5.zarr --output out"
+SEARCH = "search --index index --page 3 --output out.json"
 SYNTHESIZE = "synthesize --output out --books 1 --no-progress"
 READ = "read comics/two/2.png --model model --output out.png"
 INGEST = "ingest comics --annotations comics.json --output out"
@@ -48,6 +49,7 @@ TYPER = {
     "convert": CONVERT,
     "questions": QUESTIONS,
     "encode": ENCODE,
+    "index": INDEX,
     "search": SEARCH,
     "inspect": INSPECT_5,
     "order": ORDER,

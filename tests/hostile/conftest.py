@@ -22,6 +22,7 @@ from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.evaluation.question_sets import freeze
 from modeling_comicseq.library.encode import encode_store
+from modeling_comicseq.library.index import build_index
 from modeling_comicseq.tasks import get_tasks
 
 from ..checkpoints.upstream_stage4 import UpstreamModel, upstream_checkpoint
@@ -49,7 +50,7 @@ def write_comics(root: Path) -> None:
 def make_good(root: Path) -> None:
     """
     `store.zarr` and `metadata.json` (24 pages in 6 books), `data`, `questions`, the checkpoints `model`, `picking`,
-    `order`, `encoder`, the foreign checkpoint `bert`, `stage5.zarr`, `original.pt`, `pages.json`, `boxes.json`, `vector.npy`,
+    `order`, `encoder`, the foreign checkpoint `bert`, `stage5.zarr`, its `index`, `original.pt`, `pages.json`, `boxes.json`, `vector.npy`,
     `pap.parquet`, `comics` and `comics.json`, `run.yaml`, `model.json`, `split.json` and `notes.txt`.
     """
     source = make_source(root, pages=24, pages_per_book=4, chunk_rows=24)
@@ -72,6 +73,7 @@ def make_good(root: Path) -> None:
         made(ComicSeqConfig(**TINY, **DIMS)).save_pretrained(root / name)
     BertConfig().save_pretrained(root / "bert")
     encode_store(str(root / "model"), str(store), str(metadata), str(root / "stage5.zarr"), progress=False)
+    build_index(root / "stage5.zarr", root / "index", progress=False)
     torch.save(upstream_checkpoint(UpstreamModel()), root / "original.pt")
     rng = np.random.default_rng(0)
     np.save(root / "vector.npy", rng.standard_normal(16).astype(np.float32))

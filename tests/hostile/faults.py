@@ -37,7 +37,7 @@ KEPT = {
     "pretrain": ("out",),
     "encode": (".out.zarr.partial",),
     "ingest": (".out.partial",),
-    "search": ("stage5.index",),
+    "index": (".out.partial",),
 }
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 # Whose output is several files, each complete or not there.

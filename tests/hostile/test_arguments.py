@@ -12,6 +12,7 @@ from .commands import (
     EVALUATE,
     EXPORT,
     IMPORT,
+    INDEX,
     INSPECT_5,
     LAYOUTS,
     OF_A_DATASET,
@@ -80,15 +81,58 @@ TABLE = {
     "questions: no such protocol": option(QUESTIONS + " --protocol samebook", "'samebook'", code=1),
     "encode: no batch": option(ENCODE + " --batch-size 0", "--batch-size", "greater than or equal to 1"),
     "encode: Zarr 4": option(ENCODE + " --zarr-format 4", "--zarr-format", "4"),
-    "search: nothing asked": option("search --store stage5.zarr", "a page, a panel or a vector", code=1),
-    "search: none wanted": option(SEARCH + " -k 0", "--k", "greater than or equal to 1"),
-    "search: no such level": option(SEARCH + " --level book", "--level", "book"),
-    "search: a panel without a slot": option("search --store stage5.zarr --panel 3", "'3'", "ROW:SLOT", code=1),
-    "search: a panel below 0": option("search --store stage5.zarr --panel=-1:0", "'-1:0'", "ROW:SLOT", code=1),
-    "search: a vector that is none": option(
-        "search --store stage5.zarr --vector notes.txt", "notes.txt", "numpy.save", code=1
+    "index: up to date and anew": option(INDEX + " --update --overwrite", "update or overwrite", code=1),
+    "index: nothing to bring up to date": option(INDEX + " --update", "out is no complete index", code=1),
+    "index: pictures below 0": option(INDEX + " --picture-size -1", "--picture-size", "greater than or equal to 0"),
+    "index: pages that are none": option(INDEX + " --pages comics", "comics", "comicseq ingest", code=1),
+    "index: a Stage 3 store of other pages": option(INDEX + " --embeddings store.zarr --pages data", "data", code=1),
+    "index: no engine for such a URL": option("index --store stage5.zarr --output foo://bucket/x", "foo", code=1),
+    "search: nothing asked": option(
+        "search --index index", "a text, an image, a page, a panel, a vector or words", code=1
     ),
-    "search: a vector that is not there": option("search --store stage5.zarr --vector no.npy", "no.npy", code=1),
+    "search: no index": option("search --page 3", "comicseq index --store", code=1),
+    "search: a store": option("search --store stage5.zarr --page 3", "comicseq index --store stage5.zarr", code=1),
+    "search: an index that is not there": option("search --index nowhere --page 3", "nowhere is no index", code=1),
+    "search: a folder that is no index": option("search --index model --page 3", "model is no complete index", code=1),
+    "search: a store as index": option(
+        "search --index stage5.zarr --page 3", "stage5.zarr is no complete index", code=1
+    ),
+    "search: none wanted": option(SEARCH + " -k 0", "--k", "greater than or equal to 1"),
+    "search: too many wanted": option(SEARCH + " -k 10001", "--k", "10000"),
+    "search: no such level": option(SEARCH + " --level pages", "--level", "pages"),
+    "search: no such space": option(SEARCH + " --space words", "--space", "words"),
+    "search: a panel without a slot": option("search --index index --panel 3", "'3'", "ROW:SLOT", code=1),
+    "search: a panel below 0": option("search --index index --panel=-1:0", "'-1:0'", "ROW:SLOT", code=1),
+    "search: a slot that is empty": option("search --index index --panel 3:999", "999", code=1),
+    "search: a vector that is none": option(
+        "search --index index --vector notes.txt", "notes.txt", "numpy.save", code=1
+    ),
+    "search: a vector that is not there": option("search --index index --vector no.npy", "no.npy", code=1),
+    "search: a picture that is none": option(
+        "search --index index --image notes.txt --encoder efficientnet-lite0+", "notes.txt", code=1
+    ),
+    "search: a picture that is not there": option(
+        "search --index index --image no.png --encoder efficientnet-lite0+", "no.png", code=1
+    ),
+    "search: no such encoder": option("search --index index --text cat --encoder nobody+nothing", "nothing", code=1),
+    "search: another encoder": option(
+        "search --index index --text cat --encoder efficientnet-lite0+", "was made with", "some-encoder", code=1
+    ),
+    "search: a model that is none": option(
+        "search --index index --text cat --encoder +all-MiniLM-L6-v2 --model notes.txt", "notes.txt", code=1
+    ),
+    "search: another model": option(
+        "search --index index --text cat --encoder +all-MiniLM-L6-v2 --model order", "another model", code=1
+    ),
+    "search: no words": option("search --index index --words ' '", "empty", code=1),
+    "search: SQL that is more than a filter": option(SEARCH + ' --where "1=1; drop table x"', "';'", code=1),
+    "search: SQL that reads a file": option(
+        SEARCH + " --where \"read_csv('/etc/passwd') = 'x'\"", "'read_csv', which is no column", code=1
+    ),
+    "search: SQL that ends early": option(SEARCH + ' --where "book_id = \'a"', "does not end", code=1),
+    "search: no such column": option(SEARCH + " --where \"bookid = 'a'\"", "did you mean `book_id`", code=1),
+    "search: another type": option(SEARCH + " --where 'book_id = 3'", "is refused", code=1),
+    "search: a sheet without pictures": option(SEARCH + " --contact-sheet out.png", "no pictures", "--pages", code=1),
     "inspect: nine pages": option(INSPECT_5 + " --pages 9", "--pages", "greater than or equal to 10"),
     "inspect: metadata of another number": option(INSPECT_5 + " --metadata a --metadata b", "2", "1", code=1),
     "order: neither store nor pages": option("order --model order --output out.json", "--pages", code=1),
@@ -173,9 +217,12 @@ TABLE = {
     "export: the checkpoint": row("export model model", "model", "input"),
     "export: within the checkpoint": row("export model model/out", "model", "input"),
     "encode: the store": row(ENCODE.replace("out.zarr", "store.zarr"), "store.zarr"),
+    "index: the store": row(INDEX.replace("--output out", "--output stage5.zarr"), "stage5.zarr", "input"),
+    "index: somebody's folder": row(INDEX.replace("--output out", "--output model"), "model exists and is no index"),
     "search: the metadata": row(
         SEARCH.replace("out.json", "stage5_metadata.json"), "stage5_metadata.json", "--overwrite"
     ),
+    "search: within the index": row(SEARCH.replace("out.json", "index/out.json"), "index", "input"),
     "convert: below a file": row(CONVERT.replace("--output out", "--output notes.txt/out"), "notes.txt"),
 }
 

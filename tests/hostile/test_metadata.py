@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from .commands import CONVERT, ENCODE, INSPECT, OF_A_STORE, ORDER, SEARCH
+from .commands import CONVERT, ENCODE, INDEX, INSPECT, OF_A_STORE, ORDER
 from .table import check_refused, cut, each, entry, folder, garbage, link, remove, row, rows_of, write
 
 FILE = "metadata.json"
@@ -101,12 +101,12 @@ TABLE = {
     **each(READERS, "other panels than the mask", "num_panels", "3", breaks=entry(num_panels=3)),
     "inspect: a row beyond the store": row(INSPECT, "99", breaks=entry(sequence_index=99)),
     "inspect: no name": row(INSPECT, "book_id", breaks=entry(canonical_id=...)),
-    "search: metadata of another store": row(
-        SEARCH + " --metadata metadata.json", "99", breaks=entry(sequence_index=99)
+    "index: metadata of another store": row(
+        INDEX + " --metadata metadata.json", "99", breaks=entry(sequence_index=99)
     ),
-    "search: binary garbage": row(SEARCH, "stage5_metadata.json", breaks=garbage("stage5_metadata.json")),
-    "search: an empty list": row(SEARCH, "stage5_metadata.json", breaks=write("stage5_metadata.json", "[]")),
-    "search: no such file": row(SEARCH + " --metadata nowhere.json", "nowhere.json"),
+    "index: binary garbage": row(INDEX, "stage5_metadata.json", breaks=garbage("stage5_metadata.json")),
+    "index: an empty list": row(INDEX, "stage5_metadata.json", breaks=write("stage5_metadata.json", "[]")),
+    "index: no such file": row(INDEX + " --metadata nowhere.json", "nowhere.json"),
     "encode: a row twice": row(ENCODE, "sequence_index", breaks=entry(sequence_index=1)),
     "order: no name": row(ORDER, "book_id", breaks=entry(canonical_id=...)),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .commands import CONVERT, ENCODE, INSPECT, INSPECT_5, OF_A_STORE, ORDER, SEARCH
+from .commands import CONVERT, ENCODE, INDEX, INSPECT, INSPECT_5, OF_A_STORE, ORDER
 from .table import (
     array,
     check_refused,
@@ -23,8 +23,7 @@ from .table import (
 )
 
 READERS = {name: OF_A_STORE[name] for name in ("convert", "encode", "order")}
-INDEX = ("stage5.index",)
-STAGE_5 = {"search": SEARCH, "inspect": INSPECT_5}
+STAGE_5 = {"index": INDEX, "inspect": INSPECT_5}
 
 
 def every(name: str, *says: str, breaks=(), commands=OF_A_STORE) -> dict:
@@ -64,8 +63,8 @@ TABLE = {
     "encode: a protocol without its driver": row(of("gs://bucket/store", ENCODE), "gs://bucket/store", "nstall"),
     "order: a protocol without its driver": row(of("s3://bucket/store", ORDER), "s3://bucket/store", "nstall"),
     "inspect: a protocol without its driver": row(of("s3://bucket/store", INSPECT), "s3://bucket/store", "nstall"),
-    "search: a protocol without its driver": row(
-        SEARCH.replace("stage5.zarr", "s3://bucket/store"), "s3://bucket/store", "nstall"
+    "index: a protocol without its driver": row(
+        INDEX.replace("stage5.zarr", "s3://bucket/store"), "s3://bucket/store", "nstall"
     ),
     "convert: nothing in memory": row(of("memory://nothing", CONVERT), "memory://nothing", "check the path"),
     # Descriptions
@@ -193,8 +192,8 @@ TABLE = {
     **each(STAGE_5, "chunks that are cut", "stage5.zarr", breaks=cut_chunks("stage5.zarr/strip_embeddings")),
     **each(STAGE_5, "no panel at all", "stage5.zarr", breaks=put("panel_masks", ..., False, "stage5.zarr")),
     **each(STAGE_5, "no metadata beside it", "stage5_metadata.json", breaks=remove("stage5_metadata.json")),
-    "search: strips of NaN alone": row(
-        SEARCH, "stage5.zarr", breaks=put("strip_embeddings", ..., np.nan, "stage5.zarr"), makes=INDEX
+    "index: strips of NaN alone": row(
+        INDEX, "stage5.zarr", breaks=put("strip_embeddings", ..., np.nan, "stage5.zarr")
     ),
 }
 

@@ -1,25 +1,21 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 import zarr
-from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_similarity
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
-from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError
-from modeling_comicseq.library import search as search_module
-from modeling_comicseq.library.search import choose_factory, open_index, search
-from modeling_comicseq.stores.vectors import VectorStore
+from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
+from modeling_comicseq.library.index import Index, build, build_index, engine, open_index
+from modeling_comicseq.library.index.filters import compile_filter
+from modeling_comicseq.library.search import parse_panel
 
 from ..closeness import assert_close
 from ..stores.vector_stores import Made, random_store, write_store
@@ -28,6 +24,18 @@ from ..stores.vector_stores import Made, random_store, write_store
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Made:
     return random_store(tmp_path_factory.mktemp("made"))
+
+
+def indexed(made: Made, **options) -> Index:
+    """The index of a store, beside it."""
+    folder = Path(made.url).parent / "index"
+    build_index(made.url, folder, overwrite=True, progress=False, **options)
+    return open_index(folder)
+
+
+@pytest.fixture(scope="module")
+def index(made) -> Index:
+    return indexed(made)
 
 
 def found(hits) -> list[tuple[int, int | None]]:
@@ -40,12 +48,12 @@ def ranked(cosines: np.ndarray, k: int) -> np.ndarray:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(0, 49), k=st.integers(1, 49))
-def test_pages_near_a_page_are_those_of_brute_force(made, row, k):
+def test_pages_near_a_page_are_those_of_brute_force(made, index, row, k):
     cosines = cosine_similarity(made.strips[[row]], made.strips)[0]
     cosines[row] = -2
     expected = ranked(cosines, k)
     for page in (made.ids[row], row, str(row)):
-        hits, _ = search(made.url, page=page, k=k)
+        hits = index.search(page=page, k=k)
         assert found(hits) == [(each, None) for each in expected]
     assert_close([hit.score for hit in hits], cosines[expected])
     assert [hit.rank for hit in hits] == list(range(1, k + 1))
@@ -55,38 +63,38 @@ def test_pages_near_a_page_are_those_of_brute_force(made, row, k):
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(0, 49), data=st.data())
-def test_panels_and_pages_near_a_panel(made, row, data):
+def test_panels_and_pages_near_a_panel(made, index, row, data):
     slot = data.draw(st.integers(0, int(made.mask[row].sum()) - 1))
     rows, slots = np.nonzero(made.mask)
     cosines = cosine_similarity(made.panels[row, slot][None], made.panels[rows, slots])[0]
     itself = (rows == row) & (slots == slot)
     panels = ranked(np.where(itself, -2, cosines), 12)
-    hits, _ = search(made.url, panel=(row, slot), k=12)
+    hits = index.search(panel=(row, slot), k=12)
     assert found(hits) == list(zip(rows[panels], slots[panels], strict=True))
 
     best = np.asarray([cosines[rows == page].max() if page != row else -2 for page in range(50)])
     pages = ranked(best, 49 if row % 2 else 7)
-    hits, _ = search(made.url, panel=(row, slot), level="strip", k=len(pages))
+    hits = index.search(panel=(row, slot), level="strip", k=len(pages))
     assert [hit.row for hit in hits] == pages.tolist()
     assert_close([hit.score for hit in hits], best[pages])
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(0, 49))
-def test_panels_near_a_page_are_near_one_of_its_panels_and_none_of_them(made, row):
+def test_panels_near_a_page_are_near_one_of_its_panels_and_none_of_them(made, index, row):
     rows, slots = np.nonzero(made.mask)
     cosines = cosine_similarity(made.panels[row][made.mask[row]], made.panels[rows, slots]).max(axis=0)
     cosines[rows == row] = -2
     expected = ranked(cosines, 20)
-    hits, _ = search(made.url, page=row, level="panel", k=20)
+    hits = index.search(page=row, level="panel", k=20)
     assert found(hits) == list(zip(rows[expected], slots[expected], strict=True))
 
 
-def test_a_vector_finds_what_it_came_from(made):
+def test_a_vector_finds_what_it_came_from(made, index):
     for vector in (7 * made.strips[3], made.strips[[3]].astype(np.float16), made.strips[3].astype(float)):
-        hits, _ = search(made.url, vector=vector, k=50)
+        hits = index.search(vector=vector, k=50)
         assert hits[0].row == 3 and hits[0].score == pytest.approx(1, abs=1e-5) and len(hits) == 50
-    hits, _ = search(made.url, vector=made.panels[4, 0], level="panel", k=1)
+    hits = index.search(vector=made.panels[4, 0], level="panel", k=1)
     assert found(hits) == [(4, 0)]
 
 
@@ -95,136 +103,33 @@ def test_a_stage_3_store_is_searched_by_the_means_of_its_panels(tmp_path):
     means = np.asarray([page[real].mean(axis=0) for page, real in zip(made.panels, made.mask, strict=True)])
     cosines = cosine_similarity(means[[6]], means)[0]
     cosines[6] = -2
-    hits, _ = search(made.url, page=6, k=9)
+    hits = indexed(made).search(page=6, k=9)
     assert [hit.row for hit in hits] == ranked(cosines, 9).tolist()
-
-
-def test_the_index_is_built_once_and_again_when_the_store_changed(tmp_path, monkeypatch):
-    made = random_store(tmp_path)
-    built = []
-    build = search_module._build
-    monkeypatch.setattr(search_module, "_build", lambda *args: (built.append(args[2]), build(*args)))
-    first = [search(made.url, page=5, k=3)[0] for _ in range(2)][1]
-    assert built == ["strip"]
-    search(made.url, panel=(5, 0), k=3)
-    assert built == ["strip", "panel"]
-
-    # The nearest page becomes the opposite: the new index must say so.
-    time.sleep(0.01)
-    array = zarr.open_group(made.url, mode="r+")["strip_embeddings"]
-    array[first[0].row] = -made.strips[5]
-    (again, index) = search(made.url, page=5, k=49)
-    assert built[2:] == ["strip"] and again[-1].row == first[0].row
-    assert again[-1].score == pytest.approx(-1, abs=1e-5)
-    folders = sorted(path.name.split("-")[0] for path in (tmp_path / "stage5.index").glob("[!.]*"))
-    assert folders == ["panel", "strip"], "the index of the old state is gone"
-
-    entries = json.loads(Path(made.metadata).read_text())
-    entries[9]["canonical_id"] = "other/book X/page.jpg"
-    Path(made.metadata).write_text(json.dumps(entries))
-    assert search(made.url, page=5, k=49)[1].find_row("other/book X/page.jpg") == 9
-
-
-def test_nothing_else_in_the_folder_of_indexes_is_removed(tmp_path):
-    """Neither folders of other origin, whatever their names, nor the index of another store."""
-    folder = tmp_path / "indexes"
-    for name in ("strip-images", f"strip-{'0' * 16}", ".strip-draft"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "manifest.json").write_text('{"license": "CC0"}')
-    for name in ("a", "b"):
-        made = random_store(tmp_path / name)
-        search(made.url, page=5, index=folder)
-    assert len(list(folder.glob("strip-*"))) == 4 and (folder / ".strip-draft" / "manifest.json").exists()
-
-
-def test_a_build_that_was_killed_leaves_nothing_behind(tmp_path, monkeypatch):
-    made = random_store(tmp_path)
-    replace = os.replace
-
-    def killed(source, target):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "replace", killed)
-    with pytest.raises(KeyboardInterrupt):
-        search(made.url, page=5)
-    monkeypatch.setattr(os, "replace", replace)
-    folder = tmp_path / "stage5.index"
-    assert not list(folder.glob("strip-*"))
-    assert len(search(made.url, page=5)[0]) == 10
-    assert [path.name.split("-")[0] for path in folder.glob("[!.]*")] == ["strip"] and not list(
-        folder.glob(".strip-*")
-    )
-
-
-@pytest.mark.parametrize("name", ["index.faiss", "labels.arrow", "manifest.json"])
-@pytest.mark.parametrize("left", [0, 100])
-def test_a_damaged_index_says_what_to_remove(tmp_path, name, left):
-    made = random_store(tmp_path)
-    search(made.url, page=5)
-    (folder,) = (tmp_path / "stage5.index").glob("strip-*")
-    content = (folder / name).read_bytes()
-    (folder / name).unlink()  # a mapped file cannot be cut in place
-    (folder / name).write_bytes(content[:left])
-    with pytest.raises(ComicSeqDataError, match=f"{folder.name} is damaged .*: remove it"):
-        search(made.url, page=5)
-
-
-def test_the_index_opens_with_datasets_and_faiss_alone(tmp_path):
-    made = random_store(tmp_path)
-    open_index(VectorStore.open(made.url), made.metadata, "strip", tmp_path / "elsewhere")
-    (folder,) = (tmp_path / "elsewhere").glob("strip-*")
-    labels = Dataset.from_file(str(folder / "labels.arrow"))
-    labels.load_faiss_index("strips", str(folder / "index.faiss"))
-    query = made.strips[8] / np.linalg.norm(made.strips[8])
-    scores, pages = labels.get_nearest_examples("strips", query, k=2)
-    assert pages["page_id"][0] == made.ids[8] and scores[0] == pytest.approx(1, abs=1e-5)
-    assert not (tmp_path / "stage5.index").exists()
 
 
 def clustered_store(folder: Path) -> Made:
     """Pages around the centres of their books, as a real corpus has them."""
     generator = np.random.default_rng(0)
-    books = np.repeat(np.arange(150), 20)
-    panels = generator.standard_normal((150, 1, 24))[books] + 0.7 * generator.standard_normal((len(books), 2, 24))
+    books = np.repeat(np.arange(60), 20)
+    panels = generator.standard_normal((60, 1, 24))[books] + 0.7 * generator.standard_normal((len(books), 2, 24))
     return write_store(folder, panels.astype(np.float16), np.ones((len(books), 2), bool), books, chunk_rows=256)
 
 
-def test_large_stores_are_clustered_and_still_find_the_nearest(tmp_path, monkeypatch):
+def test_many_vectors_are_clustered_and_the_nearest_still_found(tmp_path, monkeypatch):
     made = clustered_store(tmp_path)
-    exact, index = search(made.url, page=100, k=10)
-    assert index.description["factory"] == "Flat"
-    monkeypatch.setattr(search_module, "EXACT_BYTES", 1 << 10)
-    overlap = []
-    strips = made.strips.astype(np.float32)
-    for row in range(0, 3000, 100):
+    monkeypatch.setattr(build, "EXACT_ROWS", 1000)
+    index = indexed(made)
+    assert [each.index_type for each in index.strips.list_indices() if each.columns == ["vector"]]
+    strips, overlap = made.strips.astype(np.float32), []
+    for row in range(0, 1200, 60):
         cosines = cosine_similarity(strips[[row]], strips)[0]
         cosines[row] = -2
-        hits, index = search(made.url, page=row, k=10)
-        overlap.append(len({hit.row for hit in hits} & set(ranked(cosines, 10))) / 10)
-    assert index.description["factory"] == "IVF109,SQ8"
-    assert faiss.extract_index_ivf(index.labels.get_index("vectors").faiss_index).nprobe == 27
+        hits = index.search(page=row, k=10)
+        overlap.append(len({hit.row for hit in hits} & set(ranked(cosines, 10).tolist())) / 10)
     assert np.mean(overlap) > 0.95
 
 
-def test_the_kind_of_index_follows_the_size():
-    assert choose_factory(500_000, 512) == "Flat"
-    assert choose_factory(6_250_000, 512) == "IVF5000,SQ8"
-
-
-def test_a_kind_of_one_s_own(tmp_path):
-    made = random_store(tmp_path)
-    expected = found(search(made.url, page=3, k=5)[0])
-    hits, index = search(made.url, page=3, k=5, factory="HNSW16")
-    assert found(hits) == expected and index.description["factory"] == "HNSW16"
-    hits, _ = search(made.url, page=3, k=5, factory="SQ8")
-    assert len(set(found(hits)) & set(expected)) >= 4
-    with pytest.raises(ComicSeqDataError, match="'Flatt' is no index that FAISS knows"):
-        search(made.url, page=3, factory="Flatt")
-    with pytest.raises(ComicSeqDataError, match="FAISS cannot train this index on 50 vectors"):
-        search(made.url, page=3, factory="IVF64,Flat")
-
-
-def test_zeros_nan_empty_pages_and_unnamed_rows_are_left_out(tmp_path):
+def test_zeros_nan_empty_pages_and_unnamed_rows_are_not_found(tmp_path):
     made = random_store(tmp_path)
     group = zarr.open_group(made.url, mode="r+")
     group["strip_embeddings"][0] = 0
@@ -233,11 +138,14 @@ def test_zeros_nan_empty_pages_and_unnamed_rows_are_left_out(tmp_path):
     entries = json.loads(Path(made.metadata).read_text())
     del entries[3]
     Path(made.metadata).write_text(json.dumps(entries))
-    hits, index = search(made.url, vector=np.ones(8), k=46)
+    index = indexed(made)
+    hits = index.search(vector=np.ones(8), k=50)
     assert {hit.row for hit in hits} == set(range(4, 50))
-    assert index.description["vectors"] == 46 and index.description["left_out"] == 2
-    with pytest.raises(ComicSeqDataError, match="row 1 has no panel with a usable vector"):
-        search(made.url, page=1)
+    assert len(index) == 49 and index.about["counts"]["pages_without_vector"] == 3
+    with pytest.raises(ComicSeqDataError, match="row 1 has no strip with a usable vector"):
+        index.search(page=1)
+    with pytest.raises(ComicSeqDataError, match="no row 3"):
+        index.search(page=3)
 
 
 @pytest.mark.parametrize(
@@ -246,22 +154,31 @@ def test_zeros_nan_empty_pages_and_unnamed_rows_are_left_out(tmp_path):
         ({"page": "library/book 3/page 17.jpeg"}, "did you mean 'library/book 3/page 17.jpg'"),
         ({"page": "library/bok 3/page 17.jpg"}, "did you mean 'library/book 3/page 17.jpg'"),
         ({"page": "nothing like it"}, "its ids look like 'library/book 0/page 0.jpg'"),
-        ({"page": "50"}, "no row 50: its rows are 0 to 49"),
-        ({"panel": (3, 5)}, "no panel 3:5: its rows are 0 to 49, its slots 0 to 4"),
-        ({"panel": (-1, 0)}, "no panel -1:0"),
+        ({"page": "50"}, "no row 50: it has 50 pages"),
+        ({"panel": (3, 5)}, "row 3 has no panel with a usable vector in slot 5"),
+        ({"panel": (-1, 0)}, "no page '-1'"),
         ({"vector": np.ones(7)}, r"shape \(7,\) but the vectors of .* are 8 wide"),
         ({"vector": np.ones((2, 8))}, r"shape \(2, 8\)"),
         ({"vector": np.asarray([np.nan] * 8)}, "NaN or infinity"),
         ({"vector": np.zeros(8)}, "all zero"),
         ({"vector": np.asarray(["a"] * 8)}, "dtype <U1"),
         ({"page": 3, "k": 0}, "k is 0 but must be at least 1"),
-        ({}, "name one query"),
-        ({"page": 3, "panel": (3, 0)}, "name one query"),
+        ({"page": 3, "level": "page"}, "level 'page' is not possible: give strip, panel or book"),
+        ({}, "name what to search for"),
+        ({"words": "hello"}, "holds no texts to look for words in"),
+        ({"text": "hello"}, "does not say which encoder made its panel vectors"),
+        ({"text": " "}, "the text to search for is empty"),
+        ({"image": __file__}, "test_search.py is no picture"),
+        ({"image": "absent.png"}, "absent.png cannot be read"),
+        ({"image": b"no picture"}, "the picture is no picture"),
+        ({"page": 3, "space": "encoder"}, "no vectors of the panel encoder: make it with --embeddings"),
+        ({"vector": np.ones(8), "other_books": True}, "ask for a page or a panel"),
     ],
 )
-def test_a_wrong_query_is_refused_in_one_sentence(made, query, message):
-    with pytest.raises(ComicSeqError, match=message):
-        search(made.url, **query)
+def test_a_wrong_query_is_refused_in_one_sentence(index, query, message):
+    with pytest.raises(ComicSeqError, match=message) as refused:
+        index.search(**query)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_page_is_found_in_any_spelling(tmp_path):
@@ -269,21 +186,21 @@ def test_a_page_is_found_in_any_spelling(tmp_path):
     entries = json.loads(Path(made.metadata).read_text())
     entries[3]["canonical_id"] = "library/Ode\u0301/Zo\u00e9.jpg"
     Path(made.metadata).write_text(json.dumps(entries))
-    expected, _ = search(made.url, page=3, k=5)
+    index = indexed(made)
+    expected = index.search(page=3, k=5)
     for page in (
         "library/Ode\u0301/Zo\u00e9.jpg",
         " library/Od\u00e9/Zoe\u0301.jpg",
         "library\\Od\u00e9 \\Zo\u00e9.jpg",
         " 3 ",
     ):
-        assert search(made.url, page=page, k=5)[0] == expected
+        assert index.search(page=page, k=5) == expected
     with pytest.raises(ComicSeqDataError, match="has no page 'library/od\u00e9/Zo\u00e9.jpg'"):  # upper case stays
-        search(made.url, page="library/od\u00e9/Zo\u00e9.jpg")
+        index.search(page="library/od\u00e9/Zo\u00e9.jpg")
 
 
-@pytest.mark.parametrize("factory", ["Flat", "IVF2,SQ8"])
 @pytest.mark.parametrize("by_name", [False, True])
-def test_a_page_that_stands_twice_does_not_find_itself(tmp_path, by_name, factory):
+def test_a_page_that_stands_twice_does_not_find_itself(tmp_path, by_name):
     """Rows 7 and 30 to 37 are row 3 once more: by their vectors, or by their names with other vectors."""
     made, copies = random_store(tmp_path), [7, *range(30, 38)]
     entries = json.loads(Path(made.metadata).read_text())
@@ -296,104 +213,213 @@ def test_a_page_that_stands_twice_does_not_find_itself(tmp_path, by_name, factor
                 group[name][row] = group[name][3]
             entries[row]["num_panels"] = entries[3]["num_panels"]
     Path(made.metadata).write_text(json.dumps(entries))
+    index = indexed(made)
     others = set(range(50)) - {3, *copies}
     for query in ({"page": 3}, {"page": 3, "level": "panel"}, {"panel": (3, 0), "level": "strip"}):
         for k in (1, 5, 30):
-            hits, _ = search(made.url, k=k, factory=factory, **query)
-            assert len(hits) == k or factory != "Flat"
-            assert {hit.row for hit in hits} <= others, query
-    hits, _ = search(made.url, panel=(3, 0), k=60, factory=factory)
+            hits = index.search(k=k, **query)
+            assert len(hits) == k and {hit.row for hit in hits} <= others, query
+    hits = index.search(panel=(3, 0), k=60)
     assert not {(row, 0) for row in copies} & {(hit.row, hit.slot) for hit in hits}
-    hits, _ = search(made.url, vector=made.strips[3], k=3, factory="Flat")
+    hits = index.search(vector=made.strips[3], k=3)
     assert hits[0].row == 3  # a vector is no page
 
 
-def test_an_empty_slot_is_no_panel(made):
-    row = int(np.flatnonzero(~made.mask[:, 4])[0])
-    with pytest.raises(ComicSeqDataError, match=f"row {row} has no panel with a usable vector in slot 4"):
-        search(made.url, panel=(row, 4))
+def test_books_are_their_best_pages_and_the_own_book_is_left_out_on_request(made, index):
+    cosines = cosine_similarity(made.strips[[12]], made.strips)[0]
+    cosines[12] = -2
+    hits = index.search(page=12, level="book", k=20)
+    best = {book: max(cosines[row] for row in range(50) if made.books[row] == book) for book in set(made.books)}
+    assert [hit.book_id for hit in hits] == sorted(best, key=lambda book: -best[book])
+    assert_close([hit.score for hit in hits], sorted(best.values(), reverse=True))
+    hits = index.search(page=12, k=50, other_books=True)
+    assert len(hits) == 45 and "book 2" not in {hit.book_id for hit in hits}
+    hits = index.search(panel=(12, 0), k=200, other_books=True, where="num_panels > 2")
+    assert {hit.row for hit in hits} == {row for row in range(50) if made.mask[row].sum() > 2 and row // 5 != 2}
+
+
+def test_of_several_queries_the_mean_of_unit_vectors_counts(made, index):
+    query = made.strips[4] / np.linalg.norm(made.strips[4]) + made.strips[9] / np.linalg.norm(made.strips[9])
+    cosines = cosine_similarity(query[None], made.strips)[0]
+    cosines[4] = -2
+    hits = index.search(page=4, vector=50 * made.strips[9], k=10)
+    assert [hit.row for hit in hits] == ranked(cosines, 10).tolist()
+    assert_close([hit.score for hit in hits], cosines[ranked(cosines, 10)])
+
+
+# Names that files have, and names that try to be more than a name.
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30) | st.sampled_from(
+    ["' or 1=1 --", "a' or ''='", "'; drop table strips; --", "\\'", "%", "_", "`row`", '"', "''", "a\x00b", "\u2028"]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES)
+def test_whatever_an_id_holds_it_is_a_name_and_nothing_more(made, index, name):
+    known = set(made.ids)
+    try:
+        hits = index.search(page=name, k=3)
+    except ComicSeqDataError as error:
+        assert "has no page" in str(error) or "has no row" in str(error)
+    else:
+        assert name.strip().isdecimal() and len(hits) == 3
+    with pytest.raises(ComicSeqDataError, match="has no book"):
+        index.pages(name)
+    assert {page["page_id"] for page in index.pages()} == known
+    value = name.replace("'", "''")
+    assert index.search(page=0, where=f"book_id = '{value}'") == []
+    assert len(index.search(page=0, where=f"book_id <> '{value}'", k=60)) == 49
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=4, max_size=4, unique_by=lambda name: name.strip().casefold()))
+def test_odd_names_are_found_by_themselves_alone(tmp_path_factory, names):
+    names = [name for name in names if name.strip()]
+    folder = tmp_path_factory.mktemp("odd")
+    made = write_store(
+        folder,
+        np.eye(len(names) or 1, 8)[:, None],
+        np.ones((len(names) or 1, 1), bool),
+        np.zeros(len(names) or 1, int),
+    )
+    entries = [
+        {"sequence_index": row, "num_panels": 1, "book_id": name, "page_name": "p", "canonical_id": f"{name}/p"}
+        for row, name in enumerate(names)
+    ]
+    if not entries:
+        return
+    Path(made.metadata).write_text(json.dumps(entries))
+    index = indexed(made)
+    for row, name in enumerate(names):
+        assert index.page(f"{name}/p")["row"] == row
+        assert [page["row"] for page in index.pages(name)] == [row]
+        hits = index.search(page=row, other_books=True, k=9)
+        assert row not in {hit.row for hit in hits} and len(hits) == len(names) - 1
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "1=1; drop table strips", "row > ?", "row > $1", "(select 1) = 1", "row = 1 union select 1", "row > 3) or (1 = 1",
+        "row > 3 -- and", "row > 3 /* ", "bok = 'x'", "book_id = 3", "row like 'a'", "book_id =", "book_id", "", "  ",
+        "read_csv('/etc/passwd') = 'x'", "repeat(book_id, 1000000000) = 'x'", "sleep(5) = 1", "book_id = 'x", "`x` = 1",
+        "(" * 100 + "row" + ")" * 100 + " = 1", " or ".join(["row = 1"] * 2000), "row in (" + "1," * 60000 + "1)",
+        "vector is not null", "digest = 1", "row = 1 \\ 2", "row = \x00", "lower(1, 2) = 'a'", "lower = 'a'", "'a'",
+    ],
+)  # fmt: skip
+def test_a_filter_that_is_none_is_refused_in_one_sentence(index, where):
+    with pytest.raises(ComicSeqArgumentError, match="filter") as refused:
+        index.search(page=3, where=where)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 700 and ".rs" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("row in (1, 2, 3)", {1, 2}),
+        ("ROW < 3 AND NOT (row = 1)", {0, 2}),
+        ("`book_id` = 'book 1' and page_index between 1 and 2", {6, 7}),
+        ("lower(page_name) like 'page 4_.jpg' or row = 0", {0, *range(40, 50)}),
+        ("starts_with(page_id, 'library/book 9/') and row * 2 >= 92 and reading_direction is null", {46, 47, 48, 49}),
+    ],
+)
+def test_a_filter_says_which_pages_are_looked_among(index, where, rows):
+    assert {hit.row for hit in index.search(page=3, where=where, k=50)} == rows
+    assert compile_filter(where, index.columns()).startswith("(")
 
 
 def test_a_wrong_store_is_refused_in_one_sentence(tmp_path, monkeypatch):
     made = random_store(tmp_path)
-    with pytest.raises(ComicSeqDataError, match="cannot be opened as a Zarr group"):
-        search(str(tmp_path / "absent.zarr"), page=0)
-    os.rename(made.metadata, tmp_path / "elsewhere.json")
-    with pytest.raises(
-        ComicSeqDataError, match="no .*stage5_metadata.json beside it: name its metadata with --metadata"
-    ):
-        search(made.url, page=0)
+
+    def refused(store: str, message: str, metadata: str | None = None) -> None:
+        with pytest.raises(ComicSeqDataError, match=message):
+            build_index(store, tmp_path / "index", metadata=metadata, progress=False)
+        assert not (tmp_path / "index").exists() and not (tmp_path / ".index.partial").exists()
+
+    refused(str(tmp_path / "absent.zarr"), "cannot be opened as a Zarr group")
+    Path(made.metadata).rename(tmp_path / "elsewhere.json")
+    refused(made.url, "no .*stage5_metadata.json beside it: name its metadata with --metadata")
     other = write_store(tmp_path / "other", np.ones((60, 1, 8)), np.ones((60, 1), bool), np.zeros(60))
-    with pytest.raises(ComicSeqDataError, match="sequence_index 50 is out of range; the store has rows 0 to 49"):
-        search(made.url, other.metadata, page=0)
+    refused(made.url, "sequence_index 50 is out of range; the store has rows 0 to 49", other.metadata)
     group = zarr.open_group(made.url, mode="r+")
     group["panel_masks"][...] = False
-    with pytest.raises(ComicSeqDataError, match="holds no strip that .* names: there is nothing to search"):
-        search(made.url, str(tmp_path / "elsewhere.json"), page=0)
-    del group["strip_embeddings"]
-    with pytest.raises(ComicSeqDataError, match="no array 'strip_embeddings'"):
-        search(made.url, page=0)
-    del group["contextualized_panels"]
-    with pytest.raises(ComicSeqDataError, match="neither 'contextualized_panels'"):
-        search(made.url, page=0)
-    empty = zarr.open_group(str(tmp_path / "empty.zarr"), mode="w")
-    for name, shape in {"contextualized_panels": (0, 4, 8), "strip_embeddings": (0, 8), "panel_masks": (0, 4)}.items():
-        empty.create_array(name, shape=shape, dtype="float32")
-    with pytest.raises(ComicSeqDataError, match="is empty"):
-        search(str(tmp_path / "empty.zarr"), page=0)
-    monkeypatch.setattr(search_module, "find_spec", lambda name: None)
+    refused(made.url, "no strip vector but zeros and NaN", str(tmp_path / "elsewhere.json"))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("a chapter")
+    with pytest.raises(ComicSeqDataError, match="notes exists and is no index"):
+        build_index(other.url, tmp_path / "notes", overwrite=True, progress=False)
+    for path in ("notes", "absent", "other/stage5.zarr"):
+        with pytest.raises(ComicSeqDataError, match="is no (complete )?index: make"):
+            open_index(tmp_path / path)
+    assert sorted(path.name for path in (tmp_path / "notes").iterdir()) == ["mine.txt"]
+    monkeypatch.setattr(engine, "find_spec", lambda name: None)
     with pytest.raises(ComicSeqDataError, match=r"pip install 'comicseq\[search\]'"):
-        search(other.url, page=0)
+        open_index(tmp_path / "other")
 
 
-def test_a_small_library_gives_what_there_is(made, tmp_path):
-    assert len(search(made.url, page=3, k=50)[0]) == 49
-    assert len(search(made.url, panel=(3, 0), level="strip", k=50)[0]) == 49
-    hits, index = search(made.url, vector=np.ones(8), level="panel", k=1000)
-    assert len(hits) == len(index)
-    result = CliRunner().invoke(app, ["search", "--store", made.url, "--page", "3", "-k", "50"])
+def test_a_damaged_index_says_what_to_do(tmp_path):
+    index = indexed(random_store(tmp_path))
+    for path in sorted(Path(index.url, "strips.lance", "data").iterdir()):
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ComicSeqDataError, match="make it again with `comicseq index --overwrite`"):
+        open_index(index.url).search(page=3)
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, ["search", *map(str, words)], env={"COLUMNS": "300"})
+
+
+def test_a_small_library_gives_what_there_is(made, index, tmp_path):
+    assert len(index.search(page=3, k=50)) == 49
+    assert len(index.search(panel=(3, 0), level="strip", k=50)) == 49
+    assert len(index.search(vector=np.ones(8), level="panel", k=1000)) == made.mask.sum()
+    result = run("--index", index.url, "--page", 3, "-k", 50)
     assert result.exit_code == 0 and "49 results, as there are no more." in result.output
     alone = write_store(tmp_path / "alone", np.ones((1, 1, 8)), np.ones((1, 1), bool), np.zeros(1))
-    with pytest.raises(ComicSeqDataError, match="has no other page: search a store of several"):
-        search(alone.url, alone.metadata, page=0)
+    assert indexed(alone).search(page=0) == []
 
 
-def test_the_command_prints_a_table_and_writes_json(made, tmp_path):
+def test_the_command_prints_a_table_and_writes_json(made, index, tmp_path):
     output = tmp_path / "results" / "hits.json"
-    result = CliRunner().invoke(
-        app, ["search", "--store", made.url, "--panel", "3:0", "-k", "4", "--output", str(output)]
-    )
+    words = ["--index", index.url, "--panel", f"{made.ids[3]}:0", "-k", 4, "--output", output]
+    result = run(*words)
     assert result.exit_code == 0, result.output
     written = json.loads(output.read_text())
-    words = ["search", "--store", made.url, "--panel", "3:0", "-k", "4", "--output", str(output)]
-    assert CliRunner().invoke(app, words).exit_code == 0  # its own
+    assert run(*words).exit_code == 0  # its own
     output.write_text('{"store": 1}')
-    assert "hits.json exists: name another file, or give --overwrite" in CliRunner().invoke(app, words).output
-    assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0
+    assert "hits.json exists: name another file, or give --overwrite" in run(*words).output
+    assert run(*words, "--overwrite").exit_code == 0
     assert json.loads(output.read_text()) == written
-    hits, _ = search(made.url, panel=(3, 0), k=4)
+    hits = index.search(panel=(3, 0), k=4)
     assert [(hit["row"], hit["slot"]) for hit in written["results"]] == found(hits)
-    assert set(written["results"][0]) == {"rank", "page_id", "book_id", "row", "slot", "score"}
-    assert written["query"] == {"panel": "3:0", "level": "panel", "k": 4} and written["index"]["factory"] == "Flat"
+    assert set(written["results"][0]) == {"rank", "page_id", "book_id", "row", "slot", "score", "fields"}
+    assert written["query"]["panel"] == f"{made.ids[3]}:0" and written["about"]["pages"] == 50
     assert all(hit.book_id in result.output for hit in hits)
-
     np.save(tmp_path / "vector.npy", made.strips[2])
-    result = CliRunner().invoke(
-        app, ["search", "--store", made.url, "--vector", str(tmp_path / "vector.npy"), "-k", "1"]
-    )
+    result = run("--index", index.url, "--vector", tmp_path / "vector.npy", "-k", 1)
     assert result.exit_code == 0 and "1.000" in result.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--panel", "3"], "write ROW:SLOT"),
+        (["--panel", "3"], "write ROW:SLOT or PAGE:SLOT"),
         (["--vector", "absent.npy"], "absent.npy cannot be read"),
-        (["--page", "0", "--panel", "0:0"], "name one query"),
         (["--page", "nowhere"], "has no page 'nowhere'"),
+        (["--page", "3", "--contact-sheet", "out.png"], "holds no pictures: make it with --pages"),
+        (["--store", "stage5.zarr"], "make one with `comicseq index --store stage5.zarr --output INDEX`"),
     ],
 )
-def test_the_command_ends_with_one_line(made, arguments, message):
-    result = CliRunner().invoke(app, ["search", "--store", made.url, *arguments])
+def test_the_command_ends_with_one_line(index, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = run("--index", index.url, *arguments)
     assert result.exit_code == 1 and message in result.stderr
     assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_may_have_colons_in_its_name():
+    assert parse_panel("a:b/c:2") == ("a:b/c", 2) and parse_panel("12:0") == ("12", 0)
+    for text in ("a:", ":3", "a:-1", "-1:0", "a:b", "a:²"):
+        with pytest.raises(ComicSeqArgumentError, match="names no panel"):
+            parse_panel(text)

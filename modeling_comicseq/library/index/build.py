@@ -18,8 +18,9 @@ from ...errors import ComicSeqArgumentError, ComicSeqDataError
 from ...files import locked, put_in_place
 from ...outputs import check_output
 from ...progress import progress_bar
+from ...stores.origin import read_origin
 from ...stores.output import read_attributes
-from ...stores.stage3 import open_group
+from ...stores.stage3 import Stage3Store, open_group
 from ...stores.vectors import VectorStore, find_metadata, metadata_version
 from ...urls import is_url
 from .engine import PANELS, STRIPS, connect, read_about, write_about, writing_faults
@@ -147,6 +148,10 @@ def _about(source: Source, metadata: str, pages: str | os.PathLike | None, state
     attributes = read_attributes(store.url, store.stage) or {}
     said = attributes or dict(open_group(store.url, "give a store").attrs)
     origin = said.get("source", {}).get("origin") or said.get("origin") or {}
+    if store.stage == 3:
+        origin = read_origin(Stage3Store.open(store.url), metadata)
+    panel_width = source.embeddings.width if source.embeddings is not None else None
+    panel_width = store.width if store.stage == 3 else panel_width
     return {
         "format": _FORMAT,
         "complete": False,
@@ -159,6 +164,7 @@ def _about(source: Source, metadata: str, pages: str | os.PathLike | None, state
             "metadata": metadata,
         },
         "model": attributes.get("model"),
+        "panel_width": panel_width,
         "origin": origin,
         "pages": None if pages is None else os.fspath(pages),
         "picture_size": source.picture_size if pages is not None else 0,
@@ -202,8 +208,9 @@ def _working_folder(target: str) -> Iterator[str]:
         root = str(beside / Path(target).resolve().name)
         try:
             yield root
-        except BaseException:
-            if not (beside / "begun").exists():
+        except BaseException as error:
+            # Nothing to go on with, or with nothing that would become an index.
+            if not (beside / "begun").exists() or isinstance(error, ComicSeqDataError):
                 shutil.rmtree(beside, ignore_errors=True)
             raise
 

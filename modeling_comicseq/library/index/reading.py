@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -15,9 +15,13 @@ import orjson
 from ...errors import ComicSeqDataError
 from ...stores.names import normal_form, normal_path
 from ...urls import is_url
+from .encoding import QueryEncoder
 from .engine import PANELS, STRIPS, connect, engine_faults, quote, read_about
 from .rows import INNER
-from .searching import Hit, Level, PanelId, search
+from .searching import Hit, Level, PanelId, Space, search
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["Index", "open_index"]
 
@@ -31,12 +35,14 @@ class Index:
         about: What it says of itself, see `build_index`.
         strips: Its table of strips, as it was when the index was complete.
         panels: Its table of panels.
+        encoders: What reads texts and pictures that are searched for.
     """
 
     url: str
     about: dict[str, Any]
     strips: Any = field(repr=False)
     panels: Any = field(repr=False)
+    encoders: QueryEncoder = field(repr=False)
 
     def __len__(self) -> int:
         return self.about["counts"]["pages"]
@@ -50,6 +56,11 @@ class Index:
     def has_words(self) -> bool:
         """Whether one of its pages has a text."""
         return self.about["counts"]["pages_with_words"] > 0
+
+    @property
+    def has_encoder_vectors(self) -> bool:
+        """Whether it holds the panel encoder's own vectors beside those of the model."""
+        return self.about["embeddings"] is not None
 
     def columns(self, level: str = "strip") -> list[str]:
         """Columns that filters can use: of pages, or of panels."""
@@ -131,6 +142,8 @@ class Index:
     def search(
         self,
         *,
+        text: str | None = None,
+        image: Image | bytes | str | os.PathLike | None = None,
         page: str | int | None = None,
         panel: PanelId | None = None,
         vector: Any = None,
@@ -139,44 +152,45 @@ class Index:
         level: Level | None = None,
         k: int = 10,
         other_books: bool = False,
+        hybrid: bool = True,
+        space: Space | None = None,
     ) -> list[Hit]:
         """Finds the pages, panels or books nearest to what is asked for.
 
         Strips and panels lie in different spaces and are never compared with each other: panels near a *page* are those
-        near one of its panels, and pages near a *panel* are ranked by their nearest panel. Of several queries the mean of
-        their unit vectors is taken; words beside them are looked for in the texts, and the two rankings are joined by the
+        near one of its panels, and pages near a *panel* are ranked by their nearest panel. A text and a picture are read
+        by the panel encoder that made the store, as a panel of words or of a picture alone. They are compared with the
+        encoder's own vectors, those of panels and their means over pages, where the index holds them (`embeddings`), else
+        with strips and panels of the model, through which they go as a page of one panel. Of several queries the mean of
+        their unit vectors is taken. Words are looked for in the texts; beside vectors, the two rankings are joined by the
         sum of their reciprocal ranks. What is asked for is not among the results: the page with all its panels, or the
         one panel, also where the page stands twice, by its path or by equal vectors.
 
         Args:
+            text: What is seen or said.
+            image: A picture of a panel: pixels, a file's content or its path.
             page: A page by its `canonical_id` in any spelling, or its row.
             panel: The page of a panel, as above, and its slot.
             vector: A vector `(D,)` or `(1, D)` of the model that made the store.
-            words: Words in the texts.
+            words: Words in the texts; by default those of `text`, where the index holds texts.
             where: A filter in SQL on the columns, such as `book_id = 'one' and num_panels > 3`.
             level: "strip", "panel" or "book", which gives the best page of each book; by default panels for a panel, else
                 strips.
             k: How many.
             other_books: Leave out the book of the page or panel that is asked for.
+            hybrid: Whether the words of `text` are looked for in the texts, too.
+            space: "model" or "encoder": whose vectors are compared, if not those that are said above.
 
         Returns:
             The hits, best first; fewer than `k` where there are no more.
 
         Raises:
             ComicSeqArgumentError: The query or the filter is not possible.
-            ComicSeqDataError: The index does not have what is asked for.
+            ComicSeqDataError: The index does not have what is asked for, or the encoder is not that of the index.
         """
-        return search(
-            self,
-            page=page,
-            panel=panel,
-            vector=vector,
-            words=words,
-            where=where,
-            level=level,
-            k=k,
-            other_books=other_books,
-        )
+        asked = {"text": text, "image": image, "page": page, "panel": panel, "vector": vector, "words": words}
+        how = {"where": where, "level": level, "k": k, "other_books": other_books, "hybrid": hybrid, "space": space}
+        return search(self, **asked, **how)  # type: ignore[arg-type]
 
     def vectors(self, level: str, where: str, column: str = "vector") -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Vectors `(n, D)` and `row`, `slot` of the pages or panels of which `where` holds."""
@@ -218,8 +232,13 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return (orjson.loads(metadata) if metadata else {}) | row
 
 
-def open_index(path: str | os.PathLike) -> Index:
+def open_index(path: str | os.PathLike, *, encoder: str | None = None, model: str | None = None) -> Index:
     """Opens an index.
+
+    Args:
+        path: A folder, or a URL that LanceDB takes.
+        encoder: The panel encoder that made the store, see `load_panel_encoder`; by default the one that it names.
+        model: The model that made the strips, by default the one that the store names.
 
     Raises:
         ComicSeqDataError: There is none, it is not complete, or LanceDB is not installed.
@@ -236,4 +255,4 @@ def open_index(path: str | os.PathLike) -> Index:
         for name in (STRIPS, PANELS):
             tables[name] = database.open_table(name)
             tables[name].checkout(about["tables"][name])
-    return Index(url, about, tables[STRIPS], tables[PANELS])
+    return Index(url, about, tables[STRIPS], tables[PANELS], QueryEncoder(about, url, encoder, model))

@@ -23,7 +23,7 @@ from .page_parts import PagePart, PageParts, small_picture
 __all__ = ["INNER", "Source", "open_source", "read_rows", "read_digests", "schemas"]
 
 # Columns that are not shown: what copies of a page are found by, and what tells a changed page.
-INNER = ("vector", "mean_vector", "page_key", "panels_hash", "digest", "words", "picture", "metadata")
+INNER = ("vector", "encoder_vector", "page_key", "panels_hash", "digest", "words", "picture", "metadata")
 _OWN = (
     "row",
     "slot",
@@ -187,10 +187,12 @@ def schemas(source: Source) -> tuple[pa.Schema, pa.Schema]:
     strips = [("row", pa.int64()), *of_pages, ("texts", pa.list_(pa.list_(text)))]
     strips += [("panel_boxes", pa.list_(pa.float32())), ("metadata", text), ("words", text), ("picture", pa.binary())]
     strips += [*inner, ("digest", pa.int64()), ("vector", of_strips)]
-    if source.embeddings is not None:
-        strips.append(("mean_vector", pa.list_(pa.float32(), source.embeddings.width)))
     panels = [("row", pa.int64()), ("slot", pa.int32()), *of_pages, ("text", text), ("box", pa.list_(pa.float32()))]
     panels += [("words", text), *inner, ("vector", of_panels)]
+    if source.embeddings is not None:
+        strips.append(("encoder_vector", pa.list_(pa.float32(), source.embeddings.width)))
+        kind = pa.float16() if source.embeddings.panels.dtype.itemsize == 2 else pa.float32()
+        panels.append(("encoder_vector", pa.list_(kind, source.embeddings.width)))
     return pa.schema(strips), pa.schema(panels)
 
 
@@ -203,6 +205,7 @@ class _Block:
     panels: np.ndarray
     real: np.ndarray
     strips: np.ndarray
+    encoded: np.ndarray | None
     means: np.ndarray | None
     table: pa.Table
     parts: list[PagePart | None]
@@ -216,11 +219,9 @@ def _read(source: Source, first: int, last: int) -> _Block:
     lo, hi = int(rows[0]), int(rows[-1]) + 1
     panels, real = (each[rows - lo] for each in source.store.read_panels(lo, hi))
     strips = source.store.read_strips(lo, hi)[rows - lo]
-    means = None
+    encoded = means = None
     if source.embeddings is not None:
-        of_pages = source.embedding_rows[first:last]
-        at, until = int(of_pages.min()), int(of_pages.max()) + 1
-        means = mean_panels(*source.embeddings.read_panels(at, until))[of_pages - at]
+        encoded, means = _read_encoded(source, first, last, real)
     table = source.pages.table.slice(first, last - first)
     parts: list[PagePart | None] = [None] * (last - first)
     if source.parts is not None:
@@ -238,12 +239,36 @@ def _read(source: Source, first: int, last: int) -> _Block:
         hashes[place] = xxhash.xxh3_64_intdigest(vectors) - (1 << 63)
         digest = xxhash.xxh3_64(vectors + strips[place].tobytes() + np.packbits(real[place]).tobytes())
         digest.update(orjson.dumps([*about.values(), int(source.page_index[first + place])]))
-        if means is not None:
-            digest.update(means[place].tobytes())
+        if encoded is not None and means is not None:
+            digest.update(encoded[place][real[place]].tobytes() + means[place].tobytes())
         if (part := parts[place]) is not None:
             digest.update(str(part.digest).encode())
         digests[place] = digest.intdigest() - (1 << 63)
-    return _Block(first, last, panels, real, strips, means, table, parts, hashes, digests)
+    return _Block(first, last, panels, real, strips, encoded, means, table, parts, hashes, digests)
+
+
+def _read_encoded(source: Source, first: int, last: int, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The panel encoder's vectors of some pages in the slots of their panels `(pages, slots, P)`, and their means."""
+    store, rows = source.embeddings, source.embedding_rows[first:last]
+    assert store is not None
+    order = np.argsort(rows)
+    encoded = np.zeros((*real.shape, store.width), store.panels.dtype)
+    means = np.zeros((len(rows), store.width), np.float32)
+    for run in np.array_split(order, max(1, len(order) // 512)):
+        if not len(run):
+            continue
+        lo, hi = int(rows[run].min()), int(rows[run].max()) + 1
+        if hi - lo > 4 * len(run):  # far from one another: one by one
+            parts = [store.read_panels(int(row), int(row) + 1) for row in rows[run]]
+            vectors, shown = (np.concatenate(each) for each in zip(*parts, strict=True))
+        else:
+            vectors, shown = (each[rows[run] - lo] for each in store.read_panels(lo, hi))
+        means[run] = mean_panels(vectors, shown)
+        for place, page, there in zip(run.tolist(), vectors, shown, strict=True):
+            slots = np.flatnonzero(real[place])
+            own = page[there][: len(slots)]
+            encoded[place, slots[: len(own)]] = own
+    return encoded, means
 
 
 def read_digests(source: Source, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -308,9 +333,11 @@ def read_rows(
             slots.append((place, slot))
     columns["vector"] = block.strips[places] if len(places) else np.zeros((0, source.store.width))
     if block.means is not None:
-        columns["mean_vector"] = block.means[places]
+        columns["encoder_vector"] = block.means[places]
     at = np.asarray(slots, int).reshape(-1, 2)
     of_panels["vector"] = block.panels[at[:, 0], at[:, 1]]
+    if block.encoded is not None:
+        of_panels["encoder_vector"] = block.encoded[at[:, 0], at[:, 1]]
     return _batch(columns, strips), _batch(of_panels, panels)
 
 

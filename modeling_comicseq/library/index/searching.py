@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import ComicSeqArgumentError, ComicSeqDataError
 from ...vectors import unit
+from .encoding import open_picture
 from .engine import engine_faults, quote, said
 from .filters import compile_filter
 from .rows import INNER
@@ -17,11 +18,14 @@ from .rows import INNER
 if TYPE_CHECKING:
     from .reading import Index
 
-__all__ = ["Hit", "Level", "PanelId", "search"]
+__all__ = ["Hit", "Level", "PanelId", "Space", "search"]
 
 PanelId = tuple[str | int, int]
 Level = Literal["strip", "panel", "book"]
 LEVELS = ("strip", "panel", "book")
+# Of the model that made the strips, or of the panel encoder before it, whose page vectors are means of its panels.
+Space = Literal["model", "encoder"]
+SPACES = ("model", "encoder")
 MOST = 10_000  # hits
 _LONGEST_WORDS = 10_000  # characters
 
@@ -74,6 +78,8 @@ class _Asked:
 def search(
     index: Index,
     *,
+    text: str | None = None,
+    image: Any = None,
     page: str | int | None = None,
     panel: PanelId | None = None,
     vector: Any = None,
@@ -82,6 +88,8 @@ def search(
     level: Level | None = None,
     k: int = 10,
     other_books: bool = False,
+    hybrid: bool = True,
+    space: Space | None = None,
 ) -> list[Hit]:
     """See `Index.search`."""
     level = level or ("panel" if panel is not None else "strip")
@@ -89,22 +97,32 @@ def search(
         raise ComicSeqArgumentError(f"level {level!r} is not possible: give strip, panel or book")
     if not 1 <= k <= MOST:
         raise ComicSeqArgumentError(f"k is {k} but must be at least 1 and at most {MOST:,}")
-    if page is None and panel is None and vector is None and words is None:
-        raise ComicSeqArgumentError("name what to search for: a page, a panel, a vector or words")
+    if all(each is None for each in (text, image, page, panel, vector, words)):
+        raise ComicSeqArgumentError("name what to search for: a text, an image, a page, a panel, a vector or words")
+    if words is None and text is not None and hybrid and index.has_words:
+        words = text
     if words is not None:
-        if not words.strip() or len(words) > _LONGEST_WORDS:
-            what = "empty" if not words.strip() else f"{len(words):,} characters long"
-            raise ComicSeqArgumentError(f"the words to look for are {what}: give some, of at most {_LONGEST_WORDS:,}")
-        if not index.has_words:
-            raise ComicSeqDataError(
-                f"{index.url} holds no texts to look for words in: index a store whose metadata have them, or give --pages"
-            )
+        _check_words(index, words)
     asked = _Asked(among="panel" if panel is not None or level == "panel" else "strip", words=words)
-    _add_pages(index, asked, page, panel, level, has_others=vector is not None or words is not None)
+    asked.column = _column(index, text is not None or image is not None, vector is not None, space)
+    queries = []
+    if text is not None:
+        queries.append(_encoded(index, asked, index.encoders.panel(text=text)))
+    if image is not None:
+        queries.append(_encoded(index, asked, index.encoders.panel(image=open_picture(image))))
+    if page is not None:
+        queries.append(_page(index, asked, page))
+    if panel is not None:
+        queries.append(_panel(index, asked, panel, level))
     if vector is not None:
-        asked.vectors = _joined(asked.vectors, unit(check_vector(vector, index.width, index.url))[None])
-    if len(asked.vectors) > 1 and words is not None:
-        asked.vectors = unit(asked.vectors.mean(axis=0, keepdims=True))
+        queries.append(check_vector(vector, index.width, index.url)[None])
+    if queries:
+        asked.vectors = unit(queries[0])
+        if len(queries) > 1 or words is not None:  # each query counts alike
+            means = [unit(unit(each).mean(axis=0)) for each in queries]
+            asked.vectors = unit(np.mean(means, axis=0, keepdims=True))
+            if not asked.vectors.any():
+                raise ComicSeqArgumentError("the queries are opposite to one another: leave one out")
     conditions = []
     if where is not None:
         conditions.append(compile_filter(where, index.columns(asked.among)))
@@ -113,47 +131,74 @@ def search(
             raise ComicSeqArgumentError("other_books leaves out the query's book: ask for a page or a panel")
         conditions.append(f"book_id not in ({', '.join(map(quote, sorted(asked.books)))})")
     table = index.panels if asked.among == "panel" else index.strips
-    hits = _nearest(index, table, asked, " and ".join(conditions) or None, level, k)
-    return hits
+    return _nearest(index, table, asked, " and ".join(conditions) or None, level, k)
 
 
-def _joined(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The mean of unit vectors, of length 1; the others alone where there are none."""
-    if not len(some):
-        return others
-    both = unit(np.stack([unit(some).mean(axis=0), unit(others).mean(axis=0)]))
-    return unit(both.mean(axis=0, keepdims=True))
+def _check_words(index: Index, words: str) -> None:
+    if not words.strip() or len(words) > _LONGEST_WORDS:
+        what = "empty" if not words.strip() else f"{len(words):,} characters long"
+        raise ComicSeqArgumentError(f"the words to look for are {what}: give some, of at most {_LONGEST_WORDS:,}")
+    if not index.has_words:
+        raise ComicSeqDataError(
+            f"{index.url} holds no texts to look for words in: index a store whose metadata have them, or give --pages"
+        )
 
 
-def _add_pages(
-    index: Index, asked: _Asked, page: str | int | None, panel: PanelId | None, level: str, has_others: bool
-) -> None:
-    """Adds a page or a panel, and what is the same page under another row."""
-    if page is not None:
-        row = index.find_row(page)
-        vectors, _ = index.vectors(asked.among, f"row = {row}", asked.column)
-        if not len(vectors):
-            raise ComicSeqDataError(
-                f"{index.url}: row {row} has no {asked.among} with a usable vector; ask for another page or panel"
-            )
-        asked.vectors = unit(vectors)
-        if panel is not None or has_others:
-            asked.vectors = unit(asked.vectors.mean(axis=0, keepdims=True))
-        asked.left_out |= _copies(index, asked, row)
-    if panel is not None:
-        name, slot = panel
-        row = index.find_row(name)
-        vectors, _ = index.vectors("panel", f"row = {row} and slot = {int(slot)}")
-        if not len(vectors):
-            raise ComicSeqDataError(
-                f"{index.url}: row {row} has no panel with a usable vector in slot {slot}; ask for another page or panel"
-            )
-        asked.vectors = _joined(asked.vectors, unit(vectors))
-        copies = _copies(index, asked, row)
-        if level == "panel":
-            asked.left_out_panels |= {(each, int(slot)) for each in copies}
-        else:
-            asked.left_out |= copies
+def _column(index: Index, is_encoded: bool, has_vector: bool, space: Space | None) -> str:
+    """The column of vectors that all queries are compared with."""
+    if space not in (None, *SPACES):
+        raise ComicSeqArgumentError(f"space {space!r} is not possible: give {' or '.join(SPACES)}")
+    if space is None:
+        space = "encoder" if is_encoded and index.has_encoder_vectors else "model"
+    if space == "model" or index.about["store"]["stage"] == 3:  # whose vectors are the encoder's
+        return "vector"
+    if not index.has_encoder_vectors:
+        raise ComicSeqDataError(
+            f"{index.url} holds no vectors of the panel encoder: make it with --embeddings STAGE3, or leave out space"
+        )
+    if has_vector:
+        raise ComicSeqArgumentError(
+            "a vector of the model is not compared in the space of the panel encoder: leave out the vector, or give space"
+            " 'model'"
+        )
+    return "encoder_vector"
+
+
+def _encoded(index: Index, asked: _Asked, panel: np.ndarray) -> np.ndarray:
+    """The query vector `(1, D)` of a panel vector `(P,)`: itself, or what the model makes of a page of this one panel."""
+    if asked.column == "encoder_vector" or index.about["store"]["stage"] == 3:
+        return panel[None]
+    contextualised, strip = index.encoders.page(panel)
+    return (contextualised if asked.among == "panel" else strip)[None]
+
+
+def _page(index: Index, asked: _Asked, page: str | int) -> np.ndarray:
+    """The vectors of a page: its strip, or all its panels; it is left out itself."""
+    row = index.find_row(page)
+    vectors, _ = index.vectors(asked.among, f"row = {row}", asked.column)
+    if not len(vectors):
+        raise ComicSeqDataError(
+            f"{index.url}: row {row} has no {asked.among} with a usable vector; ask for another page or panel"
+        )
+    asked.left_out |= _copies(index, asked, row)
+    return vectors
+
+
+def _panel(index: Index, asked: _Asked, panel: PanelId, level: str) -> np.ndarray:
+    """The vector of a panel `(1, D)`; it is left out itself, or with its page where pages are looked for."""
+    name, slot = panel
+    row = index.find_row(name)
+    vectors, _ = index.vectors("panel", f"row = {row} and slot = {int(slot)}", asked.column)
+    if not len(vectors):
+        raise ComicSeqDataError(
+            f"{index.url}: row {row} has no panel with a usable vector in slot {slot}; ask for another page or panel"
+        )
+    copies = _copies(index, asked, row)
+    if level == "panel":
+        asked.left_out_panels |= {(each, int(slot)) for each in copies}
+    else:
+        asked.left_out |= copies
+    return vectors
 
 
 def _copies(index: Index, asked: _Asked, row: int) -> set[int]:
