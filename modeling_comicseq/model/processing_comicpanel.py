@@ -202,12 +202,15 @@ class ComicPanelProcessor(ProcessorMixin):
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs):
         """Saves the settings, the tokenizer, and this file, so that the folder loads without this package."""
-        if self.tokenizer is not None or push_to_hub:
+        if self.tokenizer is not None:
             return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
         os.makedirs(save_directory, exist_ok=True)
         custom_object_save(self, save_directory, config=self)
-        self.to_json_file(f"{save_directory}/processor_config.json")
-        return [f"{save_directory}/processor_config.json"]
+        file = os.path.join(save_directory, "processor_config.json")
+        self.to_json_file(file)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", os.path.basename(save_directory)), **kwargs)
+        return [file]
 
 
 def read_image_settings(name: str) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The processor prepares pictures as the image processors of transformers do, by Pillow and torch alone."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 from transformers import AutoImageProcessor, AutoProcessor
 
@@ -108,6 +110,22 @@ def test_it_is_saved_and_loaded(with_texts, tmp_path):
     if not with_texts:
         with pytest.raises(ValueError, match="has no tokenizer"):
             processor(text=["the mat"])
+
+
+@pytest.mark.parametrize("with_texts", [True, False])
+def test_what_is_pushed_is_all_that_loads_it(with_texts, tmp_path, monkeypatch):
+    pushed = set()
+
+    def create_commit(self, repo_id, operations, **kwargs):
+        pushed.update(operation.path_in_repo for operation in operations)
+
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo_id, **kwargs: SimpleNamespace(repo_id=repo_id))
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    folder = str(write_text_model(tmp_path / "t")) if with_texts else None
+    processor = ComicPanelProcessor.from_encoders_pretrained(None, folder)
+    processor.save_pretrained(str(tmp_path / "p"), push_to_hub=True, repo_id="someone/comics")
+    code = {"processing_comicpanel.py", "pooling_comicpanel.py", "configuration_comicpanel.py"}
+    assert pushed >= {"processor_config.json"} | code | ({"tokenizer.json"} if with_texts else set())
 
 
 def test_wrong_arguments_are_refused():
