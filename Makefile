@@ -34,11 +34,11 @@ demo-pages: $(VENV)/.installed  ## drawn comics, as pictures alone -> pages -> a
 	$(BIN)/comicseq convert --embeddings $(DEMO_PAGES)/stage3_embeddings.zarr --metadata $(DEMO_PAGES)/stage3_metadata.json --fractions 0.6 0.2 0.2 --output $(DEMO_PAGES)/dataset
 	$(BIN)/comicseq pretrain demo_pages --dataset $(DEMO_PAGES)/dataset --output-dir $(DEMO_PAGES)/model
 	$(BIN)/comicseq evaluate --model $(DEMO_PAGES)/model --dataset $(DEMO_PAGES)/dataset
-	$(BIN)/comicseq export $(DEMO_PAGES)/model $(DEMO_PAGES)/page-model --encoder efficientnet-lite0+all-MiniLM-L6-v2 --overwrite
+	$(BIN)/comicseq export $(DEMO_PAGES)/model $(DEMO_PAGES)/page_model --encoder efficientnet-lite0+all-MiniLM-L6-v2 --overwrite
 	$(BIN)/comicseq encode --model $(DEMO_PAGES)/model --embeddings $(DEMO_PAGES)/stage3_embeddings.zarr --metadata $(DEMO_PAGES)/stage3_metadata.json --output $(DEMO_PAGES)/stage5_embeddings.zarr
 	$(BIN)/comicseq index --store $(DEMO_PAGES)/stage5_embeddings.zarr --pages $(DEMO_PAGES)/pages --embeddings $(DEMO_PAGES)/stage3_embeddings.zarr --output $(DEMO_PAGES)/index
 	$(BIN)/comicseq search --index $(DEMO_PAGES)/index --text "somebody opens a chest at night" -k 5 --contact-sheet $(DEMO_PAGES)/search.png
-	$(BIN)/comicseq read 5 --pages $(DEMO_PAGES)/pages --model $(DEMO_PAGES)/page-model --output $(DEMO_PAGES)/page.png
+	$(BIN)/comicseq read 5 --pages $(DEMO_PAGES)/pages --model $(DEMO_PAGES)/page_model --output $(DEMO_PAGES)/page.png
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def read(
     and in which order the panels are read. Wrong candidates are panels of the nearest pages, of the same book where there
     are enough. The right answer is known: the picture marks it and what the model chose.
 
-    Example: `comicseq read comics/page_07.png --model outputs/page-model --ocr rapidocr --output page.png`
+    Example: `comicseq read comics/page_07.png --model outputs/page_model --ocr rapidocr --output page.png`
     """
     from rich.console import Console
     from rich.table import Table
