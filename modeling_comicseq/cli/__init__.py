@@ -15,6 +15,7 @@ from .embed import embed
 from .encode import encode
 from .evaluate import evaluate
 from .export import export
+from .export_table import export_table
 from .import_checkpoint import import_checkpoint
 from .index import index
 from .ingest import ingest
@@ -94,6 +95,7 @@ for command in (
     layouts,
     comics_pap,
     export,
+    export_table,
     import_checkpoint,
 ):
     app.command(command.__name__.replace("_", "-"))(command)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..files import written_file
 
-__all__ = ["COLOURS", "MapData", "draw_map", "project"]
+__all__ = ["COLOURS", "MapData", "Plane", "draw_map", "project"]
 
 # The books with most pages, in colours that colour-blind readers tell apart (Okabe and Ito); the others stay grey.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
@@ -31,20 +31,46 @@ class MapData(NamedTuple):
     books: np.ndarray
 
 
-def project(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first two principal components of `vectors` (N, D): points `(N, 2)` and their shares of the variance `(2,)`.
+class Plane(NamedTuple):
+    """The two main directions of some vectors, onto which others can be projected, too.
 
-    Of two opposite directions, the one whose largest entry is positive, so that a map looks the same on every machine.
+    Attributes:
+        mean: Mean of the vectors `(D,)`.
+        directions: Their first two principal components `(D, 2)`.
+        explained: Shares of the variance in each `(2,)`.
     """
-    if not len(vectors):
-        return np.zeros((0, 2)), np.zeros(2)
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
-    variances, directions = np.linalg.eigh(centred.T @ centred / len(vectors))
-    first = directions[:, ::-1][:, :2]
-    first = first * np.sign(first[np.abs(first).argmax(axis=0), np.arange(first.shape[1])])
-    explained = np.clip(variances[::-1][:2], 0, None) / max(np.clip(variances, 0, None).sum(), 1e-30)
-    missing = 2 - first.shape[1]  # vectors of one number
-    return np.pad(centred @ first, ((0, 0), (0, missing))), np.pad(explained, (0, missing))
+
+    mean: np.ndarray
+    directions: np.ndarray
+    explained: np.ndarray
+
+    @classmethod
+    def fit(cls, vectors: np.ndarray) -> Plane:
+        """The plane of `vectors` (N, D).
+
+        Of two opposite directions, the one whose largest entry is positive, so that a map looks the same on every machine.
+        """
+        width = vectors.shape[1]
+        if not len(vectors):
+            return cls(np.zeros(width), np.zeros((width, 2)), np.zeros(2))
+        mean = vectors.mean(axis=0)
+        centred = vectors.astype(np.float64) - mean
+        variances, directions = np.linalg.eigh(centred.T @ centred / len(vectors))
+        first = directions[:, ::-1][:, :2]
+        first = first * np.sign(first[np.abs(first).argmax(axis=0), np.arange(first.shape[1])])
+        explained = np.clip(variances[::-1][:2], 0, None) / max(np.clip(variances, 0, None).sum(), 1e-30)
+        missing = 2 - first.shape[1]  # vectors of one number
+        return cls(mean, np.pad(first, ((0, 0), (0, missing))), np.pad(explained, (0, missing)))
+
+    def points(self, vectors: np.ndarray) -> np.ndarray:
+        """Where `vectors` (N, D) stand on it `(N, 2)`."""
+        return (vectors.astype(np.float64) - self.mean) @ self.directions
+
+
+def project(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first two principal components of `vectors` (N, D): points `(N, 2)` and their shares of the variance `(2,)`."""
+    plane = Plane.fit(vectors)
+    return plane.points(vectors), plane.explained
 
 
 def draw_map(maps: list[MapData], path: Path) -> None:

@@ -9,6 +9,7 @@ LAYOUTS = "layouts --output out --pages 20"
 INSPECT = "inspect store.zarr --metadata metadata.json --output out"
 INSPECT_5 = "inspect stage5.zarr --output out"
 INDEX = "index --store stage5.zarr --output out"
+EXPORT_TABLE = "export-table --store stage5.zarr --output out"
 SEARCH = "search --index index --page 3 --output out.json"
 SYNTHESIZE = "synthesize --output out --books 1 --no-progress"
 READ = "read comics/two/2.png --model model --output out.png"
@@ -52,6 +53,7 @@ TYPER = {
     "index": INDEX,
     "search": SEARCH,
     "inspect": INSPECT_5,
+    "export-table": EXPORT_TABLE,
     "order": ORDER,
     "order boxes": ORDER_BOXES,
     "comics-pap": COMICS_PAP,
