@@ -8,6 +8,10 @@ seconds of the sketches and of the search, peak memory, and the share of the cop
 
     python -m benchmarks.inspection --store STORE --metadata JSON
     python -m benchmarks.inspection --pages 1000000
+    python -m benchmarks.inspection --neighbours 100000
+
+With `--neighbours`, draws strip vectors of the same kind, looks for the ten nearest of each as `comicseq export-table` does,
+and prints the processor seconds and the share that comparing all with all finds, too, of 1,000 pages.
 """
 
 from __future__ import annotations
@@ -18,9 +22,11 @@ import time
 
 import numpy as np
 
+from modeling_comicseq.library.clusters import nearest
 from modeling_comicseq.library.inspect import inspect_store
 from modeling_comicseq.library.near_copies import PageSketches, nearest_before
 from modeling_comicseq.stores.vectors import VectorStore
+from modeling_comicseq.vectors import unit
 
 # Panels a page of the COMICS store: 10 pages of one panel, 45 of two, …
 COUNTS = (10, 45, 301, 2129, 629, 445, 296, 165, 28)
@@ -49,7 +55,7 @@ def look_for_copies(pages: int) -> None:
     """Draws pages and prints what their copies cost and how many are found."""
     generator = np.random.default_rng(0)
     counts = generator.choice(np.arange(1, len(COUNTS) + 1), pages, p=np.asarray(COUNTS) / sum(COUNTS))
-    spread = (np.arange(1, WIDTH + 1) ** -0.35).astype(np.float32)
+    spread = (np.arange(1, WIDTH + 1) ** -0.45).astype(np.float32)
     copies = np.sort(generator.choice(np.arange(pages // 2, pages), COPIES * len(COSINES), replace=False))
     originals = generator.choice(pages // 2, len(copies), replace=False)
     counts[copies] = counts[originals]
@@ -95,6 +101,27 @@ def look_for_copies(pages: int) -> None:
     print(f"found of {COPIES:,} copies each: {shares}; other pairs to be compared by their vectors: {others:,}")
 
 
+def look_for_neighbours(pages: int) -> None:
+    """Draws strips and prints what their neighbours cost and how many of the nearest are among them."""
+    generator = np.random.default_rng(0)
+    spread = (np.arange(1, WIDTH + 1) ** -0.45).astype(np.float32)
+    books = 0.5 * generator.standard_normal((-(-pages // 40), WIDTH), dtype=np.float32)
+    strips = np.concatenate(
+        [unit((generator.standard_normal((40, WIDTH), dtype=np.float32) + book) * spread) for book in books]
+    )[:pages]
+    begin = time.process_time()
+    found, _ = nearest(strips, 10, np.ones(pages, bool), np.arange(pages))
+    took = time.process_time() - begin
+    asked = np.linspace(0, pages - 1, 1000).astype(int)
+    cosines = strips[asked] @ strips.T
+    cosines[np.arange(len(asked)), asked] = -1
+    exact = np.argpartition(-cosines, 10, axis=1)[:, :10]
+    shares = [
+        len(set(one) & set(other)) / 10 for one, other in zip(exact.tolist(), found[asked].tolist(), strict=True)
+    ]
+    print(f"{pages:,} pages: {took:.0f} s, {100 * np.mean(shares):.1f} % of the ten nearest")
+
+
 def main() -> None:
     """Measures what the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,11 +129,14 @@ def main() -> None:
     parser.add_argument("--metadata")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pages", type=int)
+    parser.add_argument("--neighbours", type=int)
     given = parser.parse_args()
     if given.store:
         compare_with_a_read(given.store, given.metadata, given.rounds)
     if given.pages:
         look_for_copies(given.pages)
+    if given.neighbours:
+        look_for_neighbours(given.neighbours)
 
 
 if __name__ == "__main__":

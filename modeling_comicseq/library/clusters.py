@@ -12,7 +12,7 @@ from ..vectors import unit
 __all__ = ["Clusters", "check_analysis", "nearest"]
 
 _FEW = 30_000  # vectors that are compared all with all
-_PROBED = 12  # clusters of a larger collection in which neighbours are looked for
+_PROBED = 32  # clusters of a larger collection in which neighbours of each are looked for
 _BLOCK = 1024  # vectors that are compared at a time
 
 
@@ -62,8 +62,8 @@ class Clusters:
 def nearest(units: np.ndarray, count: int, allowed: np.ndarray, unlike: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The vectors of a collection that are nearest to each by cosine.
 
-    Few are compared all with all. Of many, each is compared with those of the clusters whose centres are nearest to its own,
-    which misses some.
+    Few are compared all with all. Of many, each is compared with those of the clusters whose centres are nearest to it, which
+    misses some.
 
     Args:
         units: Unit vectors `(N, D)`, which may be mapped from a file; zeros have no neighbours.
@@ -82,12 +82,15 @@ def nearest(units: np.ndarray, count: int, allowed: np.ndarray, unlike: np.ndarr
         return places, cosines
     sample = np.linspace(0, len(units) - 1, min(len(units), 2 * _FEW)).astype(int)
     clusters = Clusters.fit(np.asarray(units[sample], np.float32), int(len(units) ** 0.5))
-    labels = np.concatenate([clusters.label(units[lo : lo + _BLOCK]) for lo in range(0, len(units), _BLOCK)])
-    near = np.argsort(-clusters.centres @ clusters.centres.T, axis=1, kind="stable")[:, :_PROBED]
-    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels, minlength=len(near)))[:-1])
-    for own, probed in enumerate(near):
-        others = np.sort(np.concatenate([members[each] for each in probed]))
-        _search(units, members[own], others[allowed[others]], unlike, places, cosines)
+    probed = np.empty((len(units), min(_PROBED, len(clusters.centres))), np.int32)
+    for lo in range(0, len(units), _BLOCK):
+        likeness = np.asarray(units[lo : lo + _BLOCK], np.float32) @ clusters.centres.T
+        probed[lo : lo + _BLOCK] = np.argsort(-likeness, axis=1, kind="stable")[:, : probed.shape[1]]
+    order = np.argsort(probed.ravel(), kind="stable")
+    ends = np.cumsum(np.bincount(probed.ravel(), minlength=len(clusters.centres)))
+    for number, asked in enumerate(np.split(order // probed.shape[1], ends[:-1])):
+        others = asked[probed[asked, 0] == number]
+        _search(units, asked, others[allowed[others]], unlike, places, cosines)
     return places, cosines
 
 
@@ -100,7 +103,7 @@ def _search(
     cosines: np.ndarray,
 ) -> None:
     """Compares the vectors at `asked` with those at `others`, ascending, and fills in the nearest."""
-    if not len(others):
+    if not len(others) or not places.shape[1]:
         return
     candidates = np.asarray(units[others], np.float32)
     count = min(places.shape[1], len(others))
@@ -114,10 +117,11 @@ def _search(
             is_there = others[at] == barred
             found[np.flatnonzero(is_there), at[is_there]] = -np.inf
         found[~vectors.any(axis=1)] = -np.inf
-        best = np.argpartition(-found, count - 1, axis=1)[:, :count]
-        best = np.sort(best, axis=1)  # of equal ones the first
+        best = np.sort(np.argpartition(-found, count - 1, axis=1)[:, :count], axis=1)  # of equal ones the first
         values = np.take_along_axis(found, best, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
+        # With those that were found among others before.
+        best = np.concatenate((places[own], np.where(np.isfinite(values), others[best], -1)), axis=1)
+        values = np.concatenate((np.nan_to_num(cosines[own], nan=-np.inf), values), axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")[:, : places.shape[1]]
         best, values = np.take_along_axis(best, order, axis=1), np.take_along_axis(values, order, axis=1)
-        places[own, :count] = np.where(np.isfinite(values), others[best], -1)
-        cosines[own, :count] = np.where(np.isfinite(values), values, np.nan)
+        places[own], cosines[own] = best, np.where(best >= 0, values, np.nan)
