@@ -38,8 +38,8 @@ def sequence_config(**changes) -> ComicSeqConfig:
     return ComicSeqConfig(**{**fields, **changes})
 
 
-def panel_model(reads_pictures: bool = True, reads_texts: bool = True, width: int = WIDTH) -> ComicPanelModel:
-    """A panel encoder with random weights, of a tiny ViT and a BERT of two layers."""
+def panel_config(reads_pictures: bool = True, reads_texts: bool = True, width: int = WIDTH) -> ComicPanelConfig:
+    """A configuration of a tiny ViT and a BERT of two layers, without dropout."""
     vision = ViTConfig(
         **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
         **{"image_size": 32, "patch_size": 16, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
@@ -49,15 +49,19 @@ def panel_model(reads_pictures: bool = True, reads_texts: bool = True, width: in
         **{"vocab_size": 40, "max_position_embeddings": 64},
         **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     )
-    config = ComicPanelConfig(
+    return ComicPanelConfig(
         vision_config=vision if reads_pictures else None,
         text_config=text if reads_texts else None,
         projection_dim=width,
         vision_encoder="tiny-vit" if reads_pictures else None,
         text_encoder="tiny-bert" if reads_texts else None,
     )
+
+
+def panel_model(reads_pictures: bool = True, reads_texts: bool = True, width: int = WIDTH) -> ComicPanelModel:
+    """A panel encoder with random weights."""
     torch.manual_seed(3)
-    model = ComicPanelModel(config).eval()
+    model = ComicPanelModel(panel_config(reads_pictures, reads_texts, width)).eval()
     with torch.no_grad():  # as drawn, one picture's vector is much like another's
         for parameter in [*model.parameters()]:
             parameter.add_(torch.randn_like(parameter) * 0.1)

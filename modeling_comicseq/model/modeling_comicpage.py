@@ -243,6 +243,13 @@ class ComicPageModel(ComicPagePreTrainedModel):
         """The sequence model without its heads."""
         return self.sequence_model.base_model
 
+    def get_input_embeddings(self):
+        """What reads the panels' vectors."""
+        return self.sequence_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.sequence_model.set_input_embeddings(value)
+
     def page_reader(self, processor: Any = None) -> Any:
         """What turns questions about pages into questions about vectors, see [`PageReader`]. Pipelines ask for it."""
         from .reading_comicpage import PageReader

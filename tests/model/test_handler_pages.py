@@ -313,8 +313,8 @@ def request(random, is_damaged):
 @pytest.mark.slow
 def test_pipeline_and_handler_without_the_package(folder):
     """
-    A new interpreter imports handler.py from the folder as an endpoint does; sound requests, and 500 that are damaged: each
-    is answered or gets a sentence, none an error of the server, and memory stays bounded.
+    A new interpreter imports handler.py from the folder as an endpoint does. Sound requests are answered; of damaged ones,
+    500 get a sentence, the others an answer, none an error of the server; and memory stays bounded.
     """
     asked = {task: [json_question(task, seed) for seed in range(2)] for task in TASKS}
     (folder / "asked.json").write_text(json.dumps(asked))
@@ -352,8 +352,10 @@ def test_pipeline_and_handler_without_the_package(folder):
 
         from requests_drawn import request
         chance, process, memory, refused = random.Random(0), psutil.Process(), [], 0
-        for number in range(600):
+        for number in range(1000):
             is_damaged = number >= 100
+            if refused == 500:
+                break
             data = request(chance, is_damaged)
             answer = handler(data)
             said = json.dumps(answer, allow_nan=False)
@@ -364,7 +366,7 @@ def test_pipeline_and_handler_without_the_package(folder):
             assert is_damaged or not failed, (number, said[:500])
             refused += failed
             memory.append(process.memory_info().rss / 2**20)
-        assert refused > 350, refused
+        assert refused == 500, refused
         assert max(memory[200:]) - max(memory[:200]) < 60, (max(memory[:200]), max(memory[200:]))
         """,
         folder,
