@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from ..errors import ComicSeqDataError, ComicSeqError
 from ..hub import check_not_mistyped, find_file
@@ -48,21 +49,32 @@ def load_model_and_processor(
         if len(halves) > 1 and not Path(name).is_dir() or name.strip() in ("", *OFFLINE_MODELS):
             raise ComicSeqDataError(f"{name!r} is no panel encoder: name {WANTED}.")
         check_not_mistyped(name, WANTED)
-        config = find_file(name, "config.json")
-        if config is None:
-            raise ComicSeqDataError(f"{name} has no config.json: name {WANTED}.")
-        return _load_checkpoint(name, json.loads(config.read_text(encoding="utf-8")), width, text_layers)
+        return _load_checkpoint(name, width, text_layers)
 
 
 def _load_checkpoint(
-    name: str, config: dict[str, Any], width: int | None, text_layers: Sequence[int] | None
+    name: str, width: int | None, text_layers: Sequence[int] | None
 ) -> tuple[ComicPanelModel, ComicPanelProcessor]:
     from transformers import AutoModel
 
-    kind = config.get("model_type")
+    file = find_file(name, "config.json")
+    if file is None:
+        raise ComicSeqDataError(f"{name} has no config.json: name {WANTED}.")
+    config = json.loads(file.read_text(encoding="utf-8"))
+    kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in ("comicpanel", "comicpage"):
-        raise ComicSeqDataError(f"{name} is a model of type {kind}, no panel encoder: name {WANTED}.")
-    model = AutoModel.from_pretrained(name)
+        raise ComicSeqDataError(f"{name} is a model of type {kind or 'unknown'}, no panel encoder: name {WANTED}.")
+    if find_file(name, "processor_config.json") is None:
+        raise ComicSeqDataError(
+            f"{name} has no processor_config.json, which says how pictures and texts are prepared: save the"
+            " ComicPanelProcessor of the model there, too."
+        )
+    model, report = AutoModel.from_pretrained(name, output_loading_info=True)
+    if report["missing_keys"]:
+        raise ComicSeqDataError(
+            f"The weights of {name} are not complete: {len(report['missing_keys'])} of them are missing"
+            f" ({min(report['missing_keys'])}). Copy it anew."
+        )
     model = model.panel_encoder if kind == "comicpage" else model
     if width not in (None, model.config.projection_dim):
         raise ComicSeqDataError(
@@ -122,7 +134,7 @@ def _explained(name: str) -> Iterator[None]:
         raise ComicSeqDataError(_no_encoder(name, error)) from None
     except StrictDataclassError as error:  # of a configuration; its cause says what is wrong
         raise ComicSeqDataError(_no_encoder(name, error.__cause__ or error)) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ComicSeqDataError(_no_encoder(name, error)) from None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import BertModel, BertTokenizerFast, GPT2Config, GPT2Model, T5Config, T5Model, ViTModel
 
 from benchmarks.comics.lexical import count_words, project_words, weight_words, words
@@ -22,6 +23,7 @@ from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.model.pooling_comicpanel import pool_text
 
 from ..closeness import assert_close
+from ..page_inputs import save_page_model
 from ..tiny_encoders import picture, write_text_model, write_vision_model
 
 TEXTS = ["the cat", "", "the cat sat on the mat", "mat", "the cat", "on on on", "   "]
@@ -165,6 +167,58 @@ def test_a_checkpoint_is_the_encoder_that_was_saved(encoder, tmp_path):
         load_panel_encoder(str(tmp_path / "with+plus"), width=512)
     with pytest.raises(ComicSeqDataError, match=r"pools the hidden states \[-1\] but \[0\] are asked for"):
         load_panel_encoder(str(tmp_path / "with+plus"), text_layers=[0])
+
+
+def test_of_a_page_model_the_panel_encoder_is_taken(tmp_path):
+    whole = save_page_model(tmp_path / "page")
+    encoder = load_panel_encoder(str(tmp_path / "page"), device="cpu")
+    images = [picture(1), picture(2)]
+    with torch.no_grad():
+        expected = whole.panel_encoder.eval().get_image_features(encoder.processor.prepare_images(images))
+    assert_close(encoder.encode_images(images), expected)
+
+
+def torn(folder: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def incomplete(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def misshapen(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["text_projection.weight"] = weights["text_projection.weight"][:5].clone()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (torn, "is no panel encoder"),
+        (incomplete, r"are not complete: 1 of them are missing .text_projection.weight.\. Copy it anew"),
+        (misshapen, "is no panel encoder"),
+        (lambda folder: (folder / "config.json").write_text("{"), "is no panel encoder"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "of type unknown, no panel encoder"),
+        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "processor_config.json").unlink(), "has no processor_config.json"),
+        (lambda folder: (folder / "processor_config.json").write_text("{"), "is no panel encoder"),
+        (
+            lambda folder: [(folder / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")],
+            "is no panel",
+        ),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_sentence(damage, message, encoder, tmp_path):
+    encoder.model.save_pretrained(tmp_path / "panel")
+    encoder.processor.save_pretrained(tmp_path / "panel")
+    damage(tmp_path / "panel")
+    with pytest.raises(ComicSeqDataError, match=message) as caught:
+        load_panel_encoder(str(tmp_path / "panel"))
+    assert "\n" not in str(caught.value)
 
 
 def test_the_origin_says_what_a_vector_depends_on(encoder, vision, folder):

@@ -161,6 +161,15 @@ TABLE = {
     ),
     "comics-pap: no such skill": option(COMICS_PAP + " --skills order", "'order'", code=1),
     "comics-pap: trained and asked": option(COMICS_PAP + " --train-split val", "'val'", code=1),
+    "comics-pap: half an encoder": option(
+        COMICS_PAP.replace("efficientnet-lite0+", "efficientnet-lite0"), "'efficientnet-lite0'", "VISION+TEXT", code=1
+    ),
+    "comics-pap: no such encoder": option(
+        COMICS_PAP.replace("efficientnet-lite0+", "no/where/encoder+"), "no/where/encoder", code=1
+    ),
+    "comics-pap: an encoder that is a sequence model": option(
+        COMICS_PAP.replace("efficientnet-lite0+", "model"), "model", "no panel encoder", code=1
+    ),
     "comics-pap: no data": row(COMICS_PAP, "pap.parquet", breaks=remove("pap.parquet")),
     "comics-pap: binary garbage": row(COMICS_PAP, "pap.parquet", breaks=garbage("pap.parquet")),
     "export: no such precision": option(EXPORT + " --dtype int8", "--dtype", "int8"),
