@@ -88,7 +88,7 @@ def embed_pages(
     with processes.console.status("Loading the encoder"):
         loaded = encoder
         if isinstance(loaded, str):
-            more = {} if batch_size is None else {"batch_size": batch_size}
+            more: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
             loaded = load_panel_encoder(loaded, device=processes.device, **more)
     made_of = [_FORMAT, data.fingerprint, loaded.fingerprint, loaded.width, dtype, zarr_format]
     place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest(), 3)
@@ -125,7 +125,10 @@ def embed_pages(
             check_vectors(vectors, dtype, owners, source, loaded.name)
             boxes = np.array([panel.box or (0, 0, 0, 0) for panel in panels], np.float32).reshape(-1, 4)
             write_part(arrays, part, mask, {**vectors, MASKS: mask, BOX_ARRAY: boxes})
-            said = {"texts": [text_of(panel) for panel in panels], "captions": [panel.caption for panel in panels]}
+            said: dict[str, list] = {
+                "texts": [text_of(panel) for panel in panels],
+                "captions": [panel.caption for panel in panels],
+            }
             counted = {name: sum(map(bool, each)) for name, each in said.items()}
             return {"panels": len(panels), "pages_without_panels": int((counts == 0).sum()), **counted}
 
@@ -177,19 +180,18 @@ def write_metadata(data: PageSet, file: IO[bytes]) -> None:
     for number in range(len(data)):
         page = data.page(number)
         row, known = page.row, page.annotation
-        entry = {"sequence_index": number, "canonical_id": page.canonical_id}
+        entry: dict[str, Any] = {"sequence_index": number, "canonical_id": page.canonical_id}
         entry |= {name: row.get(name) for name in ("book_id", "page_name", "page_index")}
         entry |= {"num_panels": len(known.panels), "reading_direction": known.reading_direction}
         entry |= {name: row.get(name) for name in ("series", "number", "title")}
         entry["texts"] = [panel.texts for panel in known.panels]
-        for name, values in (
-            ("speakers", [panel.speakers for panel in known.panels]),
-            ("captions", [panel.caption for panel in known.panels]),
-            ("character_ids", [panel.character_ids for panel in known.panels]),
-        ):
-            entry[name] = [each or [] for each in values] if name == "character_ids" else values
-            if not any(map(any, values) if name == "speakers" else (each is not None for each in values)):
-                entry[name] = None
+        panels = known.panels
+        if any(any(panel.speakers) for panel in panels):
+            entry["speakers"] = [panel.speakers for panel in panels]
+        if any(panel.caption for panel in panels):
+            entry["captions"] = [panel.caption for panel in panels]
+        if any(panel.character_ids is not None for panel in panels):
+            entry["character_ids"] = [panel.character_ids or [] for panel in panels]
         told = {name: value for name, value in entry.items() if value is not None}
         file.write((b",\n" if number else b"[\n") + dump(told))
     file.write(b"\n]\n")

@@ -201,7 +201,7 @@ class _Work:
             vectors: dict[str, np.ndarray] = {}
             if self.encoder is not None:
                 names = [name for name in self.names if name != BOX_ARRAY]
-                vectors = encode_panels(self.encoder, names, panels, self._crops(places, told))
+                vectors = encode_panels(self.encoder, names, panels, self._crops(told))
             advance(part.hi - part.lo)
             yield part, partial(self._write, arrays, part, places, panels, vectors)
 
@@ -209,7 +209,7 @@ class _Work:
         """A panel for each slot of a page."""
         return facts.panels if facts is not None and facts.panels else [_NOTHING] * int(self._counts[place])
 
-    def _crops(self, places: Sequence[int], told: Sequence[PageFacts | None]) -> Iterator[Image]:
+    def _crops(self, told: Sequence[PageFacts | None]) -> Iterator[Image]:
         """The pictures of all panels; of a page that is stored as a blank panel, its own."""
         source = self.source
         assert isinstance(source, PageSet)
@@ -225,7 +225,7 @@ class _Work:
         self,
         arrays: Mapping[str, zarr.Array],
         part: Part,
-        places: Sequence[int],
+        places: range,
         panels: Sequence[PanelAnnotation],
         vectors: Mapping[str, np.ndarray],
     ) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class Facts:
         return self._spans[:, 1] > 0
 
     def _count(self, facts: PageFacts) -> None:
-        told = {
+        told: dict[str, list] = {
             "texts": [panel.texts for panel in facts.panels],
             "captions": [panel.caption for panel in facts.panels],
             "boxes": [panel.box for panel in facts.panels],

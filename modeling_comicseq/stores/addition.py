@@ -70,8 +70,8 @@ class Addition(PartialStore):
 
     def _put_array(self, name: str) -> None:
         if not self.is_url:
-            new, place = Path(self.root, name), Path(os.path.realpath(self.target), name)
-            put_in_place(new, place, Path(self.folder, f"replaced {name}"))
+            place = Path(os.path.realpath(self.target), name)
+            put_in_place(Path(self.root, name), place, Path(self.folder, f"replaced {name}"))
             return
         system, root = file_system(self.root)
         _, target = file_system(self.target)
