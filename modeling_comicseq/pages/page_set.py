@@ -15,6 +15,7 @@ from PIL.Image import Image
 from ..errors import ComicSeqDataError, PageProblem
 from ..hub import check_not_mistyped
 from ..model.pictures_comicpage import PictureProblem, crop, load_picture
+from ..progress import dataset_bars
 from .annotations import PageAnnotation, PanelAnnotation, read_annotation
 from .picture_datasets import open_pictures
 
@@ -68,7 +69,8 @@ class PageSet:
             ComicSeqDataError: There is none, it lacks a column or holds no page.
         """
         check_not_mistyped(source, "the data set of pages that `comicseq ingest` wrote, or one on the Hub")
-        dataset, image = open_pictures(source)
+        with dataset_bars(False):
+            dataset, image = open_pictures(source)
         lacking = [name for name in _NEEDED if name not in dataset.column_names]
         if lacking:
             raise ComicSeqDataError(

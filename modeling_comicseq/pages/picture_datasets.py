@@ -38,7 +38,7 @@ def list_rows(source: str) -> list[tuple[str, str, int]]:
     Raises:
         ComicSeqDataError: The data set cannot be opened, or has no column of pictures.
     """
-    dataset, image = open_pictures(source)
+    dataset, image = _open(source)
     count, columns = len(dataset), dataset.column_names
     own = Path(source).stem if Path(source).is_file() else Path(source).name
     books = (
@@ -60,7 +60,7 @@ def list_rows(source: str) -> list[tuple[str, str, int]]:
 
 def read_rows(source: str, keys: Iterable[str]) -> Iterator[tuple[bytes | PageProblem, dict[str, Any]]]:
     """The picture's file of each row, or what is wrong with it, and everything else that the row holds."""
-    dataset, image = open_pictures(source)
+    dataset, image = _open(source)
     objects = dataset.features.get("objects")
     for key in keys:
         row = dataset[int(key)]
@@ -91,10 +91,9 @@ def _with_names(value: Any, feature: Any) -> Any:
 
 def fingerprint_of(source: str) -> str:
     """What tells a data set from another version of it."""
-    return open_pictures(source)[0]._fingerprint
+    return _open(source)[0]._fingerprint
 
 
-@lru_cache(maxsize=2)
 def open_pictures(source: str) -> tuple[Dataset, str]:
     """All splits of a data set as one, with pictures as files, and the name of the column that they are in."""
     import datasets
@@ -122,3 +121,7 @@ def open_pictures(source: str) -> tuple[Dataset, str]:
             " `datasets.Image`, as a column `image`."
         )
     return opened.cast_column(images[0], datasets.Image(decode=False)), images[0]
+
+
+# While pages are ingested, for which each part asks again.
+_open = lru_cache(maxsize=2)(open_pictures)

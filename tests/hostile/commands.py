@@ -15,6 +15,8 @@ SYNTHESIZE = "synthesize --output out --books 1 --no-progress"
 READ = "read comics/two/2.png --model model --output out.png"
 INGEST = "ingest comics --annotations comics.json --output out"
 DRAW = "draw --output out --books 1 --pages 1 --width 64"
+EMBED = "embed comic_pages --encoder panel --output out.zarr"
+EMBED_INTO = "embed --into bare/stage3_embeddings.zarr --encoder panel"
 QUESTIONS = "questions --dataset data --output out"
 EVALUATE = "evaluate --model model --dataset data --output_dir out"
 RUN_EVAL = "run_eval.py --model model --dataset data --output_dir out"
@@ -47,6 +49,8 @@ TYPER = {
     "draw": DRAW,
     "layouts": LAYOUTS,
     "ingest": INGEST,
+    "embed": EMBED,
+    "embed into": EMBED_INTO,
     "convert": CONVERT,
     "questions": QUESTIONS,
     "encode": ENCODE,

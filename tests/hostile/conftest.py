@@ -20,15 +20,18 @@ from modeling_comicseq import (
 )
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.opening import open_split
+from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from modeling_comicseq.evaluation.question_sets import freeze
 from modeling_comicseq.library.encode import encode_store
 from modeling_comicseq.library.index import build_index
+from modeling_comicseq.pages.ingest import ingest
 from modeling_comicseq.tasks import get_tasks
 
 from ..checkpoints.upstream_stage4 import UpstreamModel, upstream_checkpoint
 from ..comics_pap.test_comics_pap import made_row, write
 from ..pages.made_pages import annotation, write_pages
 from ..stores.stage3_stores import WIDTHS, make_source
+from ..tiny_encoders import write_text_model, write_vision_model
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 DIMS = {name.removesuffix("_embeddings") + "_embedding_dim": width for name, width in WIDTHS.items()}
@@ -51,7 +54,8 @@ def make_good(root: Path) -> None:
     """
     `store.zarr` and `metadata.json` (24 pages in 6 books), `data`, `questions`, the checkpoints `model`, `picking`,
     `order`, `encoder`, the foreign checkpoint `bert`, `stage5.zarr`, its `index`, `original.pt`, `pages.json`, `boxes.json`, `vector.npy`,
-    `pap.parquet`, `comics` and `comics.json`, `run.yaml`, `model.json`, `split.json` and `notes.txt`.
+    `pap.parquet`, `comics` and `comics.json`, the data set of `comic_pages`, the panel encoder `panel`, `bare`, a store of
+    panel vectors alone, `run.yaml`, `model.json`, `split.json` and `notes.txt`.
     """
     source = make_source(root, pages=24, pages_per_book=4, chunk_rows=24)
     store, metadata = root / "store.zarr", root / "metadata.json"
@@ -87,6 +91,13 @@ def make_good(root: Path) -> None:
     (root / "run.yaml").write_text("dataset: data\nmodel: model.json\noutput_dir: out\nuse_cpu: true\n")
     (root / "model.json").write_text(json.dumps(TINY))
     write_comics(root)
+    ingest([root / "comics"], root / "comic_pages", annotations=root / "comics.json", progress=False)
+    make_source(root / "bare", pages=6, names=("panel_embeddings",))
+    encoder = load_panel_encoder(f"{write_vision_model(root / 'vision')}+{write_text_model(root / 'text')}", width=8)
+    encoder.model.save_pretrained(root / "panel")
+    encoder.processor.save_pretrained(root / "panel")
+    for name in ("vision", "text"):
+        shutil.rmtree(root / name)
     (root / "notes.txt").write_text("Not ours.\n")
 
 

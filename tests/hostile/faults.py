@@ -35,6 +35,8 @@ COMMANDS = TYPER | {
 # What a run that broke off leaves to go on from, or keeps whatever becomes of the rest.
 KEPT = {
     "pretrain": ("out",),
+    "embed": (".out.zarr.partial",),
+    "embed into": ("bare",),
     "encode": (".out.zarr.partial",),
     "ingest": (".out.partial",),
     "index": (".out.partial",),
@@ -92,6 +94,7 @@ def within(folder: Path, names: list[str], per_command: int | None) -> None:
     for module in ("training.run", "evaluation.run", "library.search", "library.inspect", "library.order"):
         __import__(f"modeling_comicseq.{module}")
     for module in (
+        "library.embed_into",
         "library.encode",
         "library.layouts",
         "library.order_boxes",
