@@ -70,14 +70,14 @@ def open_judge(name: str, collection: Collection) -> Judge:
     Raises:
         ComicSeqDataError: There is no such model, or it cannot be asked about this index.
     """
-    from transformers import AutoModel
-
+    from ... import registration  # noqa: F401 - makes the pipelines known
     from ...checkpoints.opening import open_checkpoint
+    from ...model.modeling_comicpage import ComicPageModel
 
     if _model_type(name) == "comicpage":
         try:
             with quiet_transformers():
-                model = AutoModel.from_pretrained(name).eval()
+                model = ComicPageModel.from_pretrained(name, use_safetensors=True).eval()
         except (OSError, ValueError, RuntimeError) as error:
             raise ComicSeqDataError(
                 f"{name} cannot be opened as a page model ({str(error).splitlines()[0]})"
