@@ -16,6 +16,13 @@ def serve(
         Path | None,
         Option(help="Data set of pages, whose pictures are shown in place of the small ones in the index."),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        Option(
+            help="Panel encoder that made the index's store, which reads the words and pictures of queries.",
+            show_default="the one that the store names",
+        ),
+    ] = None,
     host: Annotated[str, Option(help="Address to listen at; 0.0.0.0 for all of this machine's.")] = "127.0.0.1",
     port: Annotated[int, Option(min=1, max=65535, help="Port to listen at.")] = 7860,
     title: Annotated[str, Option(help="Heading of the page.")] = "ComicSeq",
@@ -34,4 +41,4 @@ def serve(
     """
     from ..library.app.server import launch
 
-    launch(index, model, pages, host, port, title)
+    launch(index, model, pages, encoder, host, port, title)

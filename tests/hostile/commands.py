@@ -11,6 +11,7 @@ INSPECT_5 = "inspect stage5.zarr --output out"
 INDEX = "index --store stage5.zarr --output out"
 EXPORT_TABLE = "export-table --store stage5.zarr --output out"
 SEARCH = "search --index index --page 3 --output out.json"
+APP = "app --index index"
 SYNTHESIZE = "synthesize --output out --books 1 --no-progress"
 READ = "read comics/two/2.png --model model --output out.png"
 INGEST = "ingest comics --annotations comics.json --output out"
@@ -56,6 +57,7 @@ TYPER = {
     "encode": ENCODE,
     "index": INDEX,
     "search": SEARCH,
+    "app": APP,
     "inspect": INSPECT_5,
     "export-table": EXPORT_TABLE,
     "order": ORDER,

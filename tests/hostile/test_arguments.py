@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .commands import (
+    APP,
     COMICS_PAP,
     CONVERT,
     DRAW,
@@ -87,6 +88,14 @@ TABLE = {
     "index: pages that are none": option(INDEX + " --pages comics", "comics", "comicseq ingest", code=1),
     "index: a Stage 3 store of other pages": option(INDEX + " --embeddings store.zarr --pages data", "data", code=1),
     "index: no engine for such a URL": option("index --store stage5.zarr --output foo://bucket/x", "foo", code=1),
+    "app: no index": option("app --index nowhere", "nowhere is no index", code=1),
+    "app: a store as index": option("app --index stage5.zarr", "stage5.zarr is no complete index", code=1),
+    "app: no such model": option(APP + " --model nowhere", "There is no model nowhere", code=1),
+    "app: a sequence model, but no panel vectors": option(APP + " --model model", "comicseq export", code=1),
+    "app: pages that are none": option(APP + " --pages comics", "comics", "comicseq ingest", code=1),
+    "app: a host that is another machine's": option(APP + " --host 192.0.2.1", "192.0.2.1", "--host", code=1),
+    "app: a host that is no name": option(APP + " --host 'a b'", "a b", "--host", code=1),
+    "app: no port": option(APP + " --port 0", "--port", "1<=x<=65535"),
     "search: nothing asked": option(
         "search --index index", "a text, an image, a page, a panel, a vector or words", code=1
     ),

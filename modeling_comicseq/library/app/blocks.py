@@ -196,6 +196,7 @@ class _Wiring:
         another = [page.book, page.page, page.shown, question.panel, question.shown]
         question.another.click(self.ask_another, [question.kind, page.page], another, api_visibility="private")
         question.shown.guess(self.guess, None, question.shown, api_visibility="private")
+        gr.api(self.answer, api_name="answer")
 
         map_tab.select(self.draw_map, None, plot, api_visibility="private")
         blocks.load(self.start, None, [self.tabs, *opened], api_visibility="private")
@@ -267,6 +268,10 @@ class _Wiring:
         """A question about a panel of a page: `next` or `missing`, as HTML with the candidates."""
         return _answered(lambda: question_view.ask(self.collection, self.judge, kind, page_id, panel))
 
+    def answer(self, kind: str, page_id: str, panel: str, guess: str) -> str:
+        """The truth about a question, and the model's scores, as HTML; `guess` is the number of a candidate, or 0."""
+        return _answered(lambda: question_view.ask(self.collection, self.judge, kind, page_id, panel, guess or "0"))
+
     def ask_another(self, kind: str, page_id: str) -> list[Any]:
         """A question about the next page."""
         opened = self.step(page_id, 1)
@@ -276,8 +281,7 @@ class _Wiring:
     def guess(self, event: gr.EventData) -> str:
         """A click on a candidate."""
         told = _told(event)
-        ask = (told["kind"], told["page"], told["panel"], told["guess"] or "0")
-        return _answered(lambda: question_view.ask(self.collection, self.judge, *ask))
+        return self.answer(told["kind"], told["page"], told["panel"], told["guess"])
 
     def draw_map(self) -> str:
         """The map, once its tab is opened."""

@@ -50,9 +50,10 @@ def show(collection: Collection, page_id: Any, panel: Any = None) -> str:
     relatives, fault = [], ""
     if slot is not None:
         found, fault = in_one_sentence(
-            lambda: collection.search(panel=(page.page_id, slot), level="panel", k=_RELATIVES)
+            lambda: collection.search(panel=(page.page_id, slot), level="panel", k=_RELATIVES + page.num_panels)
         )
-        relatives = hit_cards(collection, found or [])
+        elsewhere = [hit for hit in found or [] if hit.page_id != page.page_id]
+        relatives = hit_cards(collection, elsewhere[:_RELATIVES])
     pages = collection.book_pages(page.book_id)
     return render(
         "page",

@@ -190,7 +190,7 @@ class Hostile:
 
     def call(self) -> tuple[str, Any]:
         """The name of something the app can be asked, and the values."""
-        name = self.random.choice(["search", "search", "page", "ask", "order", "find", "no_such", "step"])
+        name = self.random.choice(["search", "search", "page", "ask", "answer", "order", "find", "no_such", "step"])
         right = {
             "search": SEARCH,
             "page": [self.page],

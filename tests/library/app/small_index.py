@@ -47,20 +47,30 @@ class SmallIndex:
         for book in range(books):
             for page in range(pages):
                 name = f"book {book}/page_{page:02d}.png"
-                row = {"page_id": name, "book_id": f"book {book}", "page_index": page, "num_panels": 3}
+                row = {
+                    "row": len(self.rows),
+                    "page_id": name,
+                    "book_id": f"book {book}",
+                    "page_index": page,
+                    "num_panels": 3,
+                }
                 row["panel_boxes"] = BOXES if boxes else None
                 row["texts"] = texts or [[f"says {book}.{page}.{slot}", "and more"] for slot in range(3)]
                 row["reading_direction"] = "rtl" if book == 1 else "ltr"
                 row["picture"] = drawn_page(40 * page + 20 * book) if pictures else None
                 self.rows.append(row)
-        self.vectors = random.normal(size=(len(self.rows), 8)).astype(np.float32)
+        self.strips = random.normal(size=(len(self.rows), 8)).astype(np.float32)
         self.panels = random.normal(size=(len(self.rows), 3, 8)).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def sample(self, most: int) -> tuple[list[dict[str, Any]], np.ndarray]:
-        return self.rows[:most], self.vectors[:most]
+        return self.rows[:most], self.strips[:most]
+
+    def vectors(self, level: str, where: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        row = int(where.removeprefix("row = "))
+        return self.panels[row], [{"row": row, "slot": slot} for slot in range(3)]
 
     def page(self, page_id: str) -> dict[str, Any]:
         for row in self.rows:
@@ -97,7 +107,7 @@ class SmallIndex:
             if row["page_id"] == asked or (where and where != f"book_id = '{row['book_id']}'"):
                 continue
             for slot in range(3) if level == "panel" else (None,):
-                found.append((row, number, slot, float(self.vectors[number, 0])))
+                found.append((row, number, slot, float(self.strips[number, 0])))
         found.sort(key=lambda each: -each[3])
         return [
             Hit(rank, row["page_id"], row["book_id"], number, slot, score, row)

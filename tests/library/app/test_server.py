@@ -74,6 +74,7 @@ def test_the_api_answers_in_html_and_in_sentences(address):
     assert "12 pages nearest to “a witch”" in ask(address, "search", SEARCH)
     assert "data-page" in ask(address, "page", [PAGE])
     assert "Choose the one" in ask(address, "ask", ["next", PAGE, "2"])
+    assert "is the panel of the book" in ask(address, "answer", ["next", PAGE, "2", "1"])
     assert "There is no page" in ask(address, "page", ["/etc/passwd"])
     assert ask(address, "page", []) == "0 values were given where 1 are needed: Page."
     assert "not in the list of choices" in ask(address, "search", [*SEARCH[:3], "shelf", *SEARCH[4:]])
