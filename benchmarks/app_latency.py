@@ -89,7 +89,7 @@ def measure(address: str, users: int, rounds: int, way: str) -> None:
 
 def ask_round(address: str, way: str, draws: random.Random, times: dict[str, list[float]]) -> None:
     """One round of a user."""
-    with httpx.Client(timeout=300) as client:
+    with httpx.Client(timeout=300, limits=httpx.Limits(max_keepalive_connections=0)) as client:
 
         def ask(what: str, name: str, *values: object) -> str:
             begun = time.perf_counter()

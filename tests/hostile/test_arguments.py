@@ -95,7 +95,7 @@ TABLE = {
     "app: pages that are none": option(APP + " --pages comics", "comics", "comicseq ingest", code=1),
     "app: a host that is another machine's": option(APP + " --host 192.0.2.1", "192.0.2.1", "--host", code=1),
     "app: a host that is no name": option(APP + " --host 'a b'", "a b", "--host", code=1),
-    "app: no port": option(APP + " --port 0", "--port", "1<=x<=65535"),
+    "app: no port": option(APP + " --port 0", "--port", "greater than or equal to 1"),
     "search: nothing asked": option(
         "search --index index", "a text, an image, a page, a panel, a vector or words", code=1
     ),
