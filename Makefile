@@ -6,6 +6,7 @@ DEMO ?= outputs/demo
 DEMO_PAGES ?= outputs/demo-pages
 # What is drawn for it. Reading the lettering takes most of the time: about a second a page.
 COMICS ?= --books 36 --pages 5 --width 600
+PAGE ?= drawn-0-0013/003.png
 # Each takes about a gigabyte. A file's tests stay in one process, which makes what they share once.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
@@ -37,8 +38,9 @@ demo-pages: $(VENV)/.installed  ## drawn comics, as pictures alone -> pages -> a
 	$(BIN)/comicseq export $(DEMO_PAGES)/model $(DEMO_PAGES)/page_model --encoder efficientnet-lite0+all-MiniLM-L6-v2 --overwrite
 	$(BIN)/comicseq encode --model $(DEMO_PAGES)/model --embeddings $(DEMO_PAGES)/stage3_embeddings.zarr --metadata $(DEMO_PAGES)/stage3_metadata.json --output $(DEMO_PAGES)/stage5_embeddings.zarr
 	$(BIN)/comicseq index --store $(DEMO_PAGES)/stage5_embeddings.zarr --pages $(DEMO_PAGES)/pages --embeddings $(DEMO_PAGES)/stage3_embeddings.zarr --output $(DEMO_PAGES)/index
-	$(BIN)/comicseq search --index $(DEMO_PAGES)/index --text "somebody opens a chest at night" -k 5 --contact-sheet $(DEMO_PAGES)/search.png
-	$(BIN)/comicseq read 5 --pages $(DEMO_PAGES)/pages --model $(DEMO_PAGES)/page_model --output $(DEMO_PAGES)/page.png
+	$(BIN)/comicseq search --index $(DEMO_PAGES)/index --text "the fish is lost at the beach" -k 5 --contact-sheet $(DEMO_PAGES)/search.png
+	$(BIN)/comicseq read $(PAGE) --pages $(DEMO_PAGES)/pages --model $(DEMO_PAGES)/page_model --output $(DEMO_PAGES)/page.png
+	@echo 'To look at: $(DEMO_PAGES)/search.png, $(DEMO_PAGES)/page.png, and $(BIN)/comicseq app --index $(DEMO_PAGES)/index --model $(DEMO_PAGES)/page_model'
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
