@@ -64,7 +64,7 @@ def load_vision_model(
     elif not has_pooler:  # a random one would give other vectors at each loading
         model, _ = _load(vision, **kwargs, **_without_pooler(model.config))
     outputs = _read_grey(model, name)
-    pooling = "mean" if getattr(outputs, "pooler_output", None) is None else "pooler"
+    pooling = "pooler" if has_pooler and getattr(outputs, "pooler_output", None) is not None else "mean"
     fields = {"vision_config": model.config, "vision_pooling": pooling}
     if head is None:
         return model, None, fields | {"vision_feature_dim": pool_picture(outputs, pooling).shape[1]}
@@ -75,7 +75,7 @@ def load_text_model(text: str | PreTrainedModel, **kwargs: Any) -> tuple[PreTrai
     """A text model by its folder or Hub name, and the configuration fields of how it is pooled.
 
     Args:
-        text: The name, or a model that is loaded already, which is pooled by the mean.
+        text: The name, or a model that is loaded already, which is pooled by the mean and loses its pooling layer.
         kwargs: Handed to `AutoModel.from_pretrained`.
 
     Raises:
@@ -88,6 +88,8 @@ def load_text_model(text: str | PreTrainedModel, **kwargs: Any) -> tuple[PreTrai
     model, _ = _load(text, **kwargs)
     if getattr(model.config, "num_hidden_layers", None) is None:
         raise ValueError(f"{text} is no text encoder: it has no layers of hidden states.")
+    if isinstance(text, PreTrainedModel) and _without_pooler(text.config):
+        text.pooler = None
     return _encoder(model), {"text_config": model.config, "text_pooling": pooling}
 
 
@@ -105,7 +107,8 @@ def _load(model: str | PreTrainedModel, **kwargs: Any) -> tuple[PreTrainedModel,
         loaded, report = AutoModel.from_pretrained(model, output_loading_info=True, **kwargs)
     finally:
         logging.set_verbosity(verbosity)
-    missing = [key for key in report["missing_keys"] if not key.startswith("decoder.")]
+    unread = "decoder." if loaded.config.is_encoder_decoder else ()
+    missing = [key for key in report["missing_keys"] if not key.startswith(unread)]
     without_pooler = [key for key in missing if not key.startswith("pooler.")]
     if without_pooler:
         raise ValueError(f"{model} lacks weights of a {type(loaded).__name__}: {without_pooler[0]}.")

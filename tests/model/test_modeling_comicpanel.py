@@ -1,16 +1,18 @@
 """The panel encoder as a model: what its vectors are, that it can be trained, and that a folder of it stands alone."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoProcessor,
+    BertModel,
     CLIPConfig,
     CLIPModel,
     ConvNextConfig,
@@ -288,6 +290,28 @@ def test_two_models_become_one(folders):
     assert getattr(model.text_model, "pooler", None) is None  # what is not read is not trained
     both = vectors(model, **panel_inputs())
     assert torch.equal(both.panel_embeddings[1], both.visual_embeddings[1])
+
+
+def test_two_models_at_hand_become_one(folders, tmp_path):
+    """As those of the same names do; what is not read of them is left out, and nothing is missing when it is loaded."""
+    vision, text = ViTModel.from_pretrained(folders["vision"]), BertModel.from_pretrained(folders["text"])
+    model = ComicPanelModel.from_encoders_pretrained(vision, text, 12)
+    named = ComicPanelModel.from_encoders_pretrained(str(folders["vision"]), str(folders["text"]), 12)
+    inputs = panel_inputs()
+    assert torch.equal(vectors(model, **inputs).panel_embeddings, vectors(named, **inputs).panel_embeddings)
+    model.save_pretrained(tmp_path)
+    loaded, report = ComicPanelModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report.values())
+    assert torch.equal(vectors(loaded, **inputs).panel_embeddings, vectors(named, **inputs).panel_embeddings)
+
+
+def test_weights_that_a_checkpoint_lacks_are_no_random_ones(folders, tmp_path):
+    shutil.copytree(folders["text"], tmp_path / "bert")
+    weights = load_file(tmp_path / "bert" / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, tmp_path / "bert" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="bert lacks weights of a BertModel: encoder.layer.1.output.dense.weight"):
+        ComicPanelModel.from_encoders_pretrained(None, str(tmp_path / "bert"), 12)
 
 
 def test_a_classifier_without_a_pooling_layer_gives_its_mean_patch(folders, tmp_path):
