@@ -1,8 +1,11 @@
 """A panel encoder and a sequence model joined to one checkpoint: whole, of one origin, and still a checkpoint of vectors."""
 
 import json
+import os
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import zarr
@@ -16,13 +19,15 @@ from modeling_comicseq.checkpoints.opening import open_checkpoint
 from modeling_comicseq.checkpoints.page_model import join_checkpoints
 from modeling_comicseq.checkpoints.provenance import TRAINING_PROVENANCE
 from modeling_comicseq.cli import app
-from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
+from modeling_comicseq.encoders.panel_encoder import OFFLINE_ENCODER, load_panel_encoder
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
+from modeling_comicseq.layouts.boxes import as_shares
 from modeling_comicseq.library.encode import encode_store
 from tests.model_inputs import build
 from tests.page_inputs import page, panel_model, panel_processor, sequence_config
 from tests.stores.stage3_stores import make_source
 
+SHARED_DATA = os.environ.get("COMICSEQ_DATA", "")
 CARD = """---
 license: cc-by-4.0
 tags:
@@ -191,3 +196,30 @@ def test_command(folder, tmp_path):
     words = [str(folder / "other"), str(tmp_path / "more"), "--encoder", str(folder / "encoder"), "--other-origin"]
     result = CliRunner().invoke(app, ["export", *words])
     assert result.exit_code == 0 and "Warning: " in result.output and "another origin" in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED_DATA, reason="COMICSEQ_DATA names no folder of real comics")
+def test_real_pages_lie_where_the_vectors_of_their_store_do(tmp_path):
+    """A sequence model reads pages of Pepper&Carrot as it reads the Stage 3 store that was made of them elsewhere."""
+    data = Path(SHARED_DATA)
+    sequence = build("encoder", sequence_config(panel_embedding_dim=512))
+    sequence.save_pretrained(tmp_path / "sequence")
+    join_checkpoints(str(tmp_path / "sequence"), OFFLINE_ENCODER, tmp_path / "joined")
+    pages = {
+        Path(each["image"]).name: each for each in json.loads((data / "peppercarrot" / "panels.json").read_text())
+    }
+    entries = json.loads((data / "stage3" / "peppercarrot" / "stage3_metadata.json").read_text())[:60:20]
+    vectors = zarr.open_group(str(data / "stage3" / "peppercarrot" / "stage3_embeddings.zarr"), mode="r")
+    asked, expected = [], []
+    for entry in entries:
+        known = pages[entry["page_name"]]
+        boxes = as_shares([each["box"] for each in known["panels"]], known["size"])
+        texts = [each["text"] for each in known["panels"]]
+        asked.append({"image": data / "peppercarrot" / known["image"], "boxes": boxes, "texts": texts})
+        panels = torch.from_numpy(vectors["panel_embeddings"][entry["sequence_index"]][None, : len(boxes)])
+        with torch.no_grad():
+            expected.append(sequence(panels.float(), panel_boxes=torch.from_numpy(boxes)[None]).pooler_output[0])
+    found = pipeline("comic-strip-embedding", model=str(tmp_path / "joined"))(asked, batch_size=3)
+    cosines = torch.cosine_similarity(torch.stack(expected), torch.from_numpy(np.stack(found)))
+    assert (cosines > 0.999).all(), cosines

@@ -124,6 +124,12 @@ TABLE = {
     "export: an encoder of another width": row(
         "export model out --encoder panels", "panels", "24", "projection_dim", "together", breaks=panels
     ),
+    "export: an encoder that is cut off": row(
+        "export model out --encoder panels",
+        "panels",
+        "panel encoder",
+        breaks=(panels, cut("panels/model.safetensors")),
+    ),
     "export: the encoder as the output": row(
         "export model panels --overwrite --encoder panels", "panels", "input", breaks=panels
     ),
