@@ -36,9 +36,12 @@ def run(*words: str | Path, ok: bool = True) -> str:
 def line(tmp_path_factory):
     """The folder of `make demo-pages` with less in it. Lettering is not read but told, by the picture that it is on."""
     folder = tmp_path_factory.mktemp("page_line")
-    run("draw", "--books", "6", "--pages", "5", "--width", "320", "--output", folder / "drawn")
-    told = {}
-    for page in json.loads((folder / "drawn" / "panels.json").read_text()):
+    run("draw", "--books", "4", "--pages", "5", "--width", "320", "--output", folder / "drawn")
+    told, entries = {}, json.loads((folder / "drawn" / "panels.json").read_text())
+    books = list(dict.fromkeys(page["book_id"] for page in entries))
+    shares = {"train": books[:2], "validation": books[2:3], "test": books[3:]}
+    (folder / "books.json").write_text(json.dumps(shares))
+    for page in entries:
         with Image.open(folder / "drawn" / page["image"]) as image:
             told[_key(image)] = page
 
@@ -58,10 +61,11 @@ def line(tmp_path_factory):
         OCR_ENGINES.pop("told")
     run("embed", folder / "pages", "--output", folder / "stage3_embeddings.zarr")
     store = ("--embeddings", folder / "stage3_embeddings.zarr", "--metadata", folder / "stage3_metadata.json")
-    run("convert", *store, "--fractions", "0.6", "0.2", "0.2", "--output", folder / "dataset")
+    run("convert", *store, "--split-books", folder / "books.json", "--output", folder / "dataset")
     small = ("--config-overrides", SMALL, "--num-train-epochs", "2", "--use-cpu", "true")
     run("pretrain", "demo_pages", "--dataset", folder / "dataset", "--output-dir", folder / "model", *small)
-    run("evaluate", "--model", folder / "model", "--dataset", folder / "dataset", "--repeats", "1")
+    asked = ("--dataset", folder / "dataset", "--tasks", "panel_picking", "--repeats", "1", "--protocol", "same_book")
+    run("evaluate", "--model", folder / "model", *asked)
     encoder = ("--encoder", "efficientnet-lite0+all-MiniLM-L6-v2")
     run("export", "--model", folder / "model", *encoder, "--output", folder / "page-model")
     run("encode", "--model", folder / "model", *store, "--output", folder / "stage5_embeddings.zarr")
@@ -146,7 +150,7 @@ def test_the_encoder_is_told_all_along_the_line(line):
 def other(line, tmp_path_factory):
     """The same pages by another encoder: vectors of the same width, of another meaning."""
     folder = tmp_path_factory.mktemp("other")
-    run("embed", line / "pages", "--encoder", "+all-MiniLM-L6-v2", "--output", folder / "stage3_embeddings.zarr")
+    run("embed", line / "pages", "--encoder", "efficientnet-lite0+", "--output", folder / "stage3_embeddings.zarr")
     return folder
 
 
@@ -156,15 +160,15 @@ def test_vectors_of_another_encoder_are_refused(line, other, tmp_path):
     said = run("encode", "--model", line / "model", *store, "--output", tmp_path / "stage5.zarr", ok=False)
     assert "of another origin" in said and "encoder_fingerprint" in said and not (tmp_path / "stage5.zarr").exists()
 
-    run("convert", *store, "--fractions", "0.6", "0.2", "0.2", "--output", tmp_path / "dataset")
+    run("convert", *store, "--split-books", line / "books.json", "--output", tmp_path / "dataset")
     said = run("evaluate", "--model", line / "model", "--dataset", tmp_path / "dataset", ok=False)
     assert "of another origin" in said
 
-    joined = ("--model", line / "model", "--encoder", "+all-MiniLM-L6-v2", "--output", tmp_path / "page-model")
+    joined = ("--model", line / "model", "--encoder", "efficientnet-lite0+", "--output", tmp_path / "page-model")
     said = run("export", *joined, ok=False)
     assert "of another origin" in said and not (tmp_path / "page-model").exists()
 
-    query = ("--index", line / "index", "--text", "a chest", "--encoder", "+all-MiniLM-L6-v2")
+    query = ("--index", line / "index", "--text", "a chest", "--encoder", "efficientnet-lite0+")
     assert "encoder" in run("search", *query, ok=False)
     made_of = ("--store", line / "stage5_embeddings.zarr", "--embeddings", other / "stage3_embeddings.zarr")
     assert "encoder" in run("index", *made_of, "--output", tmp_path / "index", ok=False)
@@ -175,8 +179,7 @@ def test_the_line_goes_on_where_it_was(line, tmp_path):
     """A second run of the commands of `make demo-pages` finds that all is there."""
     assert "already done" in run("embed", line / "pages", "--output", line / "stage3_embeddings.zarr")
     store = ("--embeddings", line / "stage3_embeddings.zarr", "--metadata", line / "stage3_metadata.json")
-    done = run("convert", *store, "--fractions", "0.6", "0.2", "0.2", "--output", line / "dataset")
-    assert "already" in done
+    assert "already" in run("convert", *store, "--split-books", line / "books.json", "--output", line / "dataset")
     assert "already" in run("encode", "--model", line / "model", *store, "--output", line / "stage5_embeddings.zarr")
     shutil.copytree(line / "index", tmp_path / "before")
     made_of = ("--store", line / "stage5_embeddings.zarr", "--embeddings", line / "stage3_embeddings.zarr")

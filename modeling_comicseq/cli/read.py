@@ -89,5 +89,7 @@ def read(
     if reading.asked:
         console.print(answers)
     else:
-        typer.echo("Nothing was asked: there is no other page to take wrong candidates from.")
+        typer.echo(
+            "Nothing was asked: the model has learned none of these questions, or no other page has a panel to choose from."
+        )
     typer.echo(str(output))
