@@ -74,29 +74,18 @@ def options(
         bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """ComicSeq: comics as sequences of panels. Stage 3 store in, contextualised panel and strip vectors out."""
+    """ComicSeq: comics as sequences of panels. From pictures, or vectors of panels, to answers, vectors in context, and search."""
 
 
-app.command()(synthesize)
-app.command()(convert)
-app.command()(draw)
+def _add(*commands) -> None:
+    for command in commands:
+        app.command(command.__name__.replace("_", "-"))(command)
+
+
+# As one comes to them, from pictures to answers.
+_add(draw, ingest, embed, synthesize, convert)
 app.command(context_settings=PASSED_ON, options_metavar="[CONFIG] [--option value ...]")(pretrain)
 app.command(context_settings=PASSED_ON, options_metavar="[--option value ...]")(evaluate)
-for command in (
-    ingest,
-    embed,
-    questions,
-    encode,
-    index,
-    search,
-    read,
-    inspect,
-    order,
-    layouts,
-    comics_pap,
-    export,
-    export_table,
-    import_checkpoint,
-):
-    app.command(command.__name__.replace("_", "-"))(command)
+_add(questions, export, read, encode, index, search)
 app.command("app")(serve)
+_add(inspect, export_table, order, layouts, comics_pap, import_checkpoint)
