@@ -25,10 +25,15 @@ _MOST_BOOKS = 2000  # in a list to choose from; others are typed
 
 
 class _Blocks(gr.Blocks):
-    """Blocks that tell a caller of the API in a short sentence how many values they take."""
+    """Blocks that take texts, numbers and truths, as many as they need.
+
+    Of anything else Gradio looks for files in it, to copy them or to fetch them from wherever they are said to be.
+    """
 
     def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
-        """Raises a `gradio.Error` where there are too few."""
+        """Raises a `gradio.Error` in one sentence; called before anything else is done with what was sent."""
+        if not all(value is None or isinstance(value, str | bool | int | float) for value in inputs):
+            raise gr.Error("Each value must be a text, a number or a truth.", print_exception=False)
         if len(inputs) != len(block_fn.inputs):
             names = ", ".join(str(block.label or "a value") for block in block_fn.inputs)
             raise gr.Error(

@@ -73,7 +73,7 @@ class Collection:
         # Each is bounded, and safe to be asked by several threads.
         self.page = lru_cache(4096)(self._page)
         self.image = lru_cache(24)(self._image)
-        self.picture = lru_cache(2048)(self._picture)
+        self.picture = lru_cache(512)(self._picture)
         self.book_pages = lru_cache(64)(self._book_pages)
 
     @property

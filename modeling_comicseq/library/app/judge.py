@@ -21,6 +21,7 @@ __all__ = ["Judge", "open_judge"]
 
 # What is shown of the page follows from the task: the panels before the gap, or all others.
 TASK_OF: dict[str, ComicSeqTask] = {"next": VISUAL_CLOSURE, "missing": PANEL_PICKING}
+_MOST_KNOWN = 10_000  # answers that are kept
 
 
 class Judge:
@@ -37,6 +38,7 @@ class Judge:
     ):
         self.model, self.take, self.notes = model, take, list(notes)
         self._pipelines: dict[str, Any] = {}
+        self._known: dict[tuple[str, str, int], list[float]] = {}
         self._lock = threading.Lock()  # one answer at a time: each uses all threads of torch
 
     def __call__(self, collection: Collection, question: Question) -> list[float]:
@@ -45,10 +47,17 @@ class Judge:
         Raises:
             ComicSeqDataError: The model cannot be asked this.
         """
-        asked = self.take(collection, question)
+        key = question.kind, question.page.page_id, question.slot  # which the candidates follow from
         with self._lock:
+            if key in self._known:
+                return self._known[key]
+            if len(self._known) == _MOST_KNOWN:
+                self._known.clear()
             try:
-                return [float(score) for score in self._pipeline(question.kind)(asked)["scores"]]
+                asked = self.take(collection, question)
+                scores = [float(score) for score in self._pipeline(question.kind)(asked)["scores"]]
+                self._known[key] = scores
+                return scores
             except ComicSeqDataError:
                 raise
             except ValueError as error:  # as pipelines tell what is wrong, in one sentence

@@ -108,7 +108,7 @@ class Hostile:
             {"url": address},
         ]
         self.others += [
-            {"path": address, "meta": {"_type": "gradio.FileData"}},
+            {"path": "http://example.org/x", "meta": {"_type": "gradio.FileData"}},
             {"path": secret, "meta": {"_type": "gradio.FileData"}},
         ]
         self.pictures = [

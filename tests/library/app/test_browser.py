@@ -236,13 +236,12 @@ def test_every_view_by_keyboard_alone(browser, address, upload):
     assert watched.faults == []
 
 
-def test_a_page_has_an_address(watched):
+def test_a_page_has_an_address_and_everything_a_name(browser, address):
+    watched = Watched(browser, address, DESK)
     page = watched.open("/?open=book%202%2Fpage_03.png")
     page.locator(".cs-side h3:visible", has_text="book 2/page_03.png").wait_for()
 
-
-def test_pictures_and_controls_have_names(watched):
-    page = watched.open()
+    watched.tab("Search")
     page.get_by_label("Words", exact=True).fill("a witch")
     page.keyboard.press("Enter")
     page.get_by_text("12 pages nearest").wait_for()
@@ -252,7 +251,9 @@ def test_pictures_and_controls_have_names(watched):
         .map(at => at.outerHTML.slice(0, 200))"""
     )
     assert nameless == []
-    assert page.locator(".cs-card img").first.get_attribute("alt").startswith("book ")
+    assert page.locator(".cs-card img:visible").first.get_attribute("alt").startswith("book ")
+    page.context.close()
+    assert watched.faults == []
 
 
 def test_texts_that_are_programs_stay_texts(browser):

@@ -82,6 +82,35 @@ def test_the_api_answers_in_html_and_in_sentences(address):
     assert "not understood" in ask(address, "search", {"a": 1})
 
 
+@pytest.fixture
+def fetched(monkeypatch):
+    """What Gradio would have fetched for a request; it refuses this machine's own addresses, but no others."""
+    import gradio.processing_utils
+
+    asked: list[str] = []
+
+    async def fetch(url: str, *arguments: object) -> str:
+        asked.append(url)
+        raise ValueError("nothing is fetched in tests")
+
+    monkeypatch.setattr(gradio.processing_utils, "async_ssrf_protected_download", fetch)
+    monkeypatch.setattr(gradio.processing_utils, "async_ssrf_protected_get", fetch)
+    return asked
+
+
+def test_no_address_is_fetched_for_a_request(address, fetched):
+    file = {
+        "path": "http://example.org/x.png",
+        "url": "http://example.org/x.png",
+        "meta": {"_type": "gradio.FileData"},
+    }
+    for place in range(len(SEARCH)):
+        for value in (file, [file], {"a": [file]}):
+            answer = ask(address, "search", [*SEARCH[:place], value, *SEARCH[place + 1 :]])
+            assert "must be a text, a number or a truth" in answer
+    assert fetched == []
+
+
 def test_a_client_of_gradio_works(address):
     client = pytest.importorskip("gradio_client").Client(address, verbose=False)
     assert "12 pages nearest" in client.predict(*SEARCH, api_name="/search")
@@ -174,7 +203,7 @@ def check(answer: str, secret: str, is_sentence: bool = False) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_hostile_requests_break_nothing(address, tmp_path, trap):
+def test_a_thousand_hostile_requests_break_nothing(address, tmp_path, trap, fetched):
     secret = tmp_path / "secret.png"
     secret.write_text("what nobody may read")
     hostile = Hostile(7, str(secret), trap, PAGE)
@@ -202,7 +231,7 @@ def test_a_thousand_hostile_requests_break_nothing(address, tmp_path, trap):
 
     asyncio.run(all_of_them())
     assert set(counts) <= {200, 400, 404} and counts[200] > 300 and counts[404] > 300
-    assert not Trap.came
+    assert not Trap.came and not fetched
     assert "12 pages nearest" in ask(address, "search", SEARCH)  # it lives
 
 
