@@ -25,6 +25,7 @@ import argparse
 import json
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,11 @@ def shown_as(table: PanelTable, inputs: str) -> PanelTable:
     return other
 
 
-def asked_tasks(table: PanelTable, inputs: str) -> list[Task]:
-    """The tasks that pages can ask about when they are shown like this."""
+def asked_tasks(table: PanelTable, inputs: str, wanted: Sequence[str] | None) -> list[Task]:
+    """Those of the wanted tasks that pages can ask about when they are shown like this."""
     rows = np.arange(len(table))
-    return [task for task in get_tasks(INPUTS[inputs][2] + ALWAYS) if task.servable(table, rows).any()]
+    names = [name for name in INPUTS[inputs][2] + ALWAYS if wanted is None or name in wanted]
+    return [task for task in get_tasks(names) if task.servable(table, rows).any()]
 
 
 def train(model: ComicSeqForPreTraining, table: PanelTable, steps: int, learning_rate: float, seed: int) -> None:
@@ -245,6 +247,9 @@ def main() -> None:
     parser.add_argument("--boxes", help="where the panels stand, as `comicseq convert --boxes` takes it")
     parser.add_argument("--states", type=Path, help="panels.json of drawn comics, for the oracle")
     parser.add_argument("--inputs", nargs="+", choices=INPUTS, default=list(INPUTS), help="what is shown of a panel")
+    parser.add_argument(
+        "--tasks", nargs="+", choices=TASKS, help="what is asked and trained (default: all that can be)"
+    )
     parser.add_argument("--readers", nargs="+", choices=READERS, default=list(READERS), help="models, with --boxes")
     parser.add_argument("--model", help="checkpoint to start from as well")
     parser.add_argument(
@@ -286,7 +291,7 @@ def main() -> None:
             assert not set(both[0].book_ids) & set(both[1].book_ids)
             for inputs in arguments.inputs:
                 tables = shown_as(both[0], inputs), shown_as(both[1], inputs)
-                tasks = asked_tasks(tables[1], inputs)
+                tasks = asked_tasks(tables[1], inputs, arguments.tasks)
                 states = panels_with_states(arguments.states, tables[1]) if arguments.states else None
                 for seed in seeds:
                     models = models_of(arguments, tables[0], tasks, seed)
