@@ -8,8 +8,7 @@ composition, which goes through a random network and is added at several strengt
 
 Shapes, with --boxes: how often the right candidate is found from where the other panels stand alone, by a ridge regression
 fitted on other books, in folds; for the vectors as they are, dealt out anew among all panels, and these with the panel's own
-shape in the composition. With --pictures, the folder that the images of the boxes' file are in, also for picture vectors alone, of
-panels that are squashed to the encoder's square, padded to it, or cut to the square in their middle.
+shape in the composition. What the pictures tell, made square in several ways, is asked by `benchmarks.shapes`.
 """
 
 from __future__ import annotations
@@ -18,11 +17,9 @@ import argparse
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -30,20 +27,14 @@ from rich.table import Table
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.data.opening import open_split
 from modeling_comicseq.data.panels import PanelTable
-from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.probe import probe_tables
 from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import GEOMETRY, interval
 from modeling_comicseq.tasks import TASKS
 
-PANEL, PICTURE, TEXT = "panel_embeddings", "visual_embeddings", "text_embeddings"
+PANEL = "panel_embeddings"
 ASKED = ("panel_picking", "visual_closure", "text_closure")  # coherence asks as picking does
-SQUARES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "squashed": lambda picture: picture,
-    "padded": lambda picture: ImageOps.pad(picture, (max(picture.size),) * 2, color=(127, 127, 127)),
-    "middle": lambda picture: ImageOps.fit(picture, (min(picture.size),) * 2),
-}
 
 
 def composition(features: np.ndarray, width: int) -> np.ndarray:
@@ -108,43 +99,18 @@ def print_places(table: PanelTable, console: Console) -> list[dict]:
     return rows
 
 
-def cut_pictures(arguments: argparse.Namespace, table: PanelTable) -> dict[str, np.ndarray]:
-    """Picture vectors `(panels, P)` of the pages' panels, whose crops are made square in several ways."""
-    encoder = load_panel_encoder("efficientnet-lite0+", width=table.widths[PANEL])
-    pages = json.loads(Path(arguments.boxes).read_text())
-    found: dict[str, list[np.ndarray]] = defaultdict(list)
-    for row in track(table.dataset["sequence_index"], "Pictures", console=Console(stderr=True)):
-        page = Image.open(Path(arguments.pictures) / pages[row]["image"]).convert("RGB")
-        crops = [page.crop(panel["box"]) for panel in pages[row]["panels"]]
-        for name, square in SQUARES.items():
-            found[name].append(encoder.encode_images([square(crop) for crop in crops]))
-    return {name: np.concatenate(vectors) for name, vectors in found.items()}
-
-
-def fold_variants(table: PanelTable, pictures: dict[str, np.ndarray]) -> dict[str, PanelTable]:
+def fold_variants(table: PanelTable) -> dict[str, PanelTable]:
     """The vectors of a split in all variants."""
     everywhere = np.zeros(table.offsets[-1])
-    variants = {"as they are": table}
     dealt = with_vectors(table, **{name: shuffled(table, name, everywhere) for name in table.columns})
-    variants["dealt out anew"] = dealt
+    variants = {"as they are": table, "dealt out anew": dealt}
     for strength in (0.5, 0.25):
         columns = {column: planted(dealt, column, shapes(table), strength) for column in table.columns}
         variants[f"these, and shape, {strength:g} of the length"] = with_vectors(table, **columns)
-    if pictures:
-        place = {row: start for row, start in zip(pictures["rows"].tolist(), pictures["starts"].tolist(), strict=True)}
-        own = [
-            np.arange(place[row], place[row] + count)
-            for row, count in zip(table.dataset["sequence_index"], table.num_panels, strict=True)
-        ]
-        for name in SQUARES:
-            vectors = pictures[name][np.concatenate(own)]
-            variants[f"pictures, {name}"] = with_vectors(table, **{PANEL: vectors, PICTURE: vectors})
     return variants
 
 
-def print_shapes(
-    arguments: argparse.Namespace, options: dict, books: list[str], pictures: dict[str, np.ndarray], console: Console
-) -> list[dict]:
+def print_shapes(arguments: argparse.Namespace, options: dict, books: list[str], console: Console) -> list[dict]:
     """Prints how often geometry alone finds the right candidate; returns the rows for the JSON file."""
     values: dict[tuple[str, str, str], list[np.ndarray]] = defaultdict(list)
     asked: dict[tuple[str, str, str], list[np.ndarray]] = defaultdict(list)
@@ -154,15 +120,11 @@ def print_shapes(
         with tempfile.TemporaryDirectory() as folder:
             data = str(Path(folder) / "arrow")
             convert_store(arguments.store, arguments.metadata, data, split_books=sides, **options)
-            training, test = (fold_variants(open_split(data, side), pictures) for side in ("train", "test"))
+            training, test = (fold_variants(open_split(data, side)) for side in ("train", "test"))
             for variant, table in test.items():
                 for name in ASKED:
                     task = TASKS[name]
-                    if (
-                        variant.startswith("pictures")
-                        and name == "text_closure"
-                        or not task.servable(table, np.arange(len(table))).any()
-                    ):
+                    if not task.servable(table, np.arange(len(table))).any():
                         continue
                     geometry = task.fitted(table, training[variant], print)[GEOMETRY]
                     for protocol in ("same_book", "cross_book"):
@@ -188,7 +150,6 @@ def main() -> None:
     parser.add_argument("--store", required=True, help="Stage 3 store")
     parser.add_argument("--metadata", required=True, help="its metadata")
     parser.add_argument("--boxes", help="where the panels stand, a panels.json with a page for each row of the store")
-    parser.add_argument("--pictures", help="folder of the images that it names")
     parser.add_argument("--folds", type=int, default=4, help="folds of books (default: 4)")
     parser.add_argument("--repeats", type=int, default=4, help="questions a page (default: 4)")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
@@ -201,13 +162,10 @@ def main() -> None:
         convert_store(arguments.store, arguments.metadata, data, fractions=(1, 0, 0), **options)
         table = open_split(data, "train")
         found["places"] = print_places(table, console)
-        books, pictures = sorted(table.book_ids.tolist()), {}
-        if arguments.pictures:
-            pictures = cut_pictures(arguments, table)
-            pictures |= {"rows": np.asarray(table.dataset["sequence_index"]), "starts": table.offsets[:-1]}
+        books = sorted(table.book_ids.tolist())
         del table
     if arguments.boxes:
-        found["shapes"] = print_shapes(arguments, options, books, pictures, console)
+        found["shapes"] = print_shapes(arguments, options, books, console)
     if arguments.output:
         arguments.output.write_text(json.dumps(found, indent=2))
 
