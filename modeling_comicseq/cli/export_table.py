@@ -1,5 +1,6 @@
 """`comicseq export-table`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,13 @@ def export_table(
     if transcripts is not None:
         if language is not None and not language.replace("-", "").isalnum():
             raise ComicSeqArgumentError(f"--language is {language!r} but must be a tag such as en or pt-BR.")
-        check_output(transcripts, [store, metadata, pages, output], overwrite, folder=True)
+        check_output(transcripts, [store, metadata, pages], overwrite, folder=True)
+        if output is not None:
+            one, other = (Path(os.path.realpath(each)) for each in (output, transcripts))
+            if one.is_relative_to(other) or other.is_relative_to(one):
+                raise ComicSeqArgumentError(
+                    f"--transcripts {transcripts} and --output {output} are one folder, or one is in the other: name two."
+                )
     if output is not None and store is not None:
         made = write_tables(
             store,

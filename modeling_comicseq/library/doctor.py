@@ -21,7 +21,7 @@ from ..stores.pages import Faults, Pages
 from ..stores.placement import source_of
 from ..stores.splits import split_of
 from ..stores.vectors import VectorStore
-from .near_copies import NEAR, compare_pages, nearest_before
+from .near_copies import NEAR, compare_pages, least_cosines, nearest_before
 from .scan import Scan
 
 __all__ = ["Doubles", "examine", "find_doubles", "find_unnamed_rows", "summarise"]
@@ -112,10 +112,14 @@ def examine(
     pairs = np.stack((near[later], later), axis=1)
     cosines, plain = compare_pages(store, rows, pairs, scan.means)
     findings += _find_blank(pages, metadata, first, pairs[plain >= _SAME])
+    numbers = np.bincount(pages.counts[is_compared], minlength=store.slots + 1)
+    least = np.full(store.slots + 1, np.inf)
+    least[1:] = least_cosines(numbers[1:], np.arange(1, store.slots + 1), scan.panels.effective_rank)
+    is_near = cosines >= least[pages.counts[later]]
     findings += _find_same_names(pages, store, scan)
     findings += _find_sources(pages)
     findings += _find_copies(pages, first, scan.is_usable)
-    findings += _find_near_copies(pages, pairs[cosines >= NEAR], cosines[cosines >= NEAR])
+    findings += _find_near_copies(pages, pairs[is_near], cosines[is_near])
     kinds = list(KINDS)
     return sorted(findings, key=lambda finding: kinds.index(finding.kind))
 

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,7 @@ class _Judge:
                 " store"
             )
         stage3 = Stage3Store.open(store.url)
+        stage3 = replace(stage3, arrays={"panel_embeddings": stage3.arrays["panel_embeddings"]})
         origin = read_origin(stage3, metadata)
         self.model = ready_to_order(
             open_checkpoint(model, stage3, store.url, origin=origin, other_origin=other_origin)

@@ -9,14 +9,15 @@ is compared by its vectors.
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import betainc
 
 from ..stores.vectors import VectorStore
 from ..vectors import unit
 
-__all__ = ["NEAR", "PageSketches", "compare_pages", "nearest_before"]
+__all__ = ["NEAR", "PageSketches", "compare_pages", "least_cosines", "nearest_before"]
 
 # Cosine of the least alike of the panels, less the mean vector of their slots. Different pages of real and synthetic comics
-# stay below 0.81; a page that was scanned, scaled or compressed again is above.
+# stay below 0.81.
 NEAR = 0.9
 _WIDTH = 64  # of a sketch: the cosine of two of them is off by 0.03 where it is 0.9
 _SLACK = 0.1  # so much less in the sketches does not rule out a copy
@@ -25,15 +26,19 @@ _BUCKET = 512  # pages that share their hash, about
 _MISSED = (
     0.01  # copies at the threshold that hashing may miss; of copies at a cosine of 0.97, it misses one in 100,000
 )
-_PRIOR = 20  # panels that the mean of a slot is drawn to the mean of all by
+_PRIOR = 4  # panels that the mean of few is drawn to that of more by
+_CHANCE = 1e-3  # pairs of pages that are near by chance, at most
 _BLOCK = 2048  # pages that are compared at a time
-_PAGES = 8_000  # pages whose panels are in memory at a time
+_PAGES = 6_000  # pages whose panels are in memory at a time
 
 
 class PageSketches:
     """Takes the panels of pages, and gives a sketch of each page and the mean of each slot.
 
-    Memory: 256 bytes a page, and `64 x slots x width` numbers.
+    Encoders that know positions give panels of one place on pages of one length much in common, which says nothing of copies:
+    means are by slot and number of panels.
+
+    Memory: 256 bytes a page, and `(64 + slots) x slots x width` numbers.
 
     Args:
         pages: Number of pages.
@@ -48,28 +53,60 @@ class PageSketches:
         )
         self.raw = np.zeros((pages, _WIDTH), np.float32)
         self.counts = np.zeros(pages, np.int64)
-        self.sums, self.panels = np.zeros((slots, width)), np.zeros(slots, np.int64)
+        self.sums, self.panels = (
+            np.zeros((slots + 1, slots, width), np.float32),
+            np.zeros((slots + 1, slots), np.int64),
+        )
 
     def add(self, first: int, vectors: np.ndarray, page: np.ndarray, slot: np.ndarray) -> None:
         """Takes finite vectors `(n, D)` of the pages `first + page` (n,), each the panel `slot` (n,) of its page."""
+        counts = np.bincount(page)
+        self.counts[first : first + len(counts)] += counts
         for number in np.unique(slot).tolist():
             own = slot == number
             values = vectors[own].astype(np.float32)
             self.raw[first + page[own]] += values @ self.projections[number]
-            self.sums[number] += values.sum(axis=0, dtype=np.float64)
-            self.panels[number] += own.sum()
-        self.counts[first : first + page.max(initial=-1) + 1] += np.bincount(page)
+            lengths = counts[page[own]]
+            for length in np.unique(lengths).tolist():
+                self.sums[length, number] += values[lengths == length].sum(axis=0)
+                self.panels[length, number] += (lengths == length).sum()
 
     def means(self) -> np.ndarray:
-        """Mean vector of each slot `(slots, D)`, drawn to that of all where a slot has few panels."""
-        overall = self.sums.sum(axis=0) / max(self.panels.sum(), 1)
-        return ((self.sums + _PRIOR * overall) / (self.panels + _PRIOR)[:, None]).astype(np.float32)
+        """Mean vector by number of panels and slot `(slots + 1, slots, D)`, drawn to those of more where there are few."""
+        overall = self.sums.sum(axis=(0, 1)) / max(self.panels.sum(), 1)
+        means = overall
+        for sums, panels in ((self.sums.sum(axis=0), self.panels.sum(axis=0)), (self.sums, self.panels)):
+            means = (sums + _PRIOR * means) / (panels + _PRIOR)[..., None]
+        return means.astype(np.float32)
 
     def finish(self) -> np.ndarray:
         """The sketches `(pages, 64)` of unit length, zeros for pages without a panel."""
-        shifts = np.einsum("sd,sdk->sk", self.means(), self.projections)
-        shifts = np.concatenate((np.zeros((1, _WIDTH), np.float32), np.cumsum(shifts, axis=0)))
-        return unit(self.raw - shifts[self.counts])
+        shifts = np.einsum("csd,sdk->csk", self.means(), self.projections)
+        is_real = np.arange(shifts.shape[1]) < np.arange(len(shifts))[:, None]
+        return unit(self.raw - (shifts * is_real[..., None]).sum(axis=1)[self.counts])
+
+
+def least_cosines(pages: np.ndarray, panels: np.ndarray, rank: float) -> np.ndarray:
+    """From what cosine on pages are near copies, by their number of panels: 0.9, and more where chance gives as much.
+
+    In a space of few directions, or among very many pages, vectors are near by chance. Of pages at random, less than one pair
+    in a thousand stores is as near, if panels lie in half as many directions as the effective rank tells and every second
+    panel of a page depends on the others.
+
+    Args:
+        pages: How many pages there are of each number of panels `(n,)`.
+        panels: The numbers of panels, 1 at least `(n,)`.
+        rank: Effective rank of the panel vectors.
+
+    Returns:
+        Cosines `(n,)`; infinity where none is high enough.
+    """
+    cosines = np.linspace(NEAR, 0.9995, 200)
+    directions = max(rank / 2, 2)
+    by_chance = betainc((directions - 1) / 2, 0.5, 1 - cosines**2) / 2
+    expected = np.square(pages)[:, None] / 2 * by_chance ** ((1 + panels)[:, None] / 2)
+    is_rare = expected <= _CHANCE
+    return np.where(is_rare.any(axis=1), cosines[is_rare.argmax(axis=1)], np.inf)
 
 
 def nearest_before(sketches: np.ndarray, counts: np.ndarray, usable: np.ndarray) -> np.ndarray:
@@ -123,7 +160,7 @@ def compare_pages(
         store: The store.
         rows: Row of each page, ascending `(pages,)`.
         pairs: Two pages each `(pairs, 2)`.
-        means: Mean vector of each slot `(slots, D)`.
+        means: Mean vectors `(slots + 1, slots, D)` of `PageSketches`.
 
     Returns:
         The cosines less the means, and the cosines of the vectors as they are, `(pairs,)` each.
@@ -136,7 +173,8 @@ def compare_pages(
         panels, real = _read_rows(store, rows[wanted])
         first, second = np.searchsorted(wanted, pairs[part]).T
         both = real[first] & real[second]
-        less = [unit((panels[each] - means).reshape(-1, panels.shape[2])) for each in (first, second)]
+        common = means[real[first].sum(axis=1)]
+        less = [unit((panels[each] - common).reshape(-1, panels.shape[2])) for each in (first, second)]
         as_is = [unit(panels[each].reshape(-1, panels.shape[2])) for each in (first, second)]
         for cosines, (one, other) in ((centred, less), (plain, as_is)):
             each = np.einsum("nd,nd->n", one, other).reshape(both.shape)

@@ -30,7 +30,7 @@ class Scan:
         hashes: Of the panel vectors of every page `(pages,)`.
         is_usable: Which pages have vectors that all are finite and not zero `(pages,)`.
         sketches: Of every page `(pages, 64)`, see `PageSketches`.
-        means: Mean vector of each slot `(slots, D)`.
+        means: Mean vectors `(slots + 1, slots, D)`, see `PageSketches`.
     """
 
     panels: Space

@@ -15,7 +15,7 @@ from modeling_comicseq.cli import app
 from modeling_comicseq.data.conversion import convert_store
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.library.inspect import inspect_store, inspect_stores
-from modeling_comicseq.library.near_copies import NEAR, PageSketches, compare_pages, nearest_before
+from modeling_comicseq.library.near_copies import NEAR, PageSketches, compare_pages, least_cosines, nearest_before
 from modeling_comicseq.stores.provenance import read_provenance
 from modeling_comicseq.stores.vectors import VectorStore
 
@@ -173,9 +173,22 @@ def test_pairs_are_compared_panel_by_panel(tmp_path):
     panels[1, 2] = -panels[0, 2]  # one of four panels is another
     made = write_store(tmp_path, panels, np.ones((40, 4), bool), np.arange(40) // 4)
     centred, plain = compare_pages(
-        VectorStore.open(made.url), np.arange(40), np.asarray([[0, 1], [2, 2]]), np.zeros((4, 16), np.float32)
+        VectorStore.open(made.url), np.arange(40), np.asarray([[0, 1], [2, 2]]), np.zeros((5, 4, 16), np.float32)
     )
     assert centred == pytest.approx([-1, 1], abs=1e-6) and plain == pytest.approx([-1, 1], abs=1e-6)
+
+
+def test_what_is_near_by_chance_is_no_copy(tmp_path):
+    """In five directions, some of many pages of a panel are near: none of them is a copy for that."""
+    generator = np.random.default_rng(0)
+    panels = generator.standard_normal((400, 1, 5)) @ generator.standard_normal((5, 32))
+    made = write_store(tmp_path, panels.astype(np.float32), np.ones((400, 1), bool), np.arange(400) // 8, stage=3)
+    report, _ = inspect_store(VectorStore.open(made.url), made.metadata)
+    assert report.counts == {}
+    few, many = (least_cosines(np.asarray([pages] * 2), np.asarray([1, 6]), 50.0) for pages in (50, 1_000_000))
+    assert NEAR == few[0] == few[1] == many[1] < many[0] < 1
+    assert np.isinf(least_cosines(np.asarray([100]), np.asarray([1]), 2.0)).all()
+    assert least_cosines(np.asarray([400_000] * 3), np.asarray([1, 4, 9]), 160.0) == pytest.approx(NEAR)
 
 
 @pytest.mark.skipif(not SHARED_DATA, reason="COMICSEQ_DATA names no folder with the stores of real comics")
