@@ -69,7 +69,7 @@ class Watched:
 
     def open(self, path: str = "/"):
         self.page.goto(self.address + path)
-        self.page.get_by_label("Words", exact=True).or_(self.page.locator(".cs-sheet")).first.wait_for()
+        self.page.get_by_role("tab").first.wait_for()
         return self.page
 
     def tab(self, name: str) -> None:
