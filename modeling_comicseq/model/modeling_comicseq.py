@@ -13,6 +13,7 @@
 # limitations under the License.
 """PyTorch ComicSeq model: a transformer over the panels of a comic page."""
 
+import contextlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -478,7 +479,10 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
         """As that of transformers; of a page model, the sequence model in it is loaded."""
         content: dict[str, Any] = {}
         if pretrained_model_name_or_path is not None:
-            content, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **kwargs)
+            with contextlib.suppress(
+                OSError
+            ):  # without a configuration of its own, as adapters: transformers knows what to do
+                content, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **kwargs)
         if "sequence_config" not in content:
             return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
         kwargs["key_mapping"] = {r"^sequence_model\.": "", **(kwargs.get("key_mapping") or {})}

@@ -53,6 +53,10 @@ class ComicSeqPipeline(Pipeline):
     An array `(n, width)` is one page. A bare list of vectors of just that width is refused, as it can be one page or
     several of one panel each: give a page as an array or in a dictionary, and rows of a data set as a column of it,
     `dataset["panel_embeddings"]`.
+
+    A page model, which has a panel encoder in it, also takes pages as pictures and texts, and candidates of these; what such
+    a question holds is said at `PageReader` (`reading_comicpage.py`). It becomes the question about vectors, and is answered
+    as that. Where panels were found in a picture, an answer says where (see `found_panels`).
     """
 
     _load_tokenizer = False
