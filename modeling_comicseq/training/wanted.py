@@ -81,7 +81,8 @@ class WantedTasks:
         if not self.only_available:
             return [f"{what}: train on the others with --tasks {AVAILABLE}, or give data that have what is missing"]
         self.weights |= dict.fromkeys(reasons, 0.0)
-        self._check_any()
+        if not self._trained():
+            raise ComicSeqArgumentError(f"There is no task to train on: {what}. Give data that have what is missing.")
         logger.warning(f"{what[0].upper()}{what[1:]}: trained on {', '.join(self._trained())}.")
         return []
 

@@ -92,6 +92,19 @@ def test_a_run_on_what_is_available(folder, caplog):
     pretrain(parse_arguments(words))  # the same command resumes
 
 
+def test_data_that_serve_no_task_are_told_why(folder):
+    """As pages are whose panels were not told apart."""
+    whole = made_dataset([[1, 1, 1]] * 4).remove_columns(
+        ["text_embeddings", "caption_embeddings", "visual_embeddings"]
+    )
+    DatasetDict(train=whole, validation=whole).save_to_disk(folder / "whole")
+    arguments = parse_arguments(argv(folder, folder / "out", dataset=folder / "whole", tasks="available"))
+    with pytest.raises(ComicSeqArgumentError) as error:
+        open_data(arguments, wanted(arguments))
+    text = str(error.value)
+    assert text.startswith("There is no task to train on: the tasks ") and f"{PANEL_PICKING.name} (" in text
+
+
 def test_tasks_by_their_names(folder):
     arguments = parse_arguments(argv(folder, folder / "out", tasks=PANEL_PICKING.name))
     weights = wanted(arguments).weights
