@@ -247,7 +247,7 @@ ENGINES: dict[str, Any] = {
 
 def child(name: str, phase: str, folder: Path, width: int) -> dict[str, Any]:
     """What one phase of one engine takes, in this process."""
-    engine, target = ENGINES[name], folder / "engine"
+    engine, target = ENGINES[name], folder / "engine.db"
     number = (folder / "rows.f32").stat().st_size // (4 * width)
     found: dict[str, Any] = {}
     start = time.perf_counter()
@@ -339,7 +339,7 @@ def main() -> None:
                 results[name] |= run_child(name, "ask", arguments)
         except subprocess.TimeoutExpired:
             results[name] = {"error": f"took more than {arguments.limit} seconds"}
-        shutil.rmtree(arguments.folder / "engine", ignore_errors=True)
+        shutil.rmtree(arguments.folder / "engine.db", ignore_errors=True)
         print(name, json.dumps(results[name]), file=sys.stderr, flush=True)
         if arguments.output:
             arguments.output.write_text(json.dumps(results, indent=2))

@@ -56,8 +56,8 @@ def search(
     """Search a library by words, by pictures, or by a page, a panel or a vector: what is **nearest** by cosine.
 
     --text and --image are read by the panel encoder that made the store, as a panel of words or of a picture alone, and
-    compared with the panel encoder's own vectors where the index holds them (`comicseq index --embeddings`), else with
-    strips and panels of the model, through which they go as a page of one panel. The words of --text are looked for in
+    compared with the panel encoder's own vectors where the index holds them (`comicseq index --embeddings`): a text with
+    those of texts alone and a picture with those of pictures alone, where there are such, and pages by the means of their panels; else with strips and panels of the model, through which they go as a page of one panel. The words of --text are looked for in
     the lettering, too, where there is any, and the two rankings joined by reciprocal ranks. Of several queries the mean
     of their unit vectors counts. What is asked for is not among the results, nor are copies of it. Strips and panels lie
     in different spaces: `--page --level panel` finds panels near one of the page's panels, `--panel --level strip` ranks

@@ -127,6 +127,13 @@ def test_many_vectors_are_clustered_and_the_nearest_still_found(tmp_path, monkey
         hits = index.search(page=row, k=10)
         overlap.append(len({hit.row for hit in hits} & set(ranked(cosines, 10).tolist())) / 10)
     assert np.mean(overlap) > 0.95
+    cosines = np.where(np.arange(1200) // 20 % 3 == 1, cosines, -2)
+    hits = index.search(
+        page=1140, where="book_id in (" + ", ".join(f"'book {book}'" for book in range(1, 60, 3)) + ")"
+    )
+    assert [hit.row for hit in hits] == ranked(cosines, 10).tolist(), "of few rows every one is compared"
+    hits = index.search(page=1140, where="page_index < 19")  # of many, clusters
+    assert len(hits) == 10 and all(hit.fields["page_index"] < 19 for hit in hits)
 
 
 def test_zeros_nan_empty_pages_and_unnamed_rows_are_not_found(tmp_path):
@@ -168,8 +175,9 @@ def test_zeros_nan_empty_pages_and_unnamed_rows_are_not_found(tmp_path):
         ({"words": "hello"}, "holds no texts to look for words in"),
         ({"text": "hello"}, "does not say which encoder made its panel vectors"),
         ({"text": " "}, "the text to search for is empty"),
-        ({"image": __file__}, "test_search.py is no picture"),
-        ({"image": "absent.png"}, "absent.png cannot be read"),
+        ({"image": __file__}, "test_search.py. is no picture"),
+        ({"image": "absent.png"}, "'absent.png' is no file"),
+        ({"image": "/dev/zero"}, "'/dev/zero' is no file"),
         ({"image": b"no picture"}, "the picture is no picture"),
         ({"page": 3, "space": "encoder"}, "no vectors of the panel encoder: make it with --embeddings"),
         ({"vector": np.ones(8), "other_books": True}, "ask for a page or a panel"),

@@ -156,6 +156,7 @@ def _about(source: Source, metadata: str, pages: str | os.PathLike | None, state
         "format": _FORMAT,
         "complete": False,
         "state": state,
+        "exact_rows": EXACT_ROWS,
         "store": {
             "url": store.url,
             "stage": store.stage,
@@ -170,7 +171,11 @@ def _about(source: Source, metadata: str, pages: str | os.PathLike | None, state
         "picture_size": source.picture_size if pages is not None else 0,
         "embeddings": None
         if source.embeddings is None
-        else {"url": source.embeddings.url, "width": source.embeddings.width},
+        else {
+            "url": source.embeddings.url,
+            "width": source.embeddings.width,
+            "columns": ["encoder_vector", *source.parts_of_panels],
+        },
         "columns": {name: str(kind) for name, kind in source.columns.items()},
         "versions": {name: version(name) for name in ("comicseq", "lancedb")},
     }
@@ -184,7 +189,7 @@ def _check_alike(target: str, old: dict[str, Any], new: dict[str, Any]) -> None:
         "width": [about["store"]["width"] for about in (old, new)],
         "stage": [about["store"]["stage"] for about in (old, new)],
         "fields of the metadata": [about["columns"] for about in (old, new)],
-        "Stage 3 store": [about["embeddings"] and about["embeddings"]["width"] for about in (old, new)],
+        "Stage 3 store": [about["embeddings"] and {**about["embeddings"], "url": None} for about in (old, new)],
         "picture size": [about["picture_size"] for about in (old, new)],
         "format": [about["format"] for about in (old, new)],
     }
@@ -293,8 +298,10 @@ def _make_indexes(strips: Any, panels: Any, progress: bool) -> None:
 def _index_vectors(table: Any) -> None:
     from lancedb.index import IvfSq
 
-    if table.count_rows() > EXACT_ROWS:
-        table.create_index("vector", config=IvfSq(distance_type="cosine"))
+    there = {column for each in table.list_indices() for column in each.columns}
+    for column in ("vector", "encoder_vector", "text_vector", "visual_vector"):
+        if column in table.schema.names and column not in there and table.count_rows() > EXACT_ROWS:
+            table.create_index(column, config=IvfSq(distance_type="cosine"))
 
 
 def _update(target: str, source: Source, about: dict[str, Any], progress: bool) -> dict[str, Any]:
@@ -334,8 +341,7 @@ def _update(target: str, source: Source, about: dict[str, Any], progress: bool) 
         for table in (strips, panels):
             # What is new is added to the indexes; nothing of the old is removed before it is replaced.
             table.optimize(cleanup_older_than=_NEVER)
-            if not any(each.columns == ["vector"] for each in table.list_indices()):
-                _index_vectors(table)
+            _index_vectors(table)
         about = _complete(database, about | {"updated": counts})
         for table in (strips, panels):
             table.optimize(cleanup_older_than=_KEPT)

@@ -7,13 +7,14 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem, in_words
 from ...hub import find_file
-from ...pages.pictures import read_picture
+from ...pages.pictures import MOST_BYTES, read_picture
 from ...stores.origin import meaning_of
 
 if TYPE_CHECKING:
@@ -77,9 +78,11 @@ class QueryEncoder:
 
     def encoder(self) -> PanelEncoder:
         """The panel encoder."""
+        name = self._name()
+        width = self.about["panel_width"] or self.pages().model.config.panel_embedding_dim
         with self._lock:
             if self._encoder is None:
-                self._encoder = self._load_encoder()
+                self._encoder = self._load_encoder(name, width)
             return self._encoder
 
     def pages(self) -> PageEncoder:
@@ -89,21 +92,24 @@ class QueryEncoder:
                 self._pages = self._load_model()
             return self._pages
 
-    def _load_encoder(self) -> PanelEncoder:
+    def _name(self) -> str:
+        """What the panel encoder is loaded by."""
+        if self.encoder_name is not None:
+            return self.encoder_name
+        said = meaning_of(self.about["origin"])
+        parts = [said.get(f"{kind}_encoder") or "" for kind in ("visual", "text")]
+        if not any(parts):
+            raise ComicSeqDataError(
+                f"{self.url} does not say which encoder made its panel vectors: name it with --encoder, or search by page,"
+                " panel, vector or --words"
+            )
+        return "+".join(parts)
+
+    def _load_encoder(self, name: str, width: int) -> PanelEncoder:
         from ...encoders.panel_encoder import load_panel_encoder
 
-        origin = self.about["origin"]
-        said = meaning_of(origin)
-        name = self.encoder_name
-        if name is None:
-            parts = [said.get(f"{kind}_encoder") or "" for kind in ("visual", "text")]
-            if not any(parts):
-                raise ComicSeqDataError(
-                    f"{self.url} does not say which encoder made its panel vectors: name it with --encoder, or search by"
-                    " page, panel, vector or --words"
-                )
-            name = "+".join(parts)
-        encoder = load_panel_encoder(name)
+        encoder = load_panel_encoder(name, width=width)
+        said = meaning_of(self.about["origin"])
         remedy = "name the encoder that made the store with --encoder"
         known = said.get("encoder_fingerprint")
         if known is not None and known != encoder.fingerprint:
@@ -119,12 +125,6 @@ class QueryEncoder:
                         f"{self.url} was made with the {kind.replace('_', ' ')} {said[kind]}, not {own[kind]}: their"
                         f" vectors are not compared; {remedy}"
                     )
-        width = self.about["panel_width"]
-        if width is not None and encoder.width != width:
-            raise ComicSeqDataError(
-                f"{name} makes vectors {encoder.width} wide, but the panel vectors that {self.url} was made from are"
-                f" {width} wide: {remedy}"
-            )
         return encoder
 
     def _load_model(self) -> PageEncoder:
@@ -172,13 +172,15 @@ def open_picture(picture: Image | bytes | str | os.PathLike) -> Image:
     Raises:
         ComicSeqDataError: It cannot be read, or is no picture, or too large.
     """
-    what = os.fspath(picture) if isinstance(picture, str | os.PathLike) else "the picture"
+    what = repr(os.fspath(picture)[:200]) if isinstance(picture, str | os.PathLike) else "the picture"
     try:
         if isinstance(picture, str | os.PathLike):
+            if not Path(picture).is_file():
+                raise ComicSeqDataError(f"{what} is no file: name a picture")
             with open(picture, "rb") as file:
-                picture = file.read()
+                picture = file.read(MOST_BYTES + 1)
         elif isinstance(picture, io.IOBase):
-            picture = picture.read()
+            picture = picture.read(MOST_BYTES + 1)
         return read_picture(picture, lossy=True).image  # type: ignore[arg-type]
     except PageProblem as problem:
         raise ComicSeqDataError(f"{what} {problem.found}; {problem.remedy}") from None

@@ -15,7 +15,18 @@ from ...disk_faults import disk_faults
 from ...errors import ComicSeqDataError, in_words
 from ...urls import is_url, local_path
 
-__all__ = ["ABOUT", "PANELS", "STRIPS", "connect", "engine_faults", "quote", "read_about", "write_about"]
+__all__ = [
+    "ABOUT",
+    "PANELS",
+    "STRIPS",
+    "connect",
+    "engine_faults",
+    "named",
+    "quote",
+    "read_about",
+    "valid",
+    "write_about",
+]
 
 STRIPS, PANELS, ABOUT = "strips", "panels", "about"
 _LONGEST = 300  # characters of what the engine says
@@ -37,8 +48,19 @@ def connect(place: str) -> Any:
 
 
 def quote(text: str) -> str:
-    """A text as SQL has it, whatever it holds."""
-    return "'" + text.replace("'", "''") + "'"
+    """A text as SQL has it, whatever it holds; half a surrogate pair, which the engine does not take, is a question mark."""
+    return "'" + valid(text).replace("'", "''") + "'"
+
+
+def named(text: str) -> str:
+    """A text as a message quotes it: its beginning, with nothing that moves the cursor."""
+    shown = repr(text[:200])
+    return shown if len(text) <= 200 and len(shown) <= 210 else shown[:150] + "…'"
+
+
+def valid(text: str) -> str:
+    """A text as valid Unicode."""
+    return text.encode(errors="replace").decode()
 
 
 @contextmanager

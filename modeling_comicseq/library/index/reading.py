@@ -16,7 +16,7 @@ from ...errors import ComicSeqDataError
 from ...stores.names import normal_form, normal_path
 from ...urls import is_url
 from .encoding import QueryEncoder
-from .engine import PANELS, STRIPS, connect, engine_faults, quote, read_about
+from .engine import PANELS, STRIPS, connect, engine_faults, named, quote, read_about
 from .rows import INNER
 from .searching import Hit, Level, PanelId, Space, search
 
@@ -90,8 +90,7 @@ class Index:
         ids = ids or [each["page_id"] for each in self._select(self.strips, None, ["page_id"], 2000)]
         match = get_close_matches(page[:1000], ids, n=1)
         hint = f"did you mean {match[0]!r}?" if match else f"its ids look like {ids[0]!r}"
-        shown = page if len(page) <= 200 else page[:200] + "…"
-        raise ComicSeqDataError(f"{self.url} has no page {shown!r}; {hint}")
+        raise ComicSeqDataError(f"{self.url} has no page {named(page)}; {hint}")
 
     def page(self, page: str | int) -> dict[str, Any]:
         """All that the index knows of a page but its vectors, by its id in any spelling, or its row.
@@ -116,11 +115,11 @@ class Index:
         if book_id is not None:
             known = {normal_form(each["book_id"]): each["book_id"] for each in self.books()}
             if normal_form(book_id) not in known:
-                match = get_close_matches(book_id, list(known.values())[:20_000], n=1)
+                match = get_close_matches(book_id[:1000], list(known.values())[:20_000], n=1)
                 hint = (
                     f"did you mean {match[0]!r}?" if match else f"its books look like {next(iter(known.values()))!r}"
                 )
-                raise ComicSeqDataError(f"{self.url} has no book {book_id!r}; {hint}")
+                raise ComicSeqDataError(f"{self.url} has no book {named(book_id)}; {hint}")
             where = f"book_id = {quote(known[normal_form(book_id)])}"
         found = self._select(self.strips, where, names)
         return sorted(found, key=lambda page: (page["book_id"], page["page_index"], page["row"]))
@@ -160,8 +159,9 @@ class Index:
         Strips and panels lie in different spaces and are never compared with each other: panels near a *page* are those
         near one of its panels, and pages near a *panel* are ranked by their nearest panel. A text and a picture are read
         by the panel encoder that made the store, as a panel of words or of a picture alone. They are compared with the
-        encoder's own vectors, those of panels and their means over pages, where the index holds them (`embeddings`), else
-        with strips and panels of the model, through which they go as a page of one panel. Of several queries the mean of
+        encoder's own vectors, those of panels and their means over pages, where the index holds them (`embeddings`); a
+        text or a picture by itself with those of texts or of pictures alone, where the encoder's store has them; else with
+        strips and panels of the model, through which they go as a page of one panel. Of several queries the mean of
         their unit vectors is taken. Words are looked for in the texts; beside vectors, the two rankings are joined by the
         sum of their reciprocal ranks. What is asked for is not among the results: the page with all its panels, or the
         one panel, also where the page stands twice, by its path or by equal vectors.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,25 @@ from ...errors import ComicSeqDataError
 from ...stores.names import normal_form, normal_path
 from ...stores.pages import Pages, read_pages
 from ...stores.placement import natural_order
+from ...stores.stage3 import Stage3Store
 from ...stores.vectors import VectorStore, mean_panels
 from .page_parts import PagePart, PageParts, small_picture
 
 __all__ = ["INNER", "Source", "open_source", "read_rows", "read_digests", "schemas"]
 
 # Columns that are not shown: what copies of a page are found by, and what tells a changed page.
-INNER = ("vector", "encoder_vector", "page_key", "panels_hash", "digest", "words", "picture", "metadata")
+INNER = (
+    "vector",
+    "encoder_vector",
+    "text_vector",
+    "visual_vector",
+    "page_key",
+    "panels_hash",
+    "digest",
+    "words",
+    "picture",
+    "metadata",
+)
 _OWN = (
     "row",
     "slot",
@@ -55,6 +67,7 @@ class Source:
         columns: Further columns: fields of the metadata that hold numbers, words or truths throughout.
         parts: What a data set of pages adds.
         embeddings: The Stage 3 store whose page means are kept beside the strips.
+        parts_of_panels: The same store, read for its vectors of texts and of pictures alone, where it has them, by column.
         embedding_rows: The row of each page in it `(pages,)`.
         picture_size: Pixels of the longer side of small pictures, 0 for none.
     """
@@ -65,6 +78,7 @@ class Source:
     columns: dict[str, pa.DataType]
     parts: PageParts | None
     embeddings: VectorStore | None
+    parts_of_panels: dict[str, VectorStore]
     embedding_rows: np.ndarray
     picture_size: int
 
@@ -101,9 +115,24 @@ def open_source(
         _columns(read),
         None if pages is None else PageParts(pages),
         None if embeddings is None else embeddings[0],
+        {} if embeddings is None else _parts_of_panels(embeddings[0]),
         rows,
         picture_size,
     )
+
+
+def _parts_of_panels(embeddings: VectorStore) -> dict[str, VectorStore]:
+    """A Stage 3 store read for its vectors of texts and of pictures alone, by column; those of another width are not."""
+    if embeddings.stage != 3:
+        return {}
+    arrays = Stage3Store.open(embeddings.url).arrays
+    found = {f"{kind}_vector": arrays.get(f"{kind}_embeddings") for kind in ("text", "visual")}
+    shape = embeddings.panels.shape
+    return {
+        name: replace(embeddings, panels=each)
+        for name, each in found.items()
+        if each is not None and each.shape == shape
+    }
 
 
 def _rows_of(read: Pages, embeddings: VectorStore, metadata: str, store: VectorStore) -> np.ndarray:
@@ -193,6 +222,9 @@ def schemas(source: Source) -> tuple[pa.Schema, pa.Schema]:
         strips.append(("encoder_vector", pa.list_(pa.float32(), source.embeddings.width)))
         kind = pa.float16() if source.embeddings.panels.dtype.itemsize == 2 else pa.float32()
         panels.append(("encoder_vector", pa.list_(kind, source.embeddings.width)))
+        for name in source.parts_of_panels:
+            strips.append((name, strips[-1][1]))
+            panels.append((name, panels[-1][1]))
     return pa.schema(strips), pa.schema(panels)
 
 
@@ -205,8 +237,7 @@ class _Block:
     panels: np.ndarray
     real: np.ndarray
     strips: np.ndarray
-    encoded: np.ndarray | None
-    means: np.ndarray | None
+    encoded: dict[str, tuple[np.ndarray, np.ndarray]]
     table: pa.Table
     parts: list[PagePart | None]
     hashes: np.ndarray
@@ -219,9 +250,10 @@ def _read(source: Source, first: int, last: int) -> _Block:
     lo, hi = int(rows[0]), int(rows[-1]) + 1
     panels, real = (each[rows - lo] for each in source.store.read_panels(lo, hi))
     strips = source.store.read_strips(lo, hi)[rows - lo]
-    encoded = means = None
-    if source.embeddings is not None:
-        encoded, means = _read_encoded(source, first, last, real)
+    encoded = {}
+    for name, store in (("encoder_vector", source.embeddings), *source.parts_of_panels.items()):
+        if store is not None:
+            encoded[name] = _read_encoded(store, source.embedding_rows[first:last], real)
     table = source.pages.table.slice(first, last - first)
     parts: list[PagePart | None] = [None] * (last - first)
     if source.parts is not None:
@@ -239,18 +271,19 @@ def _read(source: Source, first: int, last: int) -> _Block:
         hashes[place] = xxhash.xxh3_64_intdigest(vectors) - (1 << 63)
         digest = xxhash.xxh3_64(vectors + strips[place].tobytes() + np.packbits(real[place]).tobytes())
         digest.update(orjson.dumps([*about.values(), int(source.page_index[first + place])]))
-        if encoded is not None and means is not None:
-            digest.update(encoded[place][real[place]].tobytes() + means[place].tobytes())
+        for of_panels, means in encoded.values():
+            digest.update(of_panels[place][real[place]].tobytes() + means[place].tobytes())
         if (part := parts[place]) is not None:
             digest.update(str(part.digest).encode())
         digests[place] = digest.intdigest() - (1 << 63)
-    return _Block(first, last, panels, real, strips, encoded, means, table, parts, hashes, digests)
+    return _Block(first, last, panels, real, strips, encoded, table, parts, hashes, digests)
 
 
-def _read_encoded(source: Source, first: int, last: int, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The panel encoder's vectors of some pages in the slots of their panels `(pages, slots, P)`, and their means."""
-    store, rows = source.embeddings, source.embedding_rows[first:last]
-    assert store is not None
+def _read_encoded(store: VectorStore, rows: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of a Stage 3 store's rows in the slots of the panels `(pages, slots, P)`, and their means `(pages, P)`.
+
+    Zeros, as texts have that are empty, do not count for a mean.
+    """
     order = np.argsort(rows)
     encoded = np.zeros((*real.shape, store.width), store.panels.dtype)
     means = np.zeros((len(rows), store.width), np.float32)
@@ -263,7 +296,7 @@ def _read_encoded(source: Source, first: int, last: int, real: np.ndarray) -> tu
             vectors, shown = (np.concatenate(each) for each in zip(*parts, strict=True))
         else:
             vectors, shown = (each[rows[run] - lo] for each in store.read_panels(lo, hi))
-        means[run] = mean_panels(vectors, shown)
+        means[run] = mean_panels(vectors, shown & vectors.any(axis=2))
         for place, page, there in zip(run.tolist(), vectors, shown, strict=True):
             slots = np.flatnonzero(real[place])
             own = page[there][: len(slots)]
@@ -332,12 +365,12 @@ def read_rows(
                 of_panels[name].append(value)
             slots.append((place, slot))
     columns["vector"] = block.strips[places] if len(places) else np.zeros((0, source.store.width))
-    if block.means is not None:
-        columns["encoder_vector"] = block.means[places]
+    for name, (_, means) in block.encoded.items():
+        columns[name] = means[places]
     at = np.asarray(slots, int).reshape(-1, 2)
     of_panels["vector"] = block.panels[at[:, 0], at[:, 1]]
-    if block.encoded is not None:
-        of_panels["encoder_vector"] = block.encoded[at[:, 0], at[:, 1]]
+    for name, (encoded, _) in block.encoded.items():
+        of_panels[name] = encoded[at[:, 0], at[:, 1]]
     return _batch(columns, strips), _batch(of_panels, panels)
 
 

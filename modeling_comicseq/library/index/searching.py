@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ComicSeqArgumentError, ComicSeqDataError
 from ...vectors import unit
 from .encoding import open_picture
-from .engine import engine_faults, quote, said
+from .engine import engine_faults, quote, said, valid
 from .filters import compile_filter
 from .rows import INNER
 
@@ -28,6 +28,9 @@ Space = Literal["model", "encoder"]
 SPACES = ("model", "encoder")
 MOST = 10_000  # hits
 _LONGEST_WORDS = 10_000  # characters
+# Where vectors are clustered: clusters that are looked through, and how many times as many vectors as are wanted are compared
+# again as they are. Of the exact ten nearest among a million panels this finds all.
+PROBES, REFINED = 50, 2
 
 
 @dataclass
@@ -104,7 +107,8 @@ def search(
     if words is not None:
         _check_words(index, words)
     asked = _Asked(among="panel" if panel is not None or level == "panel" else "strip", words=words)
-    asked.column = _column(index, text is not None or image is not None, vector is not None, space)
+    given = [name for name, each in (("text", text), ("visual", image), ("", page), ("", panel)) if each is not None]
+    asked.column = _column(index, given, vector is not None, space)
     queries = []
     if text is not None:
         queries.append(_encoded(index, asked, index.encoders.panel(text=text)))
@@ -125,7 +129,7 @@ def search(
                 raise ComicSeqArgumentError("the queries are opposite to one another: leave one out")
     conditions = []
     if where is not None:
-        conditions.append(compile_filter(where, index.columns(asked.among)))
+        conditions.append(compile_filter(valid(where), index.columns(asked.among)))
     if other_books:
         if not asked.books:
             raise ComicSeqArgumentError("other_books leaves out the query's book: ask for a page or a panel")
@@ -144,12 +148,12 @@ def _check_words(index: Index, words: str) -> None:
         )
 
 
-def _column(index: Index, is_encoded: bool, has_vector: bool, space: Space | None) -> str:
-    """The column of vectors that all queries are compared with."""
+def _column(index: Index, given: list[str], has_vector: bool, space: Space | None) -> str:
+    """The column of vectors that all queries are compared with; a text or a picture by itself has one of its own."""
     if space not in (None, *SPACES):
         raise ComicSeqArgumentError(f"space {space!r} is not possible: give {' or '.join(SPACES)}")
     if space is None:
-        space = "encoder" if is_encoded and index.has_encoder_vectors else "model"
+        space = "encoder" if any(given) and index.has_encoder_vectors else "model"
     if space == "model" or index.about["store"]["stage"] == 3:  # whose vectors are the encoder's
         return "vector"
     if not index.has_encoder_vectors:
@@ -161,12 +165,13 @@ def _column(index: Index, is_encoded: bool, has_vector: bool, space: Space | Non
             "a vector of the model is not compared in the space of the panel encoder: leave out the vector, or give space"
             " 'model'"
         )
-    return "encoder_vector"
+    alone = f"{given[0]}_vector" if len(given) == 1 else ""
+    return alone if alone in index.about["embeddings"]["columns"] else "encoder_vector"
 
 
 def _encoded(index: Index, asked: _Asked, panel: np.ndarray) -> np.ndarray:
     """The query vector `(1, D)` of a panel vector `(P,)`: itself, or what the model makes of a page of this one panel."""
-    if asked.column == "encoder_vector" or index.about["store"]["stage"] == 3:
+    if asked.column != "vector" or index.about["store"]["stage"] == 3:
         return panel[None]
     contextualised, strip = index.encoders.page(panel)
     return (contextualised if asked.among == "panel" else strip)[None]
@@ -266,7 +271,7 @@ def _one(
     from lancedb.query import MatchQuery
     from lancedb.rerankers import RRFReranker
 
-    words = None if asked.words is None else MatchQuery(asked.words, "words")
+    words = None if asked.words is None else MatchQuery(valid(asked.words), "words")
     if vector is None:
         query, score = table.search(words, query_type="fts"), "_score"
     elif words is None:
@@ -281,6 +286,11 @@ def _one(
         query = query.where(where, prefilter=True)
     try:
         with engine_faults(index.url):
+            exact = index.about["exact_rows"]
+            if vector is not None and len(table) > exact:
+                # The clusters that are near the query may hold few of the rows that a filter leaves.
+                is_narrow = where is not None and table.count_rows(where) <= exact
+                query = query.bypass_vector_index() if is_narrow else query.nprobes(PROBES).refine_factor(REFINED)
             found = query.to_arrow()
     except ComicSeqDataError as error:
         cause = error.__cause__
@@ -314,4 +324,4 @@ def check_vector(vector: Any, width: int, url: str) -> np.ndarray:
         raise ComicSeqArgumentError("the query vector holds NaN or infinity: give finite numbers")
     if not vector.any():
         raise ComicSeqArgumentError("the query vector is all zero, which has no direction: give another")
-    return vector.reshape(-1).astype(np.float32)
+    return unit(vector.reshape(-1), np.float64).astype(np.float32)
