@@ -27,6 +27,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -155,8 +156,8 @@ def make_small_encoder(folder: Path) -> str:
     return str(folder)
 
 
-def run_command(pages: Path, output: Path, encoder: str, processes: int, threads: int) -> tuple[float, float]:
-    """Seconds of the command in fresh processes, and the peak memory of the largest of them in MB."""
+def run_command(pages: Path, output: Path, encoder: str, processes: int, threads: int) -> list[float]:
+    """Seconds of the command in fresh processes, and the peak memory of the largest of them in MB, in all and its own."""
     shutil.rmtree(output, ignore_errors=True)
     words = ["-m", "benchmarks.embedding", "--measure", str(pages), str(output), encoder]
     launch = [
@@ -175,15 +176,29 @@ def run_command(pages: Path, output: Path, encoder: str, processes: int, threads
     }
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return max(each["seconds"] for each in found), max(each["peak"] for each in found)
+    return [max(each[name] for each in found) for name in ("seconds", "peak", "own")]
 
 
 def measure(pages: str, output: str, encoder: str) -> None:
-    """The command in this process, which prints its seconds and its peak memory."""
-    started = time.perf_counter()
+    """The command in this process, which prints its seconds and its peak memory: in all, and without mapped files."""
+    started, own, is_over = time.perf_counter(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.02):
+            own[0] = max(own[0], memory("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     embed_pages(pages, output, encoder=encoder, progress=False, overwrite=True)
+    is_over.set()
+    watcher.join()
+    print(json.dumps({"seconds": time.perf_counter() - started, "peak": memory("VmHWM"), "own": own[0]}))
+
+
+def memory(what: str) -> float:
+    """What Linux says of this process's memory, in MB."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    print(json.dumps({"seconds": time.perf_counter() - started, "peak": int(status["VmHWM"].split()[0]) / 1e3}))
+    return int(status[what].split()[0]) / 1e3
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -212,15 +227,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             table = Table("processes", "threads each", "seconds", "panels/s", title="the command in fresh processes")
             panels = int(PageSet.open(str(pages)).counts.sum())
             for count in options.processes:
-                taken, _ = run_command(pages, root / "processes.zarr", options.encoder, count, 1)
+                taken, *_ = run_command(pages, root / "processes.zarr", options.encoder, count, 1)
                 table.add_row(str(count), "1", f"{taken:.1f}", f"{panels / taken:,.1f}")
             console.print(table)
-        table = Table("pages", "seconds", "peak, MB", title="resident memory of the command")
+        table = Table("pages", "seconds", "peak, MB", "without mapped files", title="resident memory of the command")
         small = options.memory_encoder or make_small_encoder(root / "small")
         for count in options.memory_pages:
             many = repeat_pages(pages, count, root / f"pages{count}")
-            taken, peak = run_command(many, root / f"{count}.zarr", small, 1, torch.get_num_threads())
-            table.add_row(f"{count:,}", f"{taken:.0f}", f"{peak:,.0f}")
+            taken, peak, own = run_command(many, root / f"{count}.zarr", small, 1, torch.get_num_threads())
+            table.add_row(f"{count:,}", f"{taken:.0f}", f"{peak:,.0f}", f"{own:,.0f}")
             shutil.rmtree(many)
         console.print(table)
 

@@ -65,7 +65,7 @@ def embed_pages(
         encoder: A panel encoder, or what `load_panel_encoder` loads one by.
         dtype: "float32" or "float16" for the vectors; the computation is float32.
         zarr_format: 3, or 2 for older readers.
-        batch_size: Pictures, or texts, that are encoded together.
+        batch_size: Pictures that are encoded together.
         overwrite: Replace an output that was made from other pages or with other options.
         progress: Show a progress bar on the terminal.
 
