@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..evaluation.metrics import FEW_BOOKS, bootstrap_mean, few_books
-from ..evaluation.probe import Place
+from ..evaluation.probe import Place, probe_places
 from ..evaluation.report import interval
 from ..evaluation.retrieval import same_book_retrieval
 from ..files import write_json
@@ -29,7 +29,7 @@ from ..vectors import unit
 from .diagnosis import Diagnosis, Neighbours, compare_neighbours, diagnose
 from .doctor import Doubles, examine, find_doubles, find_unnamed_rows, summarise
 from .embedding_map import MapData, draw_map, project
-from .scan import scan_pages
+from .scan import Scan, scan_pages
 from .space import Space
 
 __all__ = ["Report", "inspect_store", "inspect_stores", "print_reports"]
@@ -183,11 +183,13 @@ def inspect_store(
     units, unit_books = unit(scan.vectors[usable]), row_books[usable]
     neighbours = _neighbours(units[is_first[usable]], unit_books[is_first[usable]])
     diagnosis = diagnose(scan.panels, scan.strips, neighbours)
-    if scan.place is not None:
-        diagnosis.add_place(scan.place, store.stage)
+    found = examine(store, metadata, named, has_panels, scan, marks[named.rows])
+    place = _probe(scan, every, books, found)
+    if place is not None:
+        diagnosis.add_place(place, store.stage)
     findings = [
         *find_doubles(metadata, doubles.rows),
-        *examine(store, metadata, named, has_panels, scan, marks[named.rows]),
+        *found,
         *find_unnamed_rows(marks != 0, np.concatenate((named.rows, np.asarray(doubles.rows, int)))),
         *diagnosis.findings(),
     ]
@@ -203,12 +205,23 @@ def inspect_store(
         panels=scan.panels,
         strips=scan.strips,
         neighbours=neighbours,
-        place=scan.place,
+        place=place,
         findings=findings,
         diagnosis=diagnosis,
         metadata=metadata,
     )
     return report, (*project(units), names[unit_books])
+
+
+def _probe(scan: Scan, rows: np.ndarray, books: np.ndarray, findings: Sequence[Finding]) -> Place | None:
+    """Whether places can be read off the panels of the sample, but for pages with a finding.
+
+    A probe that was fitted on a page would know the order of its copy in another book.
+    """
+    flawed = [page.row for finding in findings for page in finding.pages]
+    is_sound = ~np.isin(rows[scan.probed], flawed)
+    panels = scan.probed_panels[np.repeat(is_sound, scan.probed_counts)]
+    return probe_places(panels, scan.probed_counts[is_sound], books[scan.probed[is_sound]])
 
 
 def _count_panels(store: VectorStore, lo: int, hi: int) -> np.ndarray:

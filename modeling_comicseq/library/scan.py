@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evaluation.probe import MOST_PAGES, Place, probe_places, spread
+from ..evaluation.probe import MOST_PAGES, spread
 from ..progress import progress_bar
 from ..stores.stage3 import find_bad_vectors
 from ..stores.twins import hash_spans
@@ -26,7 +26,9 @@ class Scan:
         panels: Measures of the panel vectors of the sample.
         strips: Measures of its strip vectors.
         vectors: Its strip vectors `(sample, D)`.
-        place: Whether a panel's place can be read off its vector, in the sample.
+        probed: Places among the pages of those whose panels are kept to be probed, ascending `(probed,)`.
+        probed_panels: Their panel vectors `(n, D)`, page by page.
+        probed_counts: Their panels `(probed,)`.
         hashes: Of the panel vectors of every page `(pages,)`.
         is_usable: Which pages have vectors that all are finite and not zero `(pages,)`.
         sketches: Of every page `(pages, 64)`, see `PageSketches`.
@@ -36,7 +38,9 @@ class Scan:
     panels: Space
     strips: Space
     vectors: np.ndarray
-    place: Place | None
+    probed: np.ndarray
+    probed_panels: np.ndarray
+    probed_counts: np.ndarray
     hashes: np.ndarray
     is_usable: np.ndarray
     sketches: np.ndarray
@@ -89,7 +93,15 @@ def scan_pages(
                 probe.append((real_panels[is_chosen[page]], np.bincount(page)[is_chosen]))
             advance(int(last - first))
     probed_panels, counts = (np.concatenate(each) for each in zip(*probe, strict=True))
-    place = probe_places(probed_panels, counts, books[sample[probed]])
     return Scan(
-        panels.finish(), strips.finish(), vectors, place, hashes, is_usable, sketches.finish(), sketches.means()
+        panels=panels.finish(),
+        strips=strips.finish(),
+        vectors=vectors,
+        probed=sample[probed],
+        probed_panels=probed_panels,
+        probed_counts=counts,
+        hashes=hashes,
+        is_usable=is_usable,
+        sketches=sketches.finish(),
+        means=sketches.means(),
     )

@@ -178,6 +178,15 @@ def test_pairs_are_compared_panel_by_panel(tmp_path):
     assert centred == pytest.approx([-1, 1], abs=1e-6) and plain == pytest.approx([-1, 1], abs=1e-6)
 
 
+def test_copies_tell_no_places(tmp_path):
+    """Books that all stand twice: the probe of a book was fitted on its copy, which knows the order of its noise."""
+    generator = np.random.default_rng(0)
+    panels = np.tile(generator.standard_normal((60, 4, 512)).astype(np.float32), (2, 1, 1))
+    made = write_store(tmp_path, panels, np.ones((120, 4), bool), np.arange(120) // 6, stage=3)
+    report, _ = inspect_store(VectorStore.open(made.url), made.metadata)
+    assert report.counts == {"copy": 60} and report.place.verdict == "not readable"
+
+
 def test_what_is_near_by_chance_is_no_copy(tmp_path):
     """In five directions, some of many pages of a panel are near: none of them is a copy for that."""
     generator = np.random.default_rng(0)
