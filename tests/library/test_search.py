@@ -46,7 +46,7 @@ def ranked(cosines: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-cosines, kind="stable")[:k]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(0, 49), k=st.integers(1, 49))
 def test_pages_near_a_page_are_those_of_brute_force(made, index, row, k):
     cosines = cosine_similarity(made.strips[[row]], made.strips)[0]
@@ -61,7 +61,7 @@ def test_pages_near_a_page_are_those_of_brute_force(made, index, row, k):
     assert [hit.book_id for hit in hits] == [made.books[each] for each in expected]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(0, 49), data=st.data())
 def test_panels_and_pages_near_a_panel(made, index, row, data):
     slot = data.draw(st.integers(0, int(made.mask[row].sum()) - 1))
@@ -261,7 +261,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES)
 def test_whatever_an_id_holds_it_is_a_name_and_nothing_more(made, index, name):
     known = set(made.ids)
