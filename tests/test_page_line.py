@@ -105,7 +105,7 @@ def test_pictures_alone_are_searched_by_words_and_asked_about(line, tmp_path):
         "read", page_id, "--pages", line / "pages", "--model", line / "page-model", "--output", tmp_path / "a.png"
     )
     report = json.loads((tmp_path / "a.json").read_text())
-    assert report["page"] == page_id and "Which one was it?" in said
+    assert report["page"] == page_id and page_id in said
     assert [panel["texts"] for panel in report["panels"]] == page["texts"]
     assert len(report["questions"]) == 3 and report["origins"]["boxes"] == "gutter cut"
     with Image.open(tmp_path / "a.png") as picture:
@@ -174,8 +174,6 @@ def test_vectors_of_another_encoder_are_refused(line, other, tmp_path):
 
     query = ("--index", line / "index", "--text", "a chest", "--encoder", "efficientnet-lite0+")
     assert "encoder" in run("search", *query, ok=False)
-    made_of = ("--store", line / "stage5_embeddings.zarr", "--embeddings", other / "stage3_embeddings.zarr")
-    assert "encoder" in run("index", *made_of, "--output", tmp_path / "index", ok=False)
 
 
 @pytest.mark.slow
