@@ -90,6 +90,6 @@ def read(
         console.print(answers)
     else:
         typer.echo(
-            "Nothing was asked: the model has learned none of these questions, or no other page has a panel to choose from."
+            "Nothing was asked: the page has one panel, the model has learned no such question, or no other page has a panel to choose."
         )
     typer.echo(str(output))
