@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             table = Table("processes", "threads each", "seconds", "panels/s", title="the command in fresh processes")
             panels = int(PageSet.open(str(pages)).counts.sum())
             for count in options.processes:
-                taken, *_ = run_command(pages, root / "processes.zarr", options.encoder, count, 1)
+                taken, *_ = run_command(pages, root / f"processes{count}.zarr", options.encoder, count, 1)
                 table.add_row(str(count), "1", f"{taken:.1f}", f"{panels / taken:,.1f}")
             console.print(table)
         table = Table("pages", "seconds", "peak, MB", "without mapped files", title="resident memory of the command")
