@@ -36,19 +36,8 @@ INNER = (
     "picture",
     "metadata",
 )
-_OWN = (
-    "row",
-    "slot",
-    "page_id",
-    "book_id",
-    "page_name",
-    "page_index",
-    "num_panels",
-    "reading_direction",
-    "texts",
-    "text",
-)
-_OWN += ("box", "panel_boxes", *INNER)
+_OWN = {"row", "slot", "page_id", "book_id", "page_name", "page_index", "num_panels", "reading_direction"}
+_OWN |= {"texts", "text", "box", "panel_boxes", *INNER}
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_COLUMNS = 64
 # Fields of the metadata that have columns of their own here, under whatever name they come.
@@ -192,9 +181,9 @@ def _columns(read: Pages) -> dict[str, pa.DataType]:
         for name, kind in types.items()
         if kind in _TYPES and _COLUMN.fullmatch(name) and name.casefold() not in own and name not in _ELSEWHERE
     }
-    seen: set[str] = set()
-    once = {name: kind for name, kind in fits.items() if not (name.casefold() in seen or seen.add(name.casefold()))}
-    return dict(list(once.items())[:_MOST_COLUMNS])
+    once = {each.casefold(): each for each in reversed(fits)}  # of names that differ in case alone, the first
+    once_only = {name: kind for name, kind in fits.items() if once[name.casefold()] == name}
+    return dict(list(once_only.items())[:_MOST_COLUMNS])
 
 
 def _texts_of(read: Pages) -> Iterator[str]:
@@ -260,8 +249,9 @@ def _read(source: Source, first: int, last: int) -> _Block:
         names = zip(table["book_id"].to_pylist(), table["page_name"].to_pylist(), strict=True)
         found = [source.parts.find(book, name) for book, name in names]
         places = [place for place, row in enumerate(found) if row is not None]
-        for place, part in zip(places, source.parts.read([found[place] for place in places]), strict=True):
-            parts[place] = part
+        there = [row for row in found if row is not None]
+        for place, known in zip(places, source.parts.read(there), strict=True):
+            parts[place] = known
     hashes, digests = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     said = table.select(
         ["book_id", "page_name", "canonical_id", "num_panels", "text", "reading_direction", "panel_boxes"]
@@ -323,8 +313,8 @@ def read_rows(
     block = _read(source, first, last)
     strips, panels = schemas(source)
     rows = source.pages.rows[first:last]
-    columns: dict[str, list] = {name: [] for name in strips.names}
-    of_panels: dict[str, list] = {name: [] for name in panels.names}
+    columns: dict[str, Any] = {name: [] for name in strips.names}
+    of_panels: dict[str, Any] = {name: [] for name in panels.names}
     places, slots = [], []
     about = block.table.to_pylist()
     usable = np.isfinite(block.panels).all(axis=2) & block.panels.any(axis=2) & block.real

@@ -271,7 +271,7 @@ def _one(
     from lancedb.query import MatchQuery
     from lancedb.rerankers import RRFReranker
 
-    words = None if asked.words is None else MatchQuery(valid(asked.words), "words")
+    words = None if asked.words is None else MatchQuery(valid(asked.words), "words")  # type: ignore[call-arg]
     if vector is None:
         query, score = table.search(words, query_type="fts"), "_score"
     elif words is None:
