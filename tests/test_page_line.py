@@ -175,6 +175,10 @@ def test_vectors_of_another_encoder_are_refused(line, other, tmp_path):
     query = ("--index", line / "index", "--text", "a chest", "--encoder", "efficientnet-lite0+")
     assert "encoder" in run("search", *query, ok=False)
 
+    made_of = ("--store", line / "stage5_embeddings.zarr", "--embeddings", other / "stage3_embeddings.zarr")
+    said = run("index", *made_of, "--output", tmp_path / "index", ok=False)
+    assert "of another origin" in said and not (tmp_path / "index").exists()
+
 
 @pytest.mark.slow
 def test_the_line_goes_on_where_it_was(line, tmp_path):

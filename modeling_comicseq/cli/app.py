@@ -7,7 +7,7 @@ from typer import Option
 
 
 def serve(
-    index: Annotated[Path, Option(help="Folder that `comicseq index` wrote.")],
+    index: Annotated[str, Option(help="Index of `comicseq index`, folder or URL.")],
     model: Annotated[
         str | None,
         Option(help="Checkpoint of a page model (`comicseq export --encoder`), which answers the app's questions."),

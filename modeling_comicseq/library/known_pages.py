@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from ..errors import PageProblem
 from ..pages.annotations import PanelAnnotation, form_of, read_annotation, read_direction
@@ -93,7 +94,8 @@ class PagesOfMetadata(KnownPages):
     """
 
     def __init__(self, pages: Pages):
-        super().__init__(pages.strings("book_id"), pages.strings("canonical_id"))
+        orders = [_order(text) for chunk in pages.table["text"].chunks for text in chunk.to_pylist()]
+        super().__init__(pages.strings("book_id"), pages.strings("canonical_id"), orders)
         self.table, self.counts = pages.table, pages.counts
         self.has_boxes, self.has_directions = pages.has("panel_boxes"), pages.has("reading_direction")
 
@@ -148,6 +150,12 @@ class PagesOfSet(KnownPages):
         """The place of the page of this book and name; None where there is none."""
         places = self.index.find_in_book(page_name, book_id)
         return places[0] if len(places) == 1 else None
+
+
+def _order(entry: str) -> int | None:
+    """The place of a page in its book that its entry, in JSON, tells."""
+    told = orjson.loads(entry).get("page_index")
+    return told if type(told) is int and told >= 0 else None
 
 
 def _panels(entry: Mapping[str, Any], count: int, boxes: Sequence[float] | None) -> list[PanelAnnotation]:

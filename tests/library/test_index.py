@@ -13,7 +13,7 @@ import pytest
 import zarr
 
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
-from modeling_comicseq.library.index import build_index, open_index
+from modeling_comicseq.library.index import build, build_index, open_index
 
 from ..stores.vector_stores import Made, random_store
 
@@ -71,6 +71,20 @@ def test_fields_of_one_plain_type_are_columns(index):
     hits = index.search(page=7, where="year > 1940 and style = 'ink'", k=50)
     assert {hit.row for hit in hits} == {41, 43, 45, 47, 49}
     assert hits[0].fields["year"] == 1900 + hits[0].row
+
+
+@pytest.mark.parametrize("name", ["_score", "_distance", "_relevance_score", "_rowid"])
+def test_fields_that_are_called_like_what_the_engine_adds_are_no_columns(tmp_path, name):
+    made = random_store(tmp_path, pages=6)
+    entries = json.loads(Path(made.metadata).read_text())
+    for entry in entries:
+        entry |= {name: 0.5, "texts": ["a cat"] * entry["num_panels"]}
+    Path(made.metadata).write_text(json.dumps(entries))
+    build_index(made.url, tmp_path / "index", progress=False)
+    index = open_index(tmp_path / "index")
+    for query in ({"page": 3}, {"words": "cat"}, {"page": 3, "words": "cat"}):
+        assert len(index.search(**query, k=5)) == 5
+    assert index.page(3)[name] == 0.5
 
 
 def test_a_name_that_is_not_there_gets_the_nearest(index):
@@ -142,6 +156,40 @@ def test_an_update_of_another_space_is_refused(tmp_path):
         build_index(made.url, tmp_path / "none", update=True, progress=False)
     with pytest.raises(ComicSeqArgumentError, match="leave out update or overwrite"):
         build_index(made.url, tmp_path / "index", update=True, overwrite=True, progress=False)
+
+
+def test_columns_of_an_index_that_has_grown_are_indexed(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "LOOKED_THROUGH", 40)
+    made = random_store(tmp_path, slots=1)
+    entries = json.loads(Path(made.metadata).read_text())
+    Path(made.metadata).write_text(json.dumps(entries[:30]))
+    build_index(made.url, tmp_path / "index", progress=False)
+    rewrite(made, {}, entries)
+    build_index(made.url, tmp_path / "index", update=True, progress=False)
+    build_index(made.url, tmp_path / "fresh", progress=False)
+    updated, fresh = (
+        {name for each in open_index(tmp_path / folder).strips.list_indices() for name in each.columns}
+        for folder in ("index", "fresh")
+    )
+    assert updated == fresh and "page_id" in fresh
+
+
+def test_what_a_kill_left_beside_a_finished_index_is_in_nobody_s_way(tmp_path):
+    made = random_store(tmp_path, pages=6)
+    build_index(made.url, tmp_path / "index", progress=False)
+    # Killed after the new index was in its place, and before the one that it replaced was removed.
+    shutil.copytree(tmp_path / "index", tmp_path / ".index.partial" / "replaced")
+    (tmp_path / ".index.partial" / "begun").touch()
+    other = random_store(tmp_path / "other", pages=8)
+    build_index(other.url, tmp_path / "index", overwrite=True, progress=False)
+    assert len(open_index(tmp_path / "index")) == 8 and not (tmp_path / ".index.partial").exists()
+    # Killed after the old index was moved away, and before the new one was in its place.
+    (tmp_path / ".index.partial").mkdir()
+    (tmp_path / "index").rename(tmp_path / ".index.partial" / "index")
+    finished = (tmp_path / ".index.partial" / "index" / "strips.lance").stat().st_ino
+    build_index(other.url, tmp_path / "index", progress=False)
+    assert (tmp_path / "index" / "strips.lance").stat().st_ino == finished, "what was finished is taken"
+    assert len(open_index(tmp_path / "index")) == 8 and not (tmp_path / ".index.partial").exists()
 
 
 KILLED = """

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,8 @@ from typer.testing import CliRunner
 
 from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
 from modeling_comicseq.cli import app
-from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
+from modeling_comicseq.encoders import panel_encoder
+from modeling_comicseq.encoders.panel_encoder import PanelEncoder, load_panel_encoder
 from modeling_comicseq.errors import ComicSeqDataError
 from modeling_comicseq.library.encode import encode_store
 from modeling_comicseq.library.encoder import PageEncoder, encoder_of
@@ -25,6 +29,7 @@ from modeling_comicseq.pages.page_dataset import page_features
 from modeling_comicseq.vectors import unit
 
 from ..closeness import assert_close
+from ..page_inputs import page_model
 
 ENCODER, WIDTH = "efficientnet-lite0+all-MiniLM-L6-v2", 32
 TEXTS = [
@@ -191,3 +196,47 @@ def test_another_encoder_and_another_model_are_refused(place, tmp_path):
         metadata.write_text((place / "stage3_metadata.json").read_text().replace("book 0", "book 9"))
         (tmp_path / "stage3.zarr").symlink_to(place / "stage3.zarr")
         build_index(place / "stage5.zarr", tmp_path / "index", embeddings=tmp_path / "stage3.zarr", progress=False)
+
+
+def test_embeddings_of_another_encoder_or_of_a_model_are_refused(place, tmp_path):
+    other = tmp_path / "stage3.zarr"
+    shutil.copytree(place / "stage3.zarr", other)
+    shutil.copy(place / "stage3_metadata.json", tmp_path)
+    group = zarr.open_group(str(other), mode="r+")
+    group.attrs["origin"] = group.attrs["origin"] | {"encoder_fingerprint": "another"}
+    with pytest.raises(ComicSeqDataError, match="of another origin .*encoder_fingerprint"):
+        build_index(place / "stage5.zarr", tmp_path / "index", embeddings=other, progress=False)
+    with pytest.raises(ComicSeqDataError, match="is a Stage 5 store"):
+        build_index(place / "stage5.zarr", tmp_path / "index", embeddings=place / "stage5.zarr", progress=False)
+    assert not (tmp_path / "index").exists()
+
+
+def test_an_encoder_that_does_not_fit_is_loaded_once(place, monkeypatch):
+    loaded = []
+
+    def load(name: str, **how) -> PanelEncoder:
+        loaded.append(name)
+        return load_panel_encoder(name, **how)
+
+    monkeypatch.setattr(panel_encoder, "load_panel_encoder", load)
+    index = open_index(place / "index", encoder="+all-MiniLM-L6-v2")
+    for _ in range(2):
+        with pytest.raises(ComicSeqDataError, match="made by another encoder"):
+            index.search(text="cat")
+    assert loaded == ["+all-MiniLM-L6-v2"]
+
+
+PAGE_MODEL = """
+import sys
+sys.argv[0] = "comicseq"  # as the command is called, which registers nothing
+from modeling_comicseq.library.index.encoding import QueryEncoder
+print(type(QueryEncoder({"model": {"name": sys.argv[1]}}, "index").pages().model).__name__)
+"""
+
+
+@pytest.mark.slow
+def test_the_model_of_strips_may_be_a_page_model(tmp_path):
+    page_model("pretraining").save_pretrained(tmp_path / "page_model")
+    words = [sys.executable, "-c", PAGE_MODEL, str(tmp_path / "page_model")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.stdout.strip() == "ComicSeqModel", done.stderr

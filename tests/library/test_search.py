@@ -313,6 +313,7 @@ def test_odd_names_are_found_by_themselves_alone(tmp_path_factory, names):
         "read_csv('/etc/passwd') = 'x'", "repeat(book_id, 1000000000) = 'x'", "sleep(5) = 1", "book_id = 'x", "`x` = 1",
         "(" * 100 + "row" + ")" * 100 + " = 1", " or ".join(["row = 1"] * 2000), "row in (" + "1," * 60000 + "1)",
         "vector is not null", "digest = 1", "row = 1 \\ 2", "row = \x00", "lower(1, 2) = 'a'", "lower = 'a'", "'a'",
+        "row > 3 -- and row < 5\n", "row > 3 /* and row < 5 */", "row % 0 = 1", "row / 0 > 1",
     ],
 )  # fmt: skip
 def test_a_filter_that_is_none_is_refused_in_one_sentence(index, where):

@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import Dataset
 from hypothesis import given, settings
@@ -13,10 +14,12 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from modeling_comicseq.cli import app
+from modeling_comicseq.library.export_table import export_transcripts
 from modeling_comicseq.library.known_pages import KnownPage, PagesOfSet
 from modeling_comicseq.library.transcripts import _markdown, file_names, transcribe, write_transcripts
 from modeling_comicseq.pages.annotations import PanelAnnotation
 
+from ..stores.vector_stores import write_store
 from .page_sets import rows_of, write_pages
 
 SHARED_DATA = os.environ.get("COMICSEQ_DATA", "")
@@ -130,6 +133,21 @@ def test_books_of_a_data_set_stand_in_order(tmp_path):
     lines = book["pages"][0]["panels"][1]["lines"]
     assert [each["text"] for each in lines] == ["page 1", "panel 1"]
     assert "Description: caption 0 0" in (tmp_path / "out" / "Book_0.md").read_text()
+
+
+def test_books_of_a_store_stand_in_the_order_that_its_metadata_tell(tmp_path):
+    names = ["cover.png", "1.png", "2.png", "back.png"]
+    entries = [
+        {"sequence_index": row, "num_panels": 1, "book_id": "b", "page_name": name, "canonical_id": f"b/{name}"}
+        | {"page_index": row, "texts": [name]}
+        for row, name in enumerate(names)
+    ]
+    made = write_store(tmp_path, np.eye(4, 8)[:, None], np.ones((4, 1), bool), np.zeros(4, int))
+    for told, order in ((entries, names), (entries[:1] + [entries[1] | {"page_index": None}, *entries[2:]], None)):
+        Path(made.metadata).write_text(json.dumps(told))
+        export_transcripts(tmp_path / "out", store=made.url, overwrite=True)
+        pages = json.loads((tmp_path / "out" / "b.json").read_text())["pages"]
+        assert [page["page_name"] for page in pages] == (order or ["1.png", "2.png", "back.png", "cover.png"])
 
 
 @pytest.mark.skipif(not SHARED_DATA, reason="COMICSEQ_DATA names no folder of comics")

@@ -229,9 +229,10 @@ class _Wiring:
 
     def open_book(self, book: str) -> list[Any]:
         """The first page of a book."""
-        pages = self.collection.book_pages(book)
+        pages, fault = in_one_sentence(lambda: self.collection.book_pages(book))
         if not pages:
-            return [gr.skip(), gr.skip(), say("There is no such book in the index: choose one of its books.", True)]
+            told = fault or say("There is no such book in the index: choose one of its books.", is_fault=True)
+            return [gr.skip(), gr.skip(), told]
         return self.open_page(pages[0])
 
     def step(self, page_id: str, by: int) -> list[Any]:

@@ -182,7 +182,11 @@ class Collection:
         return as_url(image, width, height)
 
     def _book_pages(self, book_id: str) -> list[str]:
-        """The ids of a book's pages in their order; empty where there is no such book."""
+        """The ids of a book's pages in their order.
+
+        Raises:
+            ComicSeqDataError: There is no such book.
+        """
         if not isinstance(book_id, str) or not book_id or len(book_id) > _LONGEST_ID:
             return []
         pages = self._asked(lambda: self.index.pages(book_id))

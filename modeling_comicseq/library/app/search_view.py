@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import ComicSeqArgumentError, counted
+from ..index.engine import quote
 from .cards import hit_cards
 from .collection import Collection
 from .pictures import read_upload
@@ -71,7 +72,7 @@ def find(
     if book:
         if book not in collection.books:
             raise ComicSeqArgumentError(f"There is no book {book[:100]!r} in the index: choose one of its books.")
-        query["where"] = f"book_id = {_quoted(book)}"
+        query["where"] = f"book_id = {quote(book)}"
     hits = collection.search(**query, level=level, k=k, other_books=bool(other_books and like))
     cards = hit_cards(collection, hits)
     noun = {"strip": "page", "panel": "panel", "book": "page"}[level]
@@ -107,8 +108,3 @@ def _said(name: str, value: Any) -> str:
     if name == "image":
         return "your picture"
     return like_name(value, None) if name == "page" else like_name(value[0], value[1] + 1)
-
-
-def _quoted(value: str) -> str:
-    """A text as SQL has it."""
-    return "'" + value.replace("'", "''") + "'"

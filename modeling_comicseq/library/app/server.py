@@ -34,7 +34,7 @@ def launch(
     """Starts the app; it goes on until it is interrupted.
 
     Args:
-        index: Folder that `comicseq index` wrote.
+        index: Folder or URL that `comicseq index` wrote.
         model: Checkpoint of a page model, which answers the app's questions.
         pages: Data set of pages, whose pictures are shown in place of the small ones of the index.
         encoder: Panel encoder that made the index's store, which reads the words and pictures of queries; by default the one

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checkpoints.provenance import compare_origins
 from ...errors import ComicSeqArgumentError, ComicSeqDataError
 from ...files import locked, put_in_place
 from ...outputs import check_output
@@ -89,6 +90,7 @@ def build_index(
     if embeddings is not None:
         other = VectorStore.open(embeddings)
         third = other, find_metadata(other, None)
+        _check_embeddings(opened, metadata, *third)
     state = _state(opened, metadata, third, pages, picture_size)
     old = _existing(target)
     if old is not None and old["state"] == state:
@@ -106,6 +108,31 @@ def build_index(
         _check_alike(target, old, about)
         return _update(target, source, about, progress)
     return _build(target, source, about, progress)
+
+
+def _origin(store: VectorStore, metadata: str) -> dict[str, Any]:
+    """Where a store says that its panel vectors come from, or those that it was made from."""
+    if store.stage == 3:
+        return read_origin(Stage3Store.open(store.url), metadata)
+    said = read_attributes(store.url, store.stage) or dict(open_group(store.url, "give a store").attrs)
+    return said.get("source", {}).get("origin") or said.get("origin") or {}
+
+
+def _check_embeddings(store: VectorStore, metadata: str, embeddings: VectorStore, of_embeddings: str) -> None:
+    """Checks that a store can have been made from these embeddings.
+
+    Raises:
+        ComicSeqDataError: They are those of a model, or of another panel encoder.
+    """
+    remedy = f"give the Stage 3 store that {store.url} was made from"
+    if embeddings.stage != 3:
+        raise ComicSeqDataError(f"{embeddings.url} is a Stage 5 store, whose vectors are a model's: {remedy}")
+    of_store, other = _origin(store, metadata), _origin(embeddings, of_embeddings)
+    difference = compare_origins({"origin": other}, {"origin": of_store})
+    if difference is not None:
+        raise ComicSeqDataError(
+            f"{embeddings.url} is of another origin than what {store.url} was made from ({difference}): {remedy}"
+        )
 
 
 def _state(
@@ -146,10 +173,6 @@ def _about(source: Source, metadata: str, pages: str | os.PathLike | None, state
     """What the index says of itself; counts and versions of its tables are added when it is complete."""
     store = source.store
     attributes = read_attributes(store.url, store.stage) or {}
-    said = attributes or dict(open_group(store.url, "give a store").attrs)
-    origin = said.get("source", {}).get("origin") or said.get("origin") or {}
-    if store.stage == 3:
-        origin = read_origin(Stage3Store.open(store.url), metadata)
     panel_width = source.embeddings.width if source.embeddings is not None else None
     panel_width = store.width if store.stage == 3 else panel_width
     return {
@@ -166,7 +189,7 @@ def _about(source: Source, metadata: str, pages: str | os.PathLike | None, state
         },
         "model": attributes.get("model"),
         "panel_width": panel_width,
-        "origin": origin,
+        "origin": _origin(store, metadata),
         "pages": None if pages is None else os.fspath(pages),
         "picture_size": source.picture_size if pages is not None else 0,
         "embeddings": None
@@ -229,6 +252,9 @@ def _build(target: str, source: Source, about: dict[str, Any], progress: bool) -
     with _working_folder(target) as root:
         database = connect(root)
         begun = read_about(database)
+        if not is_url(target) and begun is not None and begun["state"] == about["state"] and begun.get("complete"):
+            _put(target, root)
+            return begun
         if begun is None or begun["state"] != about["state"] or begun.get("complete"):
             write_about(database, about)
             for name, schema in zip((STRIPS, PANELS), schemas(source), strict=True):
@@ -257,9 +283,17 @@ def _build(target: str, source: Source, about: dict[str, Any], progress: bool) -
         _make_indexes(strips, panels, progress)
         about = _complete(database, about)
         if not is_url(target):
-            put_in_place(Path(root), Path(os.path.realpath(target)), _beside(target) / "replaced")
-            shutil.rmtree(_beside(target), ignore_errors=True)
+            _put(target, root)
         return about
+
+
+def _put(target: str, root: str) -> None:
+    """Puts a finished index in its place."""
+    place, replaced = Path(os.path.realpath(target)), _beside(target) / "replaced"
+    if place.exists():
+        shutil.rmtree(replaced, ignore_errors=True)  # by an earlier call, which was killed just before its end
+    put_in_place(Path(root), place, replaced)
+    shutil.rmtree(_beside(target), ignore_errors=True)
 
 
 def _complete(database: Any, about: dict[str, Any]) -> dict[str, Any]:
@@ -282,23 +316,24 @@ def _complete(database: Any, about: dict[str, Any]) -> dict[str, Any]:
 
 def _make_indexes(strips: Any, panels: Any, progress: bool) -> None:
     """Indexes of words, of the columns that are looked up by, and of vectors, where there are many."""
-    from lancedb.index import FTS, BTree
+    from lancedb.index import FTS
 
     with progress_bar("Making indexes", 2, progress) as advance:
         for table in (strips, panels):
-            if table.count_rows() > LOOKED_THROUGH:
-                for column in ("row", "page_id", "page_key", "book_id", "panels_hash"):
-                    table.create_index(column, config=BTree())
             # Stop words are words in lettering: "who are you?".
             table.create_index("words", config=FTS(base_tokenizer="icu", remove_stop_words=False))
-            _index_vectors(table)
+            _index_columns(table)
             advance(1)
 
 
-def _index_vectors(table: Any) -> None:
-    from lancedb.index import IvfSq
+def _index_columns(table: Any) -> None:
+    """Makes the indexes that a table of so many rows is to have, and does not have yet."""
+    from lancedb.index import BTree, IvfSq
 
     there = {column for each in table.list_indices() for column in each.columns}
+    for column in ("row", "page_id", "page_key", "book_id", "panels_hash"):
+        if column not in there and table.count_rows() > LOOKED_THROUGH:
+            table.create_index(column, config=BTree())
     for column in ("vector", "encoder_vector", "text_vector", "visual_vector"):
         if column in table.schema.names and column not in there and table.count_rows() > EXACT_ROWS:
             table.create_index(column, config=IvfSq(distance_type="cosine"))
@@ -341,7 +376,7 @@ def _update(target: str, source: Source, about: dict[str, Any], progress: bool) 
         for table in (strips, panels):
             # What is new is added to the indexes; nothing of the old is removed before it is replaced.
             table.optimize(cleanup_older_than=_NEVER)
-            _index_vectors(table)
+            _index_columns(table)
         about = _complete(database, about | {"updated": counts})
         for table in (strips, panels):
             table.optimize(cleanup_older_than=_KEPT)

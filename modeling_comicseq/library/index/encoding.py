@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import ComicSeqArgumentError, ComicSeqDataError, PageProblem, in_words
 from ...hub import find_file
 from ...pages.pictures import MOST_BYTES, read_picture
+from ...progress import quiet_transformers
 from ...stores.origin import meaning_of
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ class QueryEncoder:
     def __init__(self, about: Mapping[str, Any], url: str, encoder: str | None = None, model: str | None = None):
         self.about, self.url, self.encoder_name, self.model_name = about, url, encoder, model
         self._lock = threading.Lock()
+        # Kept also where they do not fit: each query says so, and none loads them again.
         self._encoder: PanelEncoder | None = None
-        self._pages: PageEncoder | None = None
+        self._pages: tuple[PageEncoder, str] | None = None
 
     def panel(self, text: str | None = None, image: Image | None = None) -> np.ndarray:
         """The panel vector `(P,)` of a text or of a picture, in the space of the panel encoder.
@@ -82,15 +84,28 @@ class QueryEncoder:
         width = self.about["panel_width"] or self.pages().model.config.panel_embedding_dim
         with self._lock:
             if self._encoder is None:
-                self._encoder = self._load_encoder(name, width)
+                from ...encoders.panel_encoder import load_panel_encoder
+
+                self._encoder = load_panel_encoder(name, width=width)
+            self._check_encoder(self._encoder, name)
             return self._encoder
 
     def pages(self) -> PageEncoder:
         """The model, which makes strips."""
+        about = self.about["model"] or {}
+        name = self.model_name or about.get("name")
+        if name is None:
+            raise ComicSeqDataError(f"{self.url} does not say which model made its strips: name it with --model")
         with self._lock:
             if self._pages is None:
-                self._pages = self._load_model()
-            return self._pages
+                self._pages = _load_model(name)
+            encode, found = self._pages
+            if about.get("fingerprint") not in (None, found):
+                raise ComicSeqDataError(
+                    f"{self.url} was made by another model than {name}: name that one with --model, or make the store and"
+                    " the index again"
+                )
+            return encode
 
     def _name(self) -> str:
         """What the panel encoder is loaded by."""
@@ -105,10 +120,7 @@ class QueryEncoder:
             )
         return "+".join(parts)
 
-    def _load_encoder(self, name: str, width: int) -> PanelEncoder:
-        from ...encoders.panel_encoder import load_panel_encoder
-
-        encoder = load_panel_encoder(name, width=width)
+    def _check_encoder(self, encoder: PanelEncoder, name: str) -> None:
         said = meaning_of(self.about["origin"])
         remedy = "name the encoder that made the store with --encoder"
         known = said.get("encoder_fingerprint")
@@ -125,25 +137,17 @@ class QueryEncoder:
                         f"{self.url} was made with the {kind.replace('_', ' ')} {said[kind]}, not {own[kind]}: their"
                         f" vectors are not compared; {remedy}"
                     )
-        return encoder
 
-    def _load_model(self) -> PageEncoder:
-        import torch
 
-        from ..encoder import PageEncoder, model_fingerprint
+def _load_model(name: str) -> tuple[PageEncoder, str]:
+    """A model as it encodes pages, and its fingerprint."""
+    import torch
 
-        about = self.about["model"] or {}
-        name = self.model_name or about.get("name")
-        if name is None:
-            raise ComicSeqDataError(f"{self.url} does not say which model made its strips: name it with --model")
-        model = _sequence_encoder(name)
-        found = model_fingerprint(model)
-        if about.get("fingerprint") not in (None, found):
-            raise ComicSeqDataError(
-                f"{self.url} was made by another model than {name}: name that one with --model, or make the store and the"
-                " index again"
-            )
-        return PageEncoder(model, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    from ..encoder import PageEncoder, model_fingerprint
+
+    model = _sequence_encoder(name)
+    found = model_fingerprint(model)
+    return PageEncoder(model, torch.device("cuda" if torch.cuda.is_available() else "cpu")), found
 
 
 def _sequence_encoder(name: str) -> Any:
@@ -152,9 +156,10 @@ def _sequence_encoder(name: str) -> Any:
 
     file = find_file(name, "config.json")
     if file is not None and json.loads(file.read_text(encoding="utf-8")).get("model_type") == "comicpage":
-        from transformers import AutoModel
+        from ...model.modeling_comicpage import ComicPageModel
 
-        model = AutoModel.from_pretrained(name).sequence_encoder.float().eval()
+        with quiet_transformers():
+            model = ComicPageModel.from_pretrained(name, use_safetensors=True).sequence_encoder.float().eval()
         model.set_attn_implementation("sdpa")
         return model
     from ...checkpoints.opening import open_checkpoint

@@ -39,6 +39,8 @@ def compile_filter(where: str, columns: Iterable[str]) -> str:
             what = "a text that does not end" if where[place] in "'\"`" else repr(where[place])
             raise _refused(where, f"has {what} at character {place + 1}")
         token, kind, place = match[0], match.lastgroup, match.end()
+        if kind == "sign" and where[place - 1 : place + 1] in ("--", "/*"):
+            raise _refused(where, f"has a comment at character {place}")
         if kind == "word" and token.casefold() in _WORDS:
             joined += token.casefold() in ("and", "or", "not")
         elif kind == "word" and token.casefold() in _CALLS and where[place:].lstrip().startswith("("):

@@ -38,7 +38,8 @@ INNER = (
 )
 _OWN = {"row", "slot", "page_id", "book_id", "page_name", "page_index", "num_panels", "reading_direction"}
 _OWN |= {"texts", "text", "box", "panel_boxes", *INNER}
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# The engine has names of its own that begin with a line, as `_score` and `_rowid`.
+_COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _MOST_COLUMNS = 64
 # Fields of the metadata that have columns of their own here, under whatever name they come.
 _ELSEWHERE = {"texts", "panel_boxes", "boxes", "panels", "reading_direction", "page_index", "origin"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -294,7 +295,7 @@ def _one(
             found = query.to_arrow()
     except ComicSeqDataError as error:
         cause = error.__cause__
-        if where is not None and cause is not None and "nvalid" in str(cause):
+        if where is not None and cause is not None and re.search("nvalid|filter expression", str(cause)):
             raise ComicSeqArgumentError(
                 f"the filter {where[:200]} is refused ({said(cause)}); write it like \"book_id = 'one' and num_panels > 3\""
             ) from None

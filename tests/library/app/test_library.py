@@ -10,12 +10,15 @@ import urllib.request
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("lancedb", reason="LanceDB is not installed")
 pytest.importorskip("gradio", reason="Gradio is not installed")
 
+from modeling_comicseq.cli import app  # noqa: E402
 from modeling_comicseq.errors import ComicSeqDataError, ComicSeqError  # noqa: E402
-from modeling_comicseq.library.app import map_view, page_view, question_view, search_view  # noqa: E402
+from modeling_comicseq.library.app import map_view, page_view, question_view, search_view, server  # noqa: E402
+from modeling_comicseq.library.app.blocks import _Wiring  # noqa: E402
 from modeling_comicseq.library.app.collection import Collection  # noqa: E402
 from modeling_comicseq.library.app.server import make_app  # noqa: E402
 from modeling_comicseq.library.index import build_index, open_index  # noqa: E402
@@ -89,6 +92,13 @@ def test_larger_pictures_come_from_the_data_set_of_pages(folder, collection):
     assert large.image("two/1.png").size == (480, 680)
 
 
+def test_books_and_pages_that_are_not_there_are_told_on_the_page(collection):
+    wiring = _Wiring(collection, None, *[None] * 4)
+    for shown in (wiring.open_book("three"), wiring.open_page("three/1.png"), wiring.step("three/1.png", 1)):
+        assert "The index has no " in shown[2]
+        assert 'role="alert"' in shown[2] and str(collection.index.url) not in shown[2]
+
+
 def test_queries_that_no_encoder_reads_are_told(collection):
     with pytest.raises(ComicSeqDataError, match="encoder") as caught:
         search_view.find(collection, "a crown")
@@ -116,6 +126,14 @@ def test_hostile_queries_are_answered_or_told(collection, tmp_path):
 def test_the_app_is_made_of_folders(folder):
     blocks = make_app(folder / "index", pages=folder / "pages", title="Mine")
     assert blocks.title == "Mine" and blocks.analytics_enabled is False
+
+
+def test_the_command_takes_the_url_of_an_index_as_it_is(monkeypatch):
+    asked = []
+    monkeypatch.setattr(server, "launch", lambda *arguments: asked.append(arguments))
+    result = CliRunner().invoke(app, ["app", "--index", "s3://bucket/index"])
+    assert result.exit_code == 0, result.output
+    assert [str(arguments[0]) for arguments in asked] == ["s3://bucket/index"]
 
 
 @pytest.mark.slow
