@@ -43,7 +43,7 @@ def embed(
         Option(help="Zarr format of the store; 2 for older readers.", show_default="3, that of the store with --into"),
     ] = None,
     batch_size: Annotated[
-        int | None, Option(min=1, help="Pictures that are encoded together.", show_default="32")
+        int | None, Option(min=1, help="Pictures that are encoded together.", show_default="32, without a GPU 4")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

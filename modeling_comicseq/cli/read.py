@@ -69,7 +69,7 @@ def read(
         overwrite=overwrite,
     )
     seen = reading.page
-    console = Console()
+    console = Console(markup=False)  # what is said in comics may stand in brackets
     if any(seen.texts):
         table = Table("panel", "text", title=seen.page_id)
         for number, texts in enumerate(seen.texts):

@@ -22,6 +22,10 @@ from .projection import PanelProjection, is_drawn
 
 __all__ = ["OFFLINE_ENCODER", "PanelEncoder", "load_panel_encoder"]
 
+# Pictures in one forward pass. Without a GPU many take no less time each, but memory that the system hands out and clears
+# anew for every layer.
+BATCH_SIZE, BATCH_SIZE_OF_CPU = 32, 4
+
 
 @dataclass
 class PanelEncoder:
@@ -38,7 +42,7 @@ class PanelEncoder:
     name: str
     model: ComicPanelModel
     processor: ComicPanelProcessor
-    batch_size: int = 32
+    batch_size: int = BATCH_SIZE
     batch_tokens: int = 4096
 
     @property
@@ -198,7 +202,7 @@ def load_panel_encoder(
     *,
     device: torch.device | str | None = None,
     width: int | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     batch_tokens: int = 4096,
     text_layers: Sequence[int] | None = None,
 ) -> PanelEncoder:
@@ -211,7 +215,7 @@ def load_panel_encoder(
             and of any text model of transformers or sentence-transformers.
         device: Where to run it; by default the GPU if there is one.
         width: Width of the panel vectors, of two models 512 by default; a checkpoint has its own.
-        batch_size: Pictures in one forward pass.
+        batch_size: Pictures in one forward pass; by default 32, without a GPU 4.
         batch_tokens: Tokens in one forward pass, padding included.
         text_layers: Hidden states of the text model to pool, -1 for the last layer's, 0 for the token embeddings; only of
             two models, whose last layer is pooled by default.
@@ -220,4 +224,6 @@ def load_panel_encoder(
         ComicSeqDataError: If there is no such encoder, it is not installed, or its vectors are of another width.
     """
     model, processor = load_model_and_processor(name, width, text_layers)
-    return PanelEncoder(name, model.eval().to(pick_device(device)), processor, batch_size, batch_tokens)
+    where = pick_device(device)
+    batch_size = batch_size or (BATCH_SIZE_OF_CPU if where.type == "cpu" else BATCH_SIZE)
+    return PanelEncoder(name, model.eval().to(where), processor, batch_size, batch_tokens)

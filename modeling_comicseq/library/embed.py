@@ -88,8 +88,7 @@ def embed_pages(
     with processes.console.status("Loading the encoder"):
         loaded = encoder
         if isinstance(loaded, str):
-            more: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
-            loaded = load_panel_encoder(loaded, device=processes.device, **more)
+            loaded = load_panel_encoder(loaded, device=processes.device, batch_size=batch_size)
     made_of = [_FORMAT, data.fingerprint, loaded.fingerprint, loaded.width, dtype, zarr_format]
     place = Output(target, hashlib.sha256(json.dumps(made_of).encode()).hexdigest(), 3)
     if processes.is_done(place, overwrite):

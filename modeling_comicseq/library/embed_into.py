@@ -25,7 +25,7 @@ from ..stores.addition import Addition
 from ..stores.arrays import Part, write_part
 from ..stores.metadata import dump
 from ..stores.pages import Pages, read_pages
-from ..stores.stage3 import BOX_ARRAY, Stage3Store, work_ahead
+from ..stores.stage3 import BOX_ARRAY, Block, Stage3Store, find_bad_pages, read_rows, work_ahead
 from ..stores.stage3_layout import stage3_layout
 from ..stores.vectors import VectorStore, find_metadata, metadata_version
 from .embed import CAPTION, FUSED, TEXT, VISUAL, arrays_of, check_vector_options, check_vectors, encode_panels, text_of
@@ -36,6 +36,7 @@ __all__ = ["embed_into"]
 
 # Another number when the same input gives other arrays: it is part of the fingerprint.
 _FORMAT = 1
+_MASK_ROWS = 1 << 16  # rows of the mask that are read at a time
 _NOTHING = PanelAnnotation(None, [], [], None, None)
 _WHOLE = PanelAnnotation((0.0, 0.0, 1.0, 1.0), [], [], None, None)
 
@@ -248,10 +249,9 @@ def _load(
 ) -> PanelEncoder:
     if not isinstance(encoder, str):
         return encoder
-    more: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
-    if "+" in encoder and not os.path.isdir(encoder):  # a checkpoint has a width of its own
-        more["width"] = store.widths[FUSED]
-    return load_panel_encoder(encoder, device=processes.device, **more)
+    is_of_two = "+" in encoder and not os.path.isdir(encoder)  # a checkpoint has a width of its own
+    width = store.widths[FUSED] if is_of_two else None
+    return load_panel_encoder(encoder, device=processes.device, width=width, batch_size=batch_size)
 
 
 def _said_of(name: str, encoder: PanelEncoder | None, source: str) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def _said_of(name: str, encoder: PanelEncoder | None, source: str) -> dict[str, 
 
 
 def _check_counts(pages: Pages, store: Stage3Store, metadata: str) -> None:
-    """Raises a `ComicSeqDataError` if a page has more panels than there are slots."""
+    """Raises a `ComicSeqDataError` if a page has more panels than there are slots, or others than the store's mask marks."""
     too_many = np.flatnonzero(pages.counts > store.slots)
     if len(too_many):
         row, count = int(pages.rows[too_many[0]]), int(pages.counts[too_many[0]])
@@ -274,6 +274,15 @@ def _check_counts(pages: Pages, store: Stage3Store, metadata: str) -> None:
             f"{metadata}: page {pages.name(row)!r} (sequence_index {row}): num_panels is {count} but {store.url} has"
             f" {store.slots} slots; correct it"
         )
+    for lo in range(0, store.pages, _MASK_ROWS):
+        hi = min(store.pages, lo + _MASK_ROWS)
+        mask, failures = read_rows(store.mask, lo, hi)
+        places = slice(*np.searchsorted(pages.rows, (lo, hi)))
+        rows = pages.rows[places]
+        block = Block(lo, hi, {"mask": mask}, failures)
+        for place, found, remedy in find_bad_pages(block, rows, pages.counts[places]):
+            name = pages.name(int(rows[place]))
+            raise ComicSeqDataError(f"{store.url}: page {name!r} (sequence_index {rows[place]}): {found}; {remedy}")
 
 
 def _check_pictures(pages: Pages, facts: Facts, store: str, source: str) -> None:

@@ -42,7 +42,7 @@ class Processes:
         use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
         self._state = PartialState(cpu=use_cpu, timeout=_PATIENCE)
         self.is_shown = progress and self.is_main
-        self.console = Console(stderr=True, quiet=not self.is_shown, soft_wrap=True)
+        self.console = Console(stderr=True, quiet=not self.is_shown, soft_wrap=True, markup=False)
 
     @property
     def is_main(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ def find_page(
 
     Returns:
         The page, and the others, which are read as they are asked for: the nearest ones of its book first, then those of
-        other books. The book of a picture is its folder; beside a data set, a picture is of no book.
+        other books. Those without panels are left out, and those that cannot be read. The book of a picture is its folder;
+        beside a data set, a picture is of no book.
 
     Raises:
         ComicSeqArgumentError: There is no such page.
@@ -84,7 +85,9 @@ def find_page(
     elif page.isdecimal() and int(page) < len(names):
         number = int(page)
     elif Path(page).is_file():
-        return _read_file(Path(page), reading), (_of_dataset(opened, each) for each in range(len(names)))
+        seen = _read_file(Path(page), reading)
+        # Its own panels, which are the context, are no wrong candidates, should it be a page of the data set itself.
+        return seen, (each for each in _usable(opened, range(len(names))) if not _is_same(each.image, seen.image))
     else:
         meant = (
             did_you_mean(page, set(names)) or f": there are pages such as {names[0]!r}, and rows to {len(names) - 1}"
@@ -93,7 +96,20 @@ def find_page(
     books, places = opened.dataset["book_id"], _places(opened)
     others = [each for each in range(len(names)) if each != number]
     others.sort(key=lambda each: (books[each] != books[number], abs(places[each] - places[number])))
-    return _of_dataset(opened, number), (_of_dataset(opened, each) for each in others)
+    return _of_dataset(opened, number), _usable(opened, others)
+
+
+def _usable(opened: PageSet, numbers: Iterable[int]) -> Iterator[SeenPage]:
+    """Pages of a data set, without those that have no panels, or a fault."""
+    for number in numbers:
+        try:
+            yield _of_dataset(opened, number)
+        except ComicSeqDataError:
+            continue
+
+
+def _is_same(image: Image, other: Image) -> bool:
+    return image.size == other.size and image.tobytes() == other.tobytes()
 
 
 def _places(opened: PageSet) -> Sequence[int]:

@@ -57,6 +57,19 @@ def by_hand(folder: Path, text: str, layer: int = -1) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="counts what Linux counts")
+def test_on_the_processor_the_system_is_not_asked_for_memory_again_and_again():
+    import resource
+
+    encoder = load_panel_encoder(OFFLINE_ENCODER, device="cpu")
+    pictures = [picture(number) for number in range(16)]
+    encoder.encode_images(pictures)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    encoder.encode_images(pictures)
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / len(pictures) < 8000  # pages of memory
+
+
 def test_pictures_and_texts_become_vectors_of_one_width(encoder, vision, folder):
     images = [picture(seed, (30 + seed, 40)) for seed in range(6)]
     visual, texts = encoder.encode_images(images), encoder.encode_texts(TEXTS[:6])

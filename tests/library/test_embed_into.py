@@ -273,6 +273,21 @@ def test_a_page_whose_panels_are_not_those_of_the_store(original, tmp_path, chan
     assert sorted(str(path) for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([1, 1, 1, 0, 0], "num_panels is 2 but the mask marks 3; make the metadata and the mask agree"),
+        ([1, 0, 1, 0, 0], r"the mask has a hole \(10100\); move the panels to the first slots"),
+    ],
+)
+def test_a_mask_that_tells_other_panels_than_the_metadata(original, tmp_path, mask, message):
+    zarr.open_group(original.store, mode="r+")["panel_mask"][1] = mask
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    with pytest.raises(ComicSeqDataError, match=rf"page_001.jpg' \(sequence_index 1\): {message}"):
+        run(original)
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
 def test_metadata_that_tell_other_numbers_of_texts_than_panels(original):
     original.entries[1]["texts"] = ["one"] * 3
     Path(original.metadata).write_text(json.dumps(original.entries))

@@ -66,6 +66,23 @@ def test_a_page_is_found_by_its_row_and_a_picture_beside_a_data_set(pages, comic
     assert page.page_id == "book/1.png" and len(page.boxes) == 2 and len(list(others)) == 10
 
 
+def test_near_pages_without_panels_or_with_a_fault_are_left_out(tmp_path):
+    rows = rows_of(counts=(2, 3, 0, 1, 4, 2))
+    rows[0]["image"] = {"bytes": b"no picture", "path": "0.png"}
+    folder = write_pages(tmp_path / "pages", rows)
+    page, others = find_page("Book 0/4.png", folder, Reading())
+    assert len(page.boxes) == 4
+    assert {other.page_id for other in others} == {"Book 1/1.png", "Book 1/3.png", "Book 1/5.png"}
+
+
+def test_a_picture_is_not_near_itself(pages, tmp_path):
+    file = tmp_path / "copy.png"
+    picture(4).resize((160, 240), Image.Resampling.NEAREST).save(file)
+    _, others = find_page(str(file), pages, Reading())
+    names = [other.page_id for other in others]
+    assert len(names) == 9 and "Book 0/4.png" not in names
+
+
 def test_pictures_of_the_folder_are_near_and_what_cannot_be_read_is_not(comics):
     (comics / "ComicInfo.xml").write_text("<ComicInfo><Manga>YesAndRightToLeft</Manga></ComicInfo>")
     page, others = find_page(str(comics / "0.png"), None, Reading())
@@ -109,6 +126,17 @@ def test_without_texts_and_with_few_pages_less_is_asked(comics, model, tmp_path)
     assert [question["panel"] for question in questions] == [1, 1]  # nothing is said that could be asked for
     assert {each["page"] for each in questions[0]["candidates"]} == {"book/0.png", "book/1.png", "book/2.png"}
     assert len(questions[0]["candidates"]) == 5  # two of each of the other pages
+
+
+@pytest.mark.slow
+def test_words_in_brackets_are_shown_as_they_are(model, tmp_path):
+    rows = rows_of(counts=(2, 2))
+    rows[0]["texts"] = [["[SIGH]"], ["[/door] closes"]]
+    folder = write_pages(tmp_path / "pages", rows)
+    words = ["read", "0", "--model", model, "--pages", str(folder), "--output", str(tmp_path / "page.png")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "[SIGH]" in done.output and "[/door] closes" in done.output
 
 
 @pytest.mark.slow
