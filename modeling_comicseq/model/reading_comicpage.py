@@ -193,7 +193,7 @@ class PageReader:
                 words = asked.get(each.modality)
                 if not isinstance(words, str) or not words.strip():
                     raise ValueError(f"`{each.modality}` must be words, as a string.")
-                self.want(taken, each, wanted, [Panel(text=words)])
+                self.want(taken, each, wanted, [Panel(text=clean(words))])
         return taken
 
     def take_page(
@@ -391,7 +391,12 @@ def joined(name: str, place: int, value: Any) -> str:
     words = [value] if isinstance(value, str) or value is None else value
     if not isinstance(words, (list, tuple)) or not all(each is None or isinstance(each, str) for each in words):
         raise ValueError(f"`{name}` {place} must be a string, or a list of strings.")
-    return " ".join(each for each in words if each is not None)
+    return " ".join(filter(None, (clean(each) for each in words if each is not None)))
+
+
+def clean(words: str) -> str:
+    """Words as data sets of pages and stores hold them: without outer blanks, and without halves of characters."""
+    return words.encode(errors="replace").decode().strip()
 
 
 __all__ = ["PageQuestion", "PageReader", "Panel"]

@@ -55,6 +55,8 @@ class PageRequest:
             ValueError: Something is of another kind, or too large.
         """
         taken: dict[str, Any] = {}
+        told = [question.get(name) for name in ("boxes", "texts")]  # of the same panels
+        self.count_panels(max(len(each) if isinstance(each, list) else 0 for each in told))
         for name, value in question.items():
             if value is None:
                 continue
@@ -62,7 +64,6 @@ class PageRequest:
                 taken[name] = self.take_picture("`image`", value)
             elif name == "boxes":
                 taken[name] = self.take_vectors("boxes", value, self.max_panels)
-                self.count_panels(len(value))
             elif name == "texts":
                 texts = take_list("`texts`", value, self.max_panels)
                 taken[name] = [take_texts(f"`texts` {place}", each) for place, each in enumerate(texts)]
@@ -72,6 +73,7 @@ class PageRequest:
                 taken[name] = [self.take_candidate(place, each) for place, each in enumerate(candidates)]
             elif name.startswith("candidate_") and name.endswith("s"):
                 candidates = take_list(f"`{name}`", value, MAX_CANDIDATES)
+                self.count_panels(len(candidates))
                 taken[name] = [take_text(f"`{name}` {place}", each) for place, each in enumerate(candidates)]
             elif name in ("caption", "text"):
                 taken[name] = take_text(f"`{name}`", value)

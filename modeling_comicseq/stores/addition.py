@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -71,7 +72,9 @@ class Addition(PartialStore):
     def _put_array(self, name: str) -> None:
         if not self.is_url:
             place = Path(os.path.realpath(self.target), name)
-            put_in_place(Path(self.root, name), place, Path(self.folder, f"replaced {name}"))
+            replaced = Path(self.folder, f"replaced {name}")
+            shutil.rmtree(replaced, ignore_errors=True)  # of a run that was killed
+            put_in_place(Path(self.root, name), place, replaced)
             return
         system, root = file_system(self.root)
         _, target = file_system(self.target)

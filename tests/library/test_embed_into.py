@@ -234,6 +234,16 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(original):
     assert attributes["origin"]["encoder_fingerprint"].startswith("fake 2")
 
 
+def test_what_a_killed_replacement_has_left_is_in_nobodys_way(original):
+    run(original)
+    left = Path(original.store).with_name(".stage3_embeddings.zarr.adding") / "replaced text_embeddings"
+    left.mkdir(parents=True)
+    (left / "zarr.json").write_text("{}")
+    run(original, encoder=FakeEncoder(version="2"), overwrite=True)
+    check_added(original)
+    assert not left.parent.exists()
+
+
 def test_fields_that_an_entry_has_stay(original):
     original.entries[1] |= {"texts": ["mine", "too"], "reading_direction": "rtl"}
     Path(original.metadata).write_text(json.dumps(original.entries))

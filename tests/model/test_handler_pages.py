@@ -160,6 +160,12 @@ def bomb() -> str:
             [{"texts": ["a"] * 4, "mask_position": 0, "candidates": [{"text": "a"}] * 128}] * 5,
             "more than 512 panels",
         ),
+        (EMBED, [{"texts": ["a"] * 12}] * 43, "Input 42: The request has more than 512 panels"),
+        (
+            CLOZE,
+            [{"texts": ["a"] * 4, "mask_position": 0, "candidate_texts": ["a"] * 128}] * 5,
+            "more than 512 panels",
+        ),
         (
             CLOZE,
             {"image": PAGE, "mask_position": 0, "candidate_texts": [None]},

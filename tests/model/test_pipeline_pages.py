@@ -221,6 +221,18 @@ def test_an_unknown_box_leaves_the_text(pipelines, by_vectors, vectors):
     assert_same_answers([pipelines[EMBED](page() | {"boxes": boxes})], [expected])
 
 
+def test_texts_are_read_as_a_store_holds_them(pipelines):
+    """Without outer blanks, empty ones and halves of characters, which tokenizers do not take."""
+    reader = pipelines[EMBED].reader
+    given = [[" Where", "", " is the cat? \n", None], "  ", "Here \ud83d!", " no "]
+    taken = reader.take(page() | {"texts": given}, pipelines[EMBED].fields)
+    _, panels = taken.wanted["panel_embeddings"]
+    assert [panel.text for panel in panels] == ["Where is the cat?", "", "Here ?!", "no"]
+    pipelines[EMBED](page() | {"texts": given})
+    asked = question(CAPTION)
+    assert pipelines[CAPTION](asked | {"caption": f" {asked['caption']}\n"}) == pipelines[CAPTION](asked)
+
+
 @pytest.mark.parametrize("task", [PICK, CLOZE])
 def test_the_masked_panel_is_unread(task, pipelines):
     """Its text never; its picture in text-cloze alone, and there without the text."""
