@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
 from ..errors import PageProblem
 from ..pages.annotations import PanelAnnotation, form_of, read_annotation, read_direction
@@ -154,7 +153,7 @@ class PagesOfSet(KnownPages):
 
 def _order(entry: str) -> int | None:
     """The place of a page in its book that its entry, in JSON, tells."""
-    told = orjson.loads(entry).get("page_index")
+    told = json.loads(entry).get("page_index")
     return told if type(told) is int and told >= 0 else None
 
 

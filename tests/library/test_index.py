@@ -87,6 +87,43 @@ def test_fields_that_are_called_like_what_the_engine_adds_are_no_columns(tmp_pat
     assert index.page(3)[name] == 0.5
 
 
+def test_pages_of_one_id_in_several_books_have_their_book_before_it(tmp_path):
+    made = random_store(tmp_path, pages=20)
+    entries = json.loads(Path(made.metadata).read_text())
+    for row, entry in enumerate(entries):
+        entry |= {"book_id": f"book {row // 5}", "canonical_id": f"{row % 5}.png"}
+    entries[7]["canonical_id"] = "other.png"
+    Path(made.metadata).write_text(json.dumps(entries[:15]))
+    build_index(made.url, tmp_path / "index", progress=False)
+    Path(made.metadata).write_text(json.dumps(entries))
+    build_index(made.url, tmp_path / "index", update=True, progress=False)
+    index = open_index(tmp_path / "index")
+    assert index.page("book 2/3.png")["row"] == 13 and index.page("other.png")["row"] == 7
+    for page in index.pages():
+        assert index.page(page["page_id"])["row"] == page["row"]
+    with pytest.raises(ComicSeqDataError, match="has no page '3.png'; its ids look like 'book"):
+        index.page("3.png")
+
+
+def test_half_a_surrogate_pair_in_the_metadata_is_a_question_mark(tmp_path):
+    made = random_store(tmp_path, pages=6)
+    entries = json.loads(Path(made.metadata).read_text())
+    for entry in entries:
+        entry |= {
+            "title": "x\ud800y",
+            "tags": ["\udfff"],
+            "huge": 1 << 70,
+            "odd": float("nan"),
+            "texts": ["a\ud800 cat"] * entry["num_panels"],
+        }
+    Path(made.metadata).write_text(json.dumps(entries))
+    build_index(made.url, tmp_path / "index", progress=False)
+    index = open_index(tmp_path / "index")
+    page = index.page(3)
+    assert page["title"] == "x?y" and page["tags"] == ["?"] and page["texts"][0] == ["a? cat"]
+    assert len(index.search(words="cat", where="title = 'x?y'")) == 6
+
+
 def test_a_name_that_is_not_there_gets_the_nearest(index):
     with pytest.raises(ComicSeqDataError, match="did you mean 'library/book 3/page 17.jpg'"):
         index.page("library/bok 3/page 17.jpg")

@@ -139,7 +139,7 @@ def test_books_of_a_store_stand_in_the_order_that_its_metadata_tell(tmp_path):
     names = ["cover.png", "1.png", "2.png", "back.png"]
     entries = [
         {"sequence_index": row, "num_panels": 1, "book_id": "b", "page_name": name, "canonical_id": f"b/{name}"}
-        | {"page_index": row, "texts": [name]}
+        | {"page_index": row, "texts": [name], "note": "\ud800"}
         for row, name in enumerate(names)
     ]
     made = write_store(tmp_path, np.eye(4, 8)[:, None], np.ones((4, 1), bool), np.zeros(4, int))

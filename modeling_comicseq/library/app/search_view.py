@@ -6,14 +6,14 @@ from typing import Any
 
 from ...errors import ComicSeqArgumentError, counted
 from ..index.engine import quote
+from ..index.searching import LEVELS
 from .cards import hit_cards
 from .collection import Collection
 from .pictures import read_upload
 from .render import render
 
-__all__ = ["LEVELS", "WAYS", "find", "like_name", "parse_like"]
+__all__ = ["WAYS", "find", "like_name", "parse_like"]
 
-LEVELS = ("strip", "panel", "book")
 WAYS = ("both", "lettering")  # what words are compared with
 _MOST = 60  # results
 _LONGEST = 2000  # letters of a query

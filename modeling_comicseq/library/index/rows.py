@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from ...errors import ComicSeqDataError
@@ -19,6 +21,7 @@ from ...stores.pages import Pages, read_pages
 from ...stores.placement import natural_order
 from ...stores.stage3 import Stage3Store
 from ...stores.vectors import VectorStore, mean_panels
+from .engine import valid
 from .page_parts import PagePart, PageParts, small_picture
 
 __all__ = ["INNER", "Source", "open_source", "read_rows", "read_digests", "schemas"]
@@ -60,6 +63,7 @@ class Source:
         parts_of_panels: The same store, read for its vectors of texts and of pictures alone, where it has them, by column.
         embedding_rows: The row of each page in it `(pages,)`.
         picture_size: Pixels of the longer side of small pictures, 0 for none.
+        shared_ids: Those `canonical_id` that pages of several books have.
     """
 
     store: VectorStore
@@ -71,6 +75,12 @@ class Source:
     parts_of_panels: dict[str, VectorStore]
     embedding_rows: np.ndarray
     picture_size: int
+    shared_ids: frozenset[str]
+
+    def page_id(self, page: Mapping[str, Any]) -> str:
+        """The id of a page of the table: its `canonical_id`, with the book before it where several books have it."""
+        name = page["canonical_id"]
+        return f"{page['book_id']}/{name}" if name in self.shared_ids else name
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """Pages that are read together: from where to where."""
@@ -108,7 +118,14 @@ def open_source(
         {} if embeddings is None else _parts_of_panels(embeddings[0]),
         rows,
         picture_size,
+        _shared_ids(read),
     )
+
+
+def _shared_ids(read: Pages) -> frozenset[str]:
+    books = read.table.select(["canonical_id", "book_id"]).group_by("canonical_id")
+    counts = books.aggregate([("book_id", "count_distinct")])
+    return frozenset(counts.filter(pc.field("book_id_count_distinct") > 1)["canonical_id"].to_pylist())
 
 
 def _parts_of_panels(embeddings: VectorStore) -> dict[str, VectorStore]:
@@ -154,7 +171,7 @@ def _page_index(read: Pages) -> np.ndarray:
         places.setdefault(book, []).append(place)
     names, texts = read.strings("page_name"), read.table["text"]
     for members in places.values():
-        said = [orjson.loads(texts[place].as_py()).get("page_index") for place in members]
+        said: list[Any] = [_loads(texts[place].as_py()).get("page_index") for place in members]
         if all(type(each) is int and 0 <= each < 1 << 31 for each in said):
             index[members] = said
         else:
@@ -168,7 +185,7 @@ def _columns(read: Pages) -> dict[str, pa.DataType]:
     types: dict[str, type | None] = {}
     own = {name.casefold() for name in _OWN}
     for text in _texts_of(read):
-        for name, value in orjson.loads(text).items():
+        for name, value in _loads(text).items():
             if value is None:
                 continue
             kind, before = type(value), types.get(name, type(value))
@@ -185,6 +202,15 @@ def _columns(read: Pages) -> dict[str, pa.DataType]:
     once = {each.casefold(): each for each in reversed(fits)}  # of names that differ in case alone, the first
     once_only = {name: kind for name, kind in fits.items() if once[name.casefold()] == name}
     return dict(list(once_only.items())[:_MOST_COLUMNS])
+
+
+def _loads(text: str) -> dict[str, Any]:
+    """What a JSON object says; half a surrogate pair, of which there is no Unicode, is a question mark."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        read = json.loads(text, parse_constant=lambda _: None)
+        return orjson.loads(valid(json.dumps(read, ensure_ascii=False)))
 
 
 def _texts_of(read: Pages) -> Iterator[str]:
@@ -261,7 +287,7 @@ def _read(source: Source, first: int, last: int) -> _Block:
         vectors = np.ascontiguousarray(panels[place][real[place]]).tobytes()
         hashes[place] = xxhash.xxh3_64_intdigest(vectors) - (1 << 63)
         digest = xxhash.xxh3_64(vectors + strips[place].tobytes() + np.packbits(real[place]).tobytes())
-        digest.update(orjson.dumps([*about.values(), int(source.page_index[first + place])]))
+        digest.update(orjson.dumps([*about.values(), source.page_id(about), int(source.page_index[first + place])]))
         for of_panels, means in encoded.values():
             digest.update(of_panels[place][real[place]].tobytes() + means[place].tobytes())
         if (part := parts[place]) is not None:
@@ -320,7 +346,8 @@ def read_rows(
     about = block.table.to_pylist()
     usable = np.isfinite(block.panels).all(axis=2) & block.panels.any(axis=2) & block.real
     for place in range(last - first) if chosen is None else np.flatnonzero(chosen).tolist():
-        page, part, rest = about[place], block.parts[place], orjson.loads(about[place]["text"])
+        page, part, rest = about[place], block.parts[place], _loads(about[place]["text"])
+        page_id = source.page_id(page)
         texts, boxes = _texts(rest, page["num_panels"]), page["panel_boxes"]
         direction = page["reading_direction"]
         picture = None
@@ -330,11 +357,11 @@ def read_rows(
             texts = part.texts if part.texts is not None and len(part.texts) == count else texts
             direction = part.direction or direction
             picture = part.picture and source.picture_size and small_picture(part.picture, source.picture_size)
-        values: dict[str, Any] = {"page_id": page["canonical_id"], "book_id": page["book_id"]}
+        values: dict[str, Any] = {"page_id": page_id, "book_id": page["book_id"]}
         values |= {"page_name": page["page_name"], "page_index": int(source.page_index[first + place])}
         values |= {"num_panels": page["num_panels"], "reading_direction": direction}
         values |= {name: rest.pop(name, None) for name in source.columns}
-        values |= {"page_key": normal_path(page["canonical_id"]), "panels_hash": int(block.hashes[place])}
+        values |= {"page_key": normal_path(page_id), "panels_hash": int(block.hashes[place])}
         words = "\n".join(text for said in texts or _loose(rest) for text in said)
         for name in ("texts", "panel_boxes"):
             rest.pop(name, None)

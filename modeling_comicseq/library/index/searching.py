@@ -40,7 +40,7 @@ class Hit:
 
     Attributes:
         rank: From 1 on.
-        page_id: The page's `canonical_id`.
+        page_id: The page's `canonical_id`, with its book before it where pages of several books have it.
         book_id: Its book.
         row: Its row of the store.
         slot: The panel's slot; None where whole pages were compared.
