@@ -96,7 +96,12 @@ def join_checkpoints(
 def _check_encoder(sequence: str, encoder: PanelEncoder, other_origin: bool) -> list[str]:
     """Compares an encoder with the origin of the vectors that a model was trained on; returns what is to be told."""
     trained = read_training_provenance(sequence)
-    difference = compare_origins(trained, {"origin": encoder.origin})
+    # It makes all arrays, those that were added to the training's store, too; perhaps with a model less, and so another hash.
+    origin = encoder.origin
+    each = {key: value for key, value in origin.items() if key != "encoder_fingerprint"}
+    arrays = trained.get("origin", {}).get("arrays")
+    arrays = dict.fromkeys(arrays, each) if isinstance(arrays, dict) else {}
+    difference = compare_origins(trained, {"origin": origin | {"arrays": arrays}})
     if difference is None:
         if not meaning_of(trained.get("origin", {})):
             return [

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,22 @@ def test_another_origin_is_refused(folder, tmp_path):
     assert len(report.notes) == 1 and "another origin" in report.notes[0]
     report = join_checkpoints(str(folder / "silent"), str(folder / "encoder"), tmp_path / "quiet")
     assert len(report.notes) == 1 and "does not say which encoders" in report.notes[0]
+
+
+def test_arrays_that_were_added_to_the_trainings_store_are_of_the_encoder_too(folder, tmp_path):
+    trained = tmp_path / "model"
+    shutil.copytree(folder / "model", trained)
+    origin = json.loads((trained / TRAINING_PROVENANCE).read_text())["origin"]
+    added = {key: origin[key] for key in ("text_encoder", "normalisation", "projection")}
+    fingerprint = {"encoder_fingerprint": "that of the text model alone"}
+    for text_encoder, is_same in ((origin["text_encoder"], True), ("another", False)):
+        arrays = {"text_embeddings": added | fingerprint | {"text_encoder": text_encoder}}
+        (trained / TRAINING_PROVENANCE).write_text(json.dumps({"origin": origin | {"arrays": arrays}}))
+        if is_same:
+            assert not join_checkpoints(str(trained), str(folder / "encoder"), tmp_path / "out").notes
+        else:
+            with pytest.raises(ComicSeqDataError, match="text_embeddings.text_encoder is 'another' here"):
+                join_checkpoints(str(trained), str(folder / "encoder"), tmp_path / "out", overwrite=True)
 
 
 def test_changed_weights_are_another_origin(folder, tmp_path):
