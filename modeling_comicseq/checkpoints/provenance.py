@@ -31,8 +31,22 @@ def compare_origins(first: Mapping[str, Any], second: Mapping[str, Any]) -> str 
         A sentence such as "encoders is 'a' here and 'b' there", or None where nothing that both state differs.
     """
     mine, other = (meaning_of(provenance.get("origin", {})) for provenance in (first, second))
+    mine, other = mine | _encoders_of_arrays(first, mine, other), other | _encoders_of_arrays(second, other, mine)
     differing = [key for key in sorted(set(mine) & set(other)) if mine[key] != other[key]]
     return "; ".join(f"{key} is {mine[key]!r} here and {other[key]!r} there" for key in differing) or None
+
+
+def _encoders_of_arrays(
+    provenance: Mapping[str, Any], meaning: Mapping[str, str], other: Mapping[str, str]
+) -> dict[str, str]:
+    """The encoders of arrays that the other side names one by one, and this side, which has them, too, for all together."""
+    widths = provenance.get("widths")
+    found = {}
+    for key in other.keys() - meaning.keys() if isinstance(widths, Mapping) else ():
+        array, _, part = key.partition(".")
+        if array in widths and part.endswith("_encoder") and part in meaning:
+            found[key] = meaning[part]
+    return found
 
 
 def check_origin(name: str, origin: Mapping[str, Any], dataset: str, *, other_origin: bool) -> list[str]:

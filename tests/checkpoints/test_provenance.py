@@ -51,6 +51,17 @@ def test_compare_origins():
     )
 
 
+def test_an_array_that_was_replaced_is_of_another_origin():
+    whole = {"origin": {"text_encoder": "a", "visual_encoder": "v"}}
+    replaced = {"origin": whole["origin"] | {"arrays": {"text_embeddings": {"text_encoder": "b"}}}}
+    same = {"origin": whole["origin"] | {"arrays": {"text_embeddings": {"text_encoder": "a"}}}}
+    has_texts, has_none = ({"widths": {"panel_embeddings": 8} | more} for more in ({"text_embeddings": 8}, {}))
+    assert compare_origins(whole | has_texts, replaced) == "text_embeddings.text_encoder is 'a' here and 'b' there"
+    assert compare_origins(replaced, whole | has_texts) == "text_embeddings.text_encoder is 'b' here and 'a' there"
+    assert compare_origins(whole | has_texts, same) is None
+    assert compare_origins(whole | has_none, replaced) is None  # what one has no texts of cannot differ
+
+
 def test_an_origin_that_is_known_or_not(tmp_path):
     save_training_provenance(tmp_path, {"origin": {"image_encoder": "a", "fusion": "sum"}})
     check = {"name": str(tmp_path), "dataset": "data"}
