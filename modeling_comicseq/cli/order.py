@@ -89,7 +89,7 @@ def order(
     table = Table(*columns, title=str(output))
     means = ("-" if mean is None else f"{mean:.3f}" for mean in (summary.mean_confidence, summary.mean_agreement))
     table.add_row(f"{summary.pages:,}", f"{summary.changed:,}", f"{summary.left:,}", *means)
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     if summary.mean_confidence is not None:
         console.print(

@@ -95,7 +95,8 @@ def search(
         draw_contact_sheet(hits, opened, contact_sheet)
     if output:
         write_hits(hits, opened, {name: str(value) for name, value in asked.items()} | how, output)
-    table = Table(title="nearest to " + ", ".join(f"{name} {short(str(value), 40)}" for name, value in asked.items()))
+    query_words = ", ".join(f"{name} {short(str(value), 40)}" for name, value in asked.items())
+    table = Table(title="nearest to " + _plain(query_words))
     for column in ("rank", "page", "book", "row", "slot", "score", "words"):
         is_text = column in ("page", "book", "words")
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")

@@ -106,7 +106,7 @@ def order_store(
     checkpoint = open_checkpoint(model_name, store, embeddings, origin=origin, other_origin=other_origin)
     model = ready_to_order(checkpoint)
     for note in checkpoint.notes:
-        Console(stderr=True).print(f"Warning: {note}", style="yellow", soft_wrap=True)
+        Console(stderr=True, markup=False).print(f"Warning: {note}", style="yellow", soft_wrap=True)
     if model.config.box_embedding:
         pages = read_boxed_pages(store, metadata, boxes=boxes, reading_direction=reading_direction)
     else:

@@ -119,20 +119,23 @@ def one_checkpoint(tmp_path_factory):
 
 
 def test_command(one_checkpoint, source, tmp_path):
-    model, output = str(one_checkpoint / "reading_order"), str(tmp_path / "orders.json")
+    model, output = str(one_checkpoint / "reading_order"), str(tmp_path / "orders [c2c].json")
     store = ["--embeddings", source.embeddings, "--metadata", source.metadata]
     result = CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output])
     assert result.exit_code == 0, result.output
     for figure in ("order changed", "confidence", "agreement", "least sure"):
         assert figure in result.output
-    assert len(json.loads((tmp_path / "orders.json").read_text())) == 28
+    assert len(json.loads(Path(output).read_text())) == 28
     said = " ".join(result.output.split())
+    assert "[c2c].json" in said
     assert "Confidence: the share of an order's statements" in said and "Agreement: the share of them" in said
     written = Path(output).read_text()
     assert CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output]).exit_code == 0  # its own
     Path(output).write_text("[1]")
     result = CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output])
-    assert result.exit_code == 1 and "orders.json exists: name another file, or give --overwrite." in result.output
+    assert (
+        result.exit_code == 1 and "orders [c2c].json exists: name another file, or give --overwrite." in result.output
+    )
     result = CliRunner().invoke(app, ["order", "--model", model, *store, "--output", output, "--overwrite"])
     assert result.exit_code == 0 and Path(output).read_text() == written
     result = CliRunner().invoke(app, ["order", "--model", model, "--output", output])

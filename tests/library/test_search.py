@@ -409,6 +409,14 @@ def test_the_command_prints_a_table_and_writes_json(made, index, tmp_path):
     assert result.exit_code == 0 and "1.000" in result.output
 
 
+def test_a_query_in_brackets_is_shown_as_it_is(made, index, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("[").mkdir()
+    np.save("[/a].npy", made.strips[2])
+    result = run("--index", index.url, "--vector", "[/a].npy", "-k", 1)
+    assert result.exit_code == 0 and "nearest to vector [/a].npy" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
