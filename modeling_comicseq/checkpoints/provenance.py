@@ -40,9 +40,10 @@ def _encoders_of_arrays(
     provenance: Mapping[str, Any], meaning: Mapping[str, str], other: Mapping[str, str]
 ) -> dict[str, str]:
     """The encoders of arrays that the other side names one by one, and this side, which has them, too, for all together."""
-    widths = provenance.get("widths")
-    found = {}
-    for key in other.keys() - meaning.keys() if isinstance(widths, Mapping) else ():
+    widths, found = provenance.get("widths"), {}
+    if not isinstance(widths, Mapping):
+        return {}
+    for key in other.keys() - meaning.keys():
         array, _, part = key.partition(".")
         if array in widths and part.endswith("_encoder") and part in meaning:
             found[key] = meaning[part]

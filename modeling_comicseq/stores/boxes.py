@@ -72,7 +72,7 @@ def slot_boxes(
             raise PageProblem(f"it has {len(boxes)} boxes for {num_panels} panels", "give one a panel, or null")
         if len(boxes) > 1 and not in_slot_order:
             raise PageProblem("the list of its panels says nothing of their order", "give panel_boxes")
-        taken = taken_panels(boxes.any(-1), num_panels, slots)
+        taken = taken_panels(np.asarray(boxes.any(-1)), num_panels, slots)
         if taken is None:
             raise PageProblem(f"it has {len(boxes)} boxes for {num_panels} panels", "give panel_boxes")
     except PageProblem as problem:
