@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -154,7 +155,8 @@ def export_table(
         if csv:
             for source, target in zip(FILES, CSV_FILES, strict=True):
                 _write_csv(folder / source, folder / target)
-    counts = {kind: number for kind, number in report.counts.items() if kind in set(table.findings.values())}
+    found = Counter(table.findings.get(row) for row in named.rows.tolist())  # rows listed twice are in no table
+    counts = {kind: found[kind] for kind in report.counts if found[kind]}
     files = [*FILES, *(CSV_FILES if csv else ())]
     return Tables(output, len(named), table.panels, files, counts, ordered, table.unknown)
 

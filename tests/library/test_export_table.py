@@ -79,6 +79,7 @@ def test_findings_are_flags_and_copies_are_no_neighbours(planted, tables):
         kind: [row for row in rows if row in pages.index]
         for kind, rows in planted.faults.items() if any(row in pages.index for row in rows)
     }  # fmt: skip
+    assert tables.findings == {kind: len(rows) for kind, rows in flagged.items()}
     assert pages.loc[20, "copy_of"] == pages.loc[14, "page_id"]
     assert pages.loc[201, "copy_of"] == pages.loc[40, "page_id"]
     once = pages[~pages["page_id"].duplicated(keep=False)]  # two books of one name have pages of one name

@@ -91,7 +91,8 @@ def build_index(
         other = VectorStore.open(embeddings)
         third = other, find_metadata(other, None)
         _check_embeddings(opened, metadata, *third)
-    state = _state(opened, metadata, third, pages, picture_size)
+    parts = None if pages is None else PageParts(pages)
+    state = _state(opened, metadata, third, parts, picture_size)
     old = _existing(target)
     if old is not None and old["state"] == state:
         return old
@@ -102,7 +103,7 @@ def build_index(
         )
     if old is None and update:
         raise ComicSeqDataError(f"{target} is no complete index that could be brought up to date: leave out --update")
-    source = open_source(opened, metadata, pages, third, picture_size)
+    source = open_source(opened, metadata, parts, third, picture_size)
     about = _about(source, metadata, pages, state)
     if update and old is not None:
         _check_alike(target, old, about)
@@ -139,15 +140,15 @@ def _state(
     store: VectorStore,
     metadata: str,
     embeddings: tuple[VectorStore, str] | None,
-    pages: str | os.PathLike | None,
+    parts: PageParts | None,
     picture_size: int,
 ) -> str:
     """Hash of everything that the index is made from."""
     made_of: list[Any] = [_FORMAT, EXACT_ROWS, store.url, store.fingerprint(), metadata_version(metadata)]
     if embeddings is not None:
         made_of += [embeddings[0].url, embeddings[0].fingerprint(), metadata_version(embeddings[1])]
-    if pages is not None:
-        made_of += [os.fspath(pages), PageParts(pages).fingerprint(), picture_size]
+    if parts is not None:
+        made_of += [parts.source, parts.fingerprint(), picture_size]
     return hashlib.sha256(repr(made_of).encode()).hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -93,7 +92,7 @@ class Source:
 def open_source(
     store: VectorStore,
     metadata: str,
-    pages: str | os.PathLike | None,
+    parts: PageParts | None,
     embeddings: tuple[VectorStore, str] | None,
     picture_size: int,
 ) -> Source:
@@ -113,7 +112,7 @@ def open_source(
         read,
         _page_index(read),
         _columns(read),
-        None if pages is None else PageParts(pages),
+        parts,
         None if embeddings is None else embeddings[0],
         {} if embeddings is None else _parts_of_panels(embeddings[0]),
         rows,
