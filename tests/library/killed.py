@@ -90,12 +90,11 @@ class Children:
 
     def __init__(self, work: Callable[[], object], processes: int = 1):
         self.work, self.processes = work, processes
-        self.steps = multiprocessing.get_context("fork").Value("i")
 
     def run(self, step: int = -1, kill_all: bool = True) -> list[int]:
         """Exit codes; the process that comes to `step` is killed there, and the others with it or left to themselves."""
-        self.steps.value = 0
         fork = multiprocessing.get_context("fork")
+        self.steps = fork.Value("i")  # anew: who is killed while it counts keeps the lock of the last one
         common = (step, self.steps, self.work)
         started = [
             fork.Process(target=work_until, args=(*common, environment))
