@@ -83,7 +83,6 @@ def ask(
         number=question.slot + 1,
         context=context,
         gap=gap,
-        truth=card(collection, question.page.page_id, question.slot) if not is_open else None,
         answers=answers,
         is_open=is_open,
         has_model=judge is not None,
