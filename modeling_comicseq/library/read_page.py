@@ -283,9 +283,9 @@ def _write(reading: PageReading, model: str, target: Path, beside: Path) -> None
     ]
     report["order"] = None if reading.order is None else {"order": reading.order, "confidence": reading.confidence}
     report["questions"] = [_as_json(each) for each in reading.asked]
-    write_json(beside, report)
     with written_file(target) as place:
         picture.save(place, "PNG")
+        write_json(beside, report)  # now that there is a picture
 
 
 def _as_json(asked: Asked) -> dict[str, Any]:

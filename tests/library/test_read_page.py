@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import numpy as np
@@ -137,6 +138,16 @@ def test_words_in_brackets_are_shown_as_they_are(model, tmp_path):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert "[SIGH]" in done.output and "[/door] closes" in done.output
+
+
+def test_of_picture_and_json_both_are_written_or_none(pages, model, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fails)
+    with pytest.raises(ComicSeqDataError, match="space"):
+        read_page("4", model, tmp_path / "page.png", pages=pages)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
