@@ -26,7 +26,8 @@ from typing import Any
 
 from .commands import EVALUATE, PRETRAIN, RUN_EVAL, TYPER
 
-COMMANDS = TYPER | {
+# The app goes on until it is stopped, and writes nothing.
+COMMANDS = {name: words for name, words in TYPER.items() if name != "app"} | {
     "synthesize": "synthesize --output out --books 1 --width 32 --no-progress",
     "pretrain": PRETRAIN + " --max_steps 1 --per_device_train_batch_size 4 --dataloader_pin_memory false",
     "evaluate": EVALUATE + " --tasks panel_picking --repeats 1",
