@@ -11,12 +11,12 @@ PAGE ?= drawn-0-0013/003.png
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: demo demo-pages test check lint clean
+.PHONY: demo demo-pages test test-all check lint clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ComicSeq needs Python 3.11 or later: set PYTHON=python3.11, say")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## synthetic corpus -> data set -> pretraining -> evaluation -> a strip vector
@@ -47,11 +47,14 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## everything
+test: lint  ## all tests but the dearest
+	$(PYTEST) -m "not thorough"
+
+test-all: lint  ## everything
 	$(PYTEST)
 
 check: lint  ## lint, types and the tests that are quick, before every commit
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not thorough"
 
 clean:
 	rm -rf $(VENV) outputs build

@@ -442,8 +442,11 @@ def test_work_for_other_input_is_not_reused(checkpoint, source, tmp_path, small_
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "processes"),
-    [({}, 1), ({"zarr_format": 2, "dtype": "float16"}, 1), ({}, 2)],
-    ids=["format 3", "format 2", "two processes"],
+    [
+        pytest.param({}, 1, id="format 3"),
+        pytest.param({"zarr_format": 2, "dtype": "float16"}, 1, id="format 2", marks=pytest.mark.thorough),
+        pytest.param({}, 2, id="two processes", marks=pytest.mark.thorough),
+    ],
 )
 def test_killed_anywhere(checkpoint, source, tmp_path, small_parts, monkeypatch, options, processes):
     """No output or the complete one, and the next run completes it with the same bytes."""

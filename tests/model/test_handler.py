@@ -231,7 +231,7 @@ def test_any_json_is_answered(handler, value):
         json.dumps(handler(data), allow_nan=False).encode()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_pipeline_and_handler_without_the_package(folder):
     """A new interpreter imports handler.py from the folder as an endpoint does, and answers 1,000 drawn requests."""
     asked = {task: as_json(questions(name)) for task, name in TASKS.items()}

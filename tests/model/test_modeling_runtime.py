@@ -18,7 +18,7 @@ def numbers(outputs) -> list[torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["encoder", "panel_picking", "pretraining"])
+@pytest.mark.parametrize("name", ["encoder", "panel_picking", pytest.param("pretraining", marks=pytest.mark.thorough)])
 def test_one_graph_forward_and_backward(name):
     """`fullgraph=True` refuses every break; pretraining holds all tasks. Kernels have their own test."""
     config = boxed_config(num_hidden_layers=1)
@@ -38,7 +38,7 @@ def test_one_graph_forward_and_backward(name):
             assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_compiled_kernels():
     """The default compiler on panel picking with joint candidates, which holds the encoder and both kinds of masks."""
     model, inputs = build("panel_picking", tiny_config(num_hidden_layers=1)), example("panel_picking")
@@ -58,7 +58,14 @@ def second_axis(key: str) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["encoder", *TASKS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder",
+        "panel_picking",
+        *(pytest.param(task, marks=pytest.mark.thorough) for task in TASKS if task != "panel_picking"),
+    ],
+)
 def test_export(name):
     """The exported program serves other numbers of pages, panels and candidates than the example's."""
     model, inputs = build(name, boxed_config()), example(name, boxed_config())

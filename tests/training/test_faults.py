@@ -53,7 +53,7 @@ def steps(folders: list[Path]) -> list[int]:
     return [int(folder.name.rpartition("-")[2]) for folder in folders]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_that_is_broken_off_again_and_again_ends_as_the_unbroken_one(folder):
     # Neither logs nor ends of epochs fall on the saves: 3, 6, … and 6, 12 beside 4, 8, 12.
     fields = {"logging_steps": 3, "eval_steps": 4, "save_steps": 4}

@@ -202,7 +202,7 @@ def check(answer: str, secret: str, is_sentence: bool = False) -> None:
             assert (attributes.get("src") or "data:image/jpeg;base64,").startswith("data:image/jpeg;base64,")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_thousand_hostile_requests_break_nothing(address, tmp_path, trap, fetched):
     secret = tmp_path / "secret.png"
     secret.write_text("what nobody may read")
