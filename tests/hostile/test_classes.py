@@ -104,7 +104,7 @@ REFUSED = {
     "candidates of another width": (picking(candidate_embeddings=torch.randn(2, 4, 5)), "`candidate_embeddings`", "5"),
     "an order of no panels": (order(), "panel_embeddings"),
     # Pipelines
-    "a word": (strips("page"), "panel_embeddings"),
+    "a word": (strips("page"), "reads vectors"),
     "None": (strips(None), "panel_embeddings"),
     "a page of another width": (strips(np.ones((3, 5))), "panel_embeddings", "8"),
     "a page of NaN": (strips(np.full((3, 8), np.nan)), "panel_embeddings", "NaN"),
