@@ -40,7 +40,7 @@ KEPT = {
     "embed into": ("bare",),
     "encode": (".out.zarr.partial",),
     "ingest": (".out.partial",),
-    "index": (".out.partial", "out"),  # LanceDB names its files at random
+    "index": (".out.partial",),
 }
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 # Whose output is several files, each complete or not there.
