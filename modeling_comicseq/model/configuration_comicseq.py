@@ -45,18 +45,24 @@ DEFAULT_TASK_WEIGHTS = {task.name: task.sampling_weight for task in TASKS.values
 @strict
 class ComicSeqConfig(PreTrainedConfig):
     r"""
+    streams (`str`, *optional*, defaults to `"fused"`):
+        What a panel is to the encoder. `"fused"`: one token, of one vector that holds picture and text. `"separate"`: two
+        tokens at one position, its picture and its text, whose vectors stand side by side in the panel vector (picture
+        first); a half of zeros is no token. Their states are merged to one a panel after the layers.
     panel_embedding_dim (`int`, *optional*, defaults to 512):
-        Width P of the fused panel vectors. A projection to `hidden_size` exists only where the two differ.
+        Width P of the panel vectors. A projection of fused ones to `hidden_size` exists only where the two widths differ.
+        With separate streams it is the sum of `visual_embedding_dim` and `text_embedding_dim`.
     position_base (`float`, *optional*, defaults to 10):
         The longest wavelength of the sinusoidal positions, over 2 pi. 10 spreads all wavelengths over pages of up to 32
         panels. Under 10000, which is usual for texts of thousands of tokens and the value of imported checkpoints,
         neighbouring panels have nearly the same position, and to attend to a neighbour is learned late or never.
     text_embedding_dim (`int`, *optional*):
-        Width T of text-only panel vectors. Defaults to `panel_embedding_dim`.
+        Width T of text-only panel vectors. Defaults to `panel_embedding_dim`; with separate streams to what
+        `visual_embedding_dim` leaves of it, half where neither is given.
     visual_embedding_dim (`int`, *optional*):
-        Width V of picture-only panel vectors. Defaults to `panel_embedding_dim`.
+        Width V of picture-only panel vectors. Defaults likewise.
     caption_embedding_dim (`int`, *optional*):
-        Width C of caption vectors. Defaults to `panel_embedding_dim`.
+        Width C of caption vectors. Defaults to `panel_embedding_dim`, with separate streams to `text_embedding_dim`.
     input_scale (`float`, *optional*):
         Factor on every input vector. By default each vector is normalised to a root mean square of 1, which keeps
         panels and sinusoidal positions at the same magnitude whatever the norm of the stored vectors is. 1.0 is the
@@ -113,6 +119,7 @@ class ComicSeqConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
     max_position_embeddings: int = 32
     position_base: float | int = 10
+    streams: str = "fused"
     panel_embedding_dim: int = 512
     text_embedding_dim: int | None = None
     visual_embedding_dim: int | None = None
@@ -132,6 +139,8 @@ class ComicSeqConfig(PreTrainedConfig):
     task_weights: dict[str, float | int] | None = None
 
     def __post_init__(self, **kwargs):
+        if self.has_streams:
+            self.fill_in_widths()
         for field in ("text_embedding_dim", "visual_embedding_dim", "caption_embedding_dim"):
             if getattr(self, field) is None:
                 setattr(self, field, self.panel_embedding_dim)
@@ -141,6 +150,21 @@ class ComicSeqConfig(PreTrainedConfig):
         if self.is_installed:
             kwargs.pop("custom_pipelines", None)  # the package registers its pipelines itself
         super().__post_init__(**kwargs)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether a panel's picture and text are tokens of their own."""
+        return self.streams == "separate"
+
+    def fill_in_widths(self) -> None:
+        """Widths that are not given, where picture and text share out that of a panel."""
+        if self.visual_embedding_dim is None:
+            text = self.panel_embedding_dim // 2 if self.text_embedding_dim is None else self.text_embedding_dim
+            self.visual_embedding_dim = self.panel_embedding_dim - text
+        if self.text_embedding_dim is None:
+            self.text_embedding_dim = self.panel_embedding_dim - self.visual_embedding_dim
+        if self.caption_embedding_dim is None:
+            self.caption_embedding_dim = self.text_embedding_dim
 
     @property
     def is_installed(self) -> bool:
@@ -228,6 +252,7 @@ class ComicSeqConfig(PreTrainedConfig):
             value = getattr(self, field)
             require(field, not isinstance(value, float) or math.isfinite(value), "a finite number")
         choices = {
+            "streams": ("fused", "separate"),
             "candidate_encoding": ("joint", "independent"),
             "contrastive_objective": ("views", "nt_xent", "cohesion"),
             "reading_order_target": ("adjacency", "precedence"),
@@ -235,6 +260,11 @@ class ComicSeqConfig(PreTrainedConfig):
         }
         for field, allowed in choices.items():
             require(field, getattr(self, field) in allowed, f"one of {', '.join(allowed)}")
+        halves = (
+            f"`visual_embedding_dim` + `text_embedding_dim`, {self.visual_embedding_dim} + {self.text_embedding_dim}"
+        )
+        is_sum = self.panel_embedding_dim == self.visual_embedding_dim + self.text_embedding_dim
+        require("panel_embedding_dim", is_sum or not self.has_streams, f"{halves}, where `streams` are separate")
         for task, weight in self.task_weights.items():
             if task not in TASKS:
                 raise ValueError(

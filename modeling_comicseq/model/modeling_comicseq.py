@@ -234,7 +234,8 @@ class ComicSeqEmbeddings(nn.Module):
     def __init__(self, config: ComicSeqConfig):
         super().__init__()
         self.config = config
-        self.panel_projection = ComicSeqInputProjection(config, config.panel_embedding_dim, is_fused_panel=True)
+        if not config.has_streams:
+            self.panel_projection = ComicSeqInputProjection(config, config.panel_embedding_dim, is_fused_panel=True)
         self.text_projection = ComicSeqInputProjection(config, config.text_embedding_dim)
         self.visual_projection = ComicSeqInputProjection(config, config.visual_embedding_dim)
         self.caption_projection = ComicSeqInputProjection(config, config.caption_embedding_dim)
@@ -250,14 +251,40 @@ class ComicSeqEmbeddings(nn.Module):
 
     def project(self, vectors: torch.Tensor, mask: torch.Tensor, modality: str) -> torch.Tensor:
         """Projects `vectors` (B, N, P), reading only where `mask` (B, N) is true: garbage elsewhere has no effect."""
+        if modality == "panel" and self.config.has_streams:
+            tokens, real = self.project_streams(vectors, mask)
+            tokens = torch.where(real[..., None], tokens, torch.zeros_like(tokens))
+            return tokens.sum(2) / real.sum(2).clamp(min=1)[..., None]
         vectors = torch.where(mask[..., None], vectors, torch.zeros((), dtype=vectors.dtype, device=vectors.device))
         return getattr(self, f"{modality}_projection")(vectors, self.mask_embedding.dtype)
 
+    def project_streams(self, vectors: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Projects the picture and the text of panel `vectors` (B, N, V + T), each where there is one: `(B, N, 2, D)`, and which
+        of them are tokens (B, N, 2). A panel that has neither is shown as a picture of zeros.
+        """
+        widths = [self.config.visual_embedding_dim, self.config.text_embedding_dim]
+        has_visual, has_text = (mask & (half != 0).any(-1) for half in vectors.split(widths, -1))
+        real = torch.stack((has_visual | (mask & ~has_text), has_text), dim=-1)
+        halves = zip(vectors.split(widths, -1), real.unbind(-1), ("visual", "text"), strict=True)
+        return torch.stack([self.project(*each) for each in halves], dim=2), real
+
+    def project_tokens(
+        self, vectors: torch.Tensor, mask: torch.Tensor, modality: str
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        As `project`, but in as many tokens as the encoder takes each vector for: `(B, N, S, D)`, and which of them are real
+        (B, N, S). S is 2 for panels of separate streams, else 1.
+        """
+        if modality == "panel" and self.config.has_streams:
+            return self.project_streams(vectors, mask)
+        return self.project(vectors, mask, modality)[:, :, None], mask[..., None]
+
     def add_positions(self, hidden_states: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """Adds the sinusoid of each of `position_ids` (B, N); -1 adds nothing."""
+        """Adds to tokens (B, N, S, D) the sinusoid of each of `position_ids` (B, N); -1 adds nothing."""
         positions = self.position_embeddings.to(hidden_states.dtype)[position_ids.clamp(min=0)]
         positions = torch.where(position_ids[..., None] >= 0, positions, torch.zeros_like(positions))
-        return self.dropout(hidden_states + positions)
+        return self.dropout(hidden_states + positions[:, :, None])
 
     def forward(
         self,
@@ -268,22 +295,25 @@ class ComicSeqEmbeddings(nn.Module):
         visual_embedding: torch.Tensor | None = None,
         modality: str = "panel",
         panel_boxes: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of panels (B, N), `(B, N, S, D)` with S as in `project_tokens`, and which of them are real (B, N, S)."""
         shown = attention_mask if masked_panels is None else attention_mask & ~masked_panels
         if panel_embeddings is None:  # boxes alone
-            hidden_states = self.mask_embedding.expand(*attention_mask.shape, -1)
+            hidden_states, real = self.mask_embedding.expand(*attention_mask.shape, 1, -1), attention_mask[..., None]
         else:
-            hidden_states = self.project(panel_embeddings, shown, modality)
+            hidden_states, real = self.project_tokens(panel_embeddings, shown, modality)
         if masked_panels is not None:
             asked = self.mask_embedding.expand(masked_panels.shape[0], 1, -1)
             if visual_embedding is not None:
                 given = masked_panels.new_ones(masked_panels.shape[0], 1)
                 asked = asked + self.project(visual_embedding[:, None], given, "visual")
-            hidden_states = torch.where(masked_panels[..., None], asked, hidden_states)
+            hidden_states = torch.where(masked_panels[..., None, None], asked[:, None], hidden_states)
+            is_first = torch.arange(real.shape[-1], device=real.device) == 0  # what was taken out is one token
+            real = torch.where(masked_panels[..., None], is_first & attention_mask[..., None], real)
         if panel_boxes is not None:
             box_shown = attention_mask if self.config.show_asked_box else shown
-            hidden_states = hidden_states + self.box_embedding(panel_boxes, box_shown)
-        return self.add_positions(hidden_states, position_ids)
+            hidden_states = hidden_states + self.box_embedding(panel_boxes, box_shown)[:, :, None]
+        return self.add_positions(hidden_states, position_ids), real
 
 
 def eager_attention_forward(
@@ -440,10 +470,13 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
         "attentions": ComicSeqAttention,
         "cross_attentions": ComicSeqStripPooler,
     }
-    _input_embed_layer = "panel_projection"
     # One pretraining checkpoint serves the encoder and every task class: each takes its part.
     _keys_to_ignore_on_load_unexpected = [r"_head\.", r"^panel_encoder\."]
     _auto_class = "AutoModel"
+
+    @property
+    def _input_embed_layer(self) -> str:
+        return "visual_projection" if self.config.has_streams else "panel_projection"
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -578,37 +611,40 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             check_panel_boxes(
                 config, panel_boxes, attention_mask.shape, attention_mask & (~hidden | config.show_asked_box)
             )
-        tokens = self.embeddings(
+        tokens, real = self.embeddings(
             panel_embeddings, attention_mask, position_ids, masked_panels, visual_embedding, modality, panel_boxes
         )
+        each, tokens, real = tokens.shape[2], tokens.flatten(1, 2), real.flatten(1, 2)
         if candidate_embeddings is None:
-            return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask)
+            return ComicSeqView(tokens, real, real, attention_mask, tokens_a_panel=each)
 
         width = getattr(config, f"{candidate_modality}_embedding_dim")
         check_shape("candidate_embeddings", candidate_embeddings, batch_size, None, width)
         candidate_mask = check_mask("candidate_mask", "candidate", candidate_mask, candidate_embeddings)
-        candidates = self.embeddings.project(candidate_embeddings, candidate_mask, candidate_modality)
         if config.candidate_encoding == "independent":
-            return ComicSeqView(tokens, attention_mask, attention_mask, attention_mask, candidates)
+            candidates = self.embeddings.project(candidate_embeddings, candidate_mask, candidate_modality)
+            return ComicSeqView(tokens, real, real, attention_mask, candidates, each)
 
         if candidate_position is None:
             candidate_position = torch.full((batch_size,), -1, device=tokens.device)
         candidate_position = check_candidate_position(config, candidate_position, batch_size)
+        candidates, is_real = self.embeddings.project_tokens(candidate_embeddings, candidate_mask, candidate_modality)
         candidates = self.embeddings.add_positions(candidates, candidate_position[:, None].expand_as(candidate_mask))
-        visible = attention_mask if candidates_read_context else torch.zeros_like(attention_mask)
-        visible = torch.cat((visible, torch.zeros_like(candidate_mask)), dim=1)
-        real = torch.cat((attention_mask, candidate_mask), dim=1)
-        return ComicSeqView(torch.cat((tokens, candidates), dim=1), real, visible, attention_mask)
+        each_candidate, is_real = candidates.shape[2], is_real.flatten(1, 2)
+        visible = real if candidates_read_context else torch.zeros_like(real)
+        visible = torch.cat((visible, torch.zeros_like(is_real)), dim=1)
+        tokens = torch.cat((tokens, candidates.flatten(1, 2)), dim=1)
+        real = torch.cat((real, is_real), dim=1)
+        return ComicSeqView(tokens, real, visible, attention_mask, None, each, each_candidate)
 
     def encode(self, views: list[ComicSeqView], **kwargs: Unpack[TransformersKwargs]) -> list[torch.Tensor]:
         """Runs the rows of all views through the layers in one pass; returns each view's encoded rows `(B, L, D)`."""
         tokens = pad_and_concatenate([view.tokens for view in views])
         visible = pad_and_concatenate([view.visible for view in views])
-        is_plain = all(view.num_panels == view.tokens.shape[1] for view in views)
-        if is_plain:
+        if all(view.num_panel_tokens == view.tokens.shape[1] for view in views):  # without candidates
             attention_mask = create_bidirectional_mask(self.config, inputs_embeds=tokens, attention_mask=visible)
         else:
-            attention_mask = self.create_visibility_mask(tokens, visible)
+            attention_mask = self.create_visibility_mask(tokens, visible, groups=group_tokens(views))
         hidden_states = self.run_layers(tokens, attention_mask, **kwargs)
         return list(hidden_states.split([view.tokens.shape[0] for view in views]))
 
@@ -621,9 +657,10 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         packing = ComicSeqPacking.of(views, row_length)
         tokens = pad_and_concatenate([view.tokens for view in views])
         visible = pad_and_concatenate([view.visible for view in views])
-        row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(visible)
-        packed = packing.pack(tokens)
-        attention_mask = self.create_visibility_mask(packed, packing.pack(visible), packing.pack(row, fill=-1))
+        rows = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(visible)
+        groups, packed = group_tokens(views), packing.pack(tokens)
+        places = [None if each is None else packing.pack(each, fill=-1) for each in (rows, groups)]
+        attention_mask = self.create_visibility_mask(packed, packing.pack(visible), *places)
         encoded = packing.unpack(self.run_layers(packed, attention_mask))
         return list(encoded.split([view.tokens.shape[0] for view in views])), packing.padding_share
 
@@ -632,8 +669,17 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
             hidden_states = layer(hidden_states, attention_mask, **kwargs)
         return self.layernorm(hidden_states)
 
-    def create_visibility_mask(self, tokens: torch.Tensor, visible: torch.Tensor, rows: torch.Tensor | None = None):
-        """Lets every token attend to itself and to the `visible` tokens (of its own row, where several are packed)."""
+    def create_visibility_mask(
+        self,
+        tokens: torch.Tensor,
+        visible: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        groups: torch.Tensor | None = None,
+    ):
+        """
+        Lets every token attend to itself, to those of its own of the `groups` (B, L), where there are any, and to the
+        `visible` tokens (of its own row, where several are packed).
+        """
         if "flash" in self.config._attn_implementation:
             raise ValueError(
                 f"`attn_implementation` is {self.config._attn_implementation!r}, which cannot mask candidates from each"
@@ -642,6 +688,8 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
 
         def reads(batch_idx, head_idx, q_idx, kv_idx):
             reads_other = visible[batch_idx, kv_idx]
+            if groups is not None:
+                reads_other = reads_other | (groups[batch_idx, q_idx] == groups[batch_idx, kv_idx])
             if rows is not None:
                 reads_other = reads_other & (rows[batch_idx, q_idx] == rows[batch_idx, kv_idx])
             return reads_other | (q_idx == kv_idx)
@@ -730,6 +778,16 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         if self.pooler is None:
             raise ValueError("A task class has no strip vectors: take ComicSeqModel or ComicSeqForPreTraining.")
         return self(panel_embeddings, attention_mask=panel_mask, panel_boxes=panel_boxes).pooler_output
+
+
+def group_tokens(views: list[ComicSeqView]) -> torch.Tensor | None:
+    """
+    The group of each token of the concatenated views `(B, L)`: those of one candidate attend to each other. None where every
+    candidate is a single token.
+    """
+    if not any(view.is_grouped for view in views):
+        return None
+    return pad_and_concatenate([view.groups for view in views])
 
 
 def page_slots(question: Mapping[str, Any]) -> torch.Tensor:

@@ -49,14 +49,18 @@ def first_fit(lengths: list[int], row_length: int) -> tuple[list[int], int]:
 @dataclass
 class ComicSeqView:
     """
-    Rows of tokens on their way through the encoder: the panels of the context, then the candidates.
+    Rows of tokens on their way through the encoder: the panels of the context, then the candidates. Each of them is one
+    token, or two that stand side by side (its picture and its text, where streams are separate).
 
     Attributes:
-        tokens: Embedded tokens `(B, N + K, D)`.
-        real: Which of them are no padding `(B, N + K)`.
-        visible: Which of them other tokens attend to `(B, N + K)`. Every token attends to itself besides.
+        tokens: Embedded tokens `(B, L, D)`, L = N + K where all panels and candidates are one token.
+        real: Which of them are no padding `(B, L)`.
+        visible: Which of them other tokens attend to `(B, L)`. Every token attends to itself besides, and the two of one
+            candidate to each other.
         panel_mask: Which of the panels are real `(B, N)`.
         candidates: Embedded candidates `(B, K, D)` that stay outside the encoder (`candidate_encoding="independent"`).
+        tokens_a_panel: Tokens of each panel.
+        tokens_a_candidate: Tokens of each candidate.
     """
 
     tokens: torch.Tensor
@@ -64,16 +68,42 @@ class ComicSeqView:
     visible: torch.Tensor
     panel_mask: torch.Tensor
     candidates: torch.Tensor | None = None
+    tokens_a_panel: int = 1
+    tokens_a_candidate: int = 1
 
     def split(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Splits encoded rows (at least N + K wide) into contextualised panels and candidates."""
-        num_panels, num_tokens = self.num_panels, self.tokens.shape[1]
-        candidates = hidden_states[:, num_panels:num_tokens] if num_tokens > num_panels else self.candidates
-        return hidden_states[:, :num_panels], candidates
+        """Splits encoded rows (at least L wide) into contextualised panels and candidates, one state each."""
+        num_panels, num_tokens = self.num_panel_tokens, self.tokens.shape[1]
+        panels = self.merge(hidden_states, self.tokens_a_panel, 0, num_panels)
+        if num_tokens == num_panels:
+            return panels, self.candidates
+        return panels, self.merge(hidden_states, self.tokens_a_candidate, num_panels, num_tokens)
+
+    def merge(self, hidden_states: torch.Tensor, tokens_each: int, first: int, end: int) -> torch.Tensor:
+        """The states of the tokens from `first` to below `end`: of several `tokens_each`, the mean of the real ones."""
+        states = hidden_states[:, first:end]
+        if tokens_each == 1:
+            return states
+        real = self.real[:, first:end].unflatten(1, (-1, tokens_each))[..., None]
+        states = states.unflatten(1, (-1, tokens_each))
+        return torch.where(real, states, torch.zeros_like(states)).sum(2) / real.sum(2).clamp(min=1)
 
     @property
-    def num_panels(self) -> int:
-        return self.panel_mask.shape[1]
+    def num_panel_tokens(self) -> int:
+        return self.panel_mask.shape[1] * self.tokens_a_panel
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether a candidate is several tokens, which attend to each other."""
+        return self.tokens_a_candidate > 1 and self.tokens.shape[1] > self.num_panel_tokens
+
+    @property
+    def groups(self) -> torch.Tensor:
+        """Number of the panel or candidate that each token belongs to, from 1; 0 for what is no token `(B, L)`."""
+        places = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        panels, candidates = places // self.tokens_a_panel, places - self.num_panel_tokens
+        behind = self.panel_mask.shape[1] + candidates // self.tokens_a_candidate
+        return torch.where(self.real, torch.where(candidates < 0, panels, behind) + 1, 0)
 
 
 @dataclass
