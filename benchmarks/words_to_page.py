@@ -107,14 +107,7 @@ def strips_of(encode: PageEncoder, pages: list[np.ndarray]) -> np.ndarray:
 @torch.inference_mode()
 def strips_of_texts(encode: PageEncoder, texts: np.ndarray) -> np.ndarray:
     """The strip vectors of pages of one panel, whose vectors `(n, T)` are given as texts."""
-    from modeling_comicseq.model.packing_comicseq import ComicSeqView
-
-    model = encode.model
-    mask = torch.ones(len(texts), 1, dtype=torch.bool)
-    positions = torch.zeros(len(texts), 1, dtype=torch.long)
-    tokens = model.embeddings(torch.from_numpy(texts)[:, None], mask, positions, modality="text")
-    (encoded,), _ = model.encode_packed([ComicSeqView(tokens, mask, mask, mask)], 32)
-    return model.pooler(encoded, mask)[0].numpy()
+    return encode.model(torch.from_numpy(texts)[:, None], modality="text").pooler_output.numpy()
 
 
 def ranks(queries: np.ndarray, full: np.ndarray, own: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -30,7 +30,9 @@ def encoder_of(model: ComicSeqForPreTraining) -> ComicSeqModel:
 
 def model_fingerprint(model: ComicSeqModel) -> str:
     """Hash of the encoder's weights and of what else decides its outputs: the same in whichever checkpoint they are."""
-    digest = xxhash.xxh3_128(json.dumps([getattr(model.config, field) for field in _FIELDS]).encode())
+    decides = [getattr(model.config, field) for field in _FIELDS]
+    decides += [model.config.streams] if model.config.has_streams else []  # fused ones keep the hash that they had
+    digest = xxhash.xxh3_128(json.dumps(decides).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(np.ascontiguousarray(tensor.cpu().numpy()).view(np.uint8).data)
@@ -77,10 +79,12 @@ class PageEncoder:
         mask = self._put(is_real)
         places = self._put(panel)
         panel_boxes = None if boxes is None else self._put(boxes)[places]
-        tokens = self.model.embeddings(
+        tokens, real_tokens = self.model.embeddings(
             self._put(vectors)[places], mask, self._put(position.copy()), panel_boxes=panel_boxes
         )
-        (encoded,), _ = self.model.encode_packed([ComicSeqView(tokens, mask, mask, mask)], _ROW_LENGTH)
+        view = ComicSeqView.of_panels(tokens, real_tokens, mask)
+        (states,), _ = self.model.encode_packed([view], _ROW_LENGTH)
+        encoded, _ = view.split(states)
         shown = panel[is_real]
         order, copies = np.argsort(shown, kind="stable"), np.bincount(shown)
         panels = torch.segment_reduce(encoded[mask][self._put(order)], "mean", lengths=self._put(copies))

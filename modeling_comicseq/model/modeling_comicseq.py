@@ -17,7 +17,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -614,28 +614,28 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         tokens, real = self.embeddings(
             panel_embeddings, attention_mask, position_ids, masked_panels, visual_embedding, modality, panel_boxes
         )
-        each, tokens, real = tokens.shape[2], tokens.flatten(1, 2), real.flatten(1, 2)
+        panels = ComicSeqView.of_panels(tokens, real, attention_mask)
         if candidate_embeddings is None:
-            return ComicSeqView(tokens, real, real, attention_mask, tokens_a_panel=each)
+            return panels
 
         width = getattr(config, f"{candidate_modality}_embedding_dim")
         check_shape("candidate_embeddings", candidate_embeddings, batch_size, None, width)
         candidate_mask = check_mask("candidate_mask", "candidate", candidate_mask, candidate_embeddings)
         if config.candidate_encoding == "independent":
             candidates = self.embeddings.project(candidate_embeddings, candidate_mask, candidate_modality)
-            return ComicSeqView(tokens, real, real, attention_mask, candidates, each)
+            return replace(panels, candidates=candidates)
 
         if candidate_position is None:
             candidate_position = torch.full((batch_size,), -1, device=tokens.device)
         candidate_position = check_candidate_position(config, candidate_position, batch_size)
         candidates, is_real = self.embeddings.project_tokens(candidate_embeddings, candidate_mask, candidate_modality)
         candidates = self.embeddings.add_positions(candidates, candidate_position[:, None].expand_as(candidate_mask))
-        each_candidate, is_real = candidates.shape[2], is_real.flatten(1, 2)
-        visible = real if candidates_read_context else torch.zeros_like(real)
+        each, is_real = candidates.shape[2], is_real.flatten(1, 2)
+        visible = panels.real if candidates_read_context else torch.zeros_like(panels.real)
         visible = torch.cat((visible, torch.zeros_like(is_real)), dim=1)
-        tokens = torch.cat((tokens, candidates.flatten(1, 2)), dim=1)
-        real = torch.cat((real, is_real), dim=1)
-        return ComicSeqView(tokens, real, visible, attention_mask, None, each, each_candidate)
+        tokens = torch.cat((panels.tokens, candidates.flatten(1, 2)), dim=1)
+        real = torch.cat((panels.real, is_real), dim=1)
+        return replace(panels, tokens=tokens, real=real, visible=visible, tokens_a_candidate=each)
 
     def encode(self, views: list[ComicSeqView], **kwargs: Unpack[TransformersKwargs]) -> list[torch.Tensor]:
         """Runs the rows of all views through the layers in one pass; returns each view's encoded rows `(B, L, D)`."""

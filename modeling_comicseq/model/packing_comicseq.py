@@ -71,6 +71,12 @@ class ComicSeqView:
     tokens_a_panel: int = 1
     tokens_a_candidate: int = 1
 
+    @classmethod
+    def of_panels(cls, tokens: torch.Tensor, real: torch.Tensor, panel_mask: torch.Tensor) -> "ComicSeqView":
+        """Panels (B, N) without candidates, from the tokens (B, N, S, D) of each and which of them are real (B, N, S)."""
+        each, tokens, real = tokens.shape[2], tokens.flatten(1, 2), real.flatten(1, 2)
+        return cls(tokens, real, real, panel_mask, tokens_a_panel=each)
+
     def split(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Splits encoded rows (at least L wide) into contextualised panels and candidates, one state each."""
         num_panels, num_tokens = self.num_panel_tokens, self.tokens.shape[1]
