@@ -39,10 +39,11 @@ from rich.console import Console
 from rich.table import Table
 
 from modeling_comicseq.encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder, load_panel_encoder
-from modeling_comicseq.library.embed import embed_pages, text_of
+from modeling_comicseq.library.embed import embed_pages
 from modeling_comicseq.pages.drawn.writing import write_books
 from modeling_comicseq.pages.ingest import ingest
 from modeling_comicseq.pages.page_set import PageSet
+from modeling_comicseq.stores.page_metadata import text_of
 from modeling_comicseq.stores.stage3_layout import stage3_layout
 
 PAGES_OF_BOOK = 8

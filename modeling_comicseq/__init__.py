@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .model.configuration_comicpanel import ComicPanelConfig
     from .model.configuration_comicseq import ComicSeqConfig
     from .model.configuration_efficientnet_lite import EfficientNetLiteConfig
-    from .model.modeling_comicpage import ComicPageModel, ComicPagePreTrainedModel
+    from .model.modeling_comicpage import ComicPageForPreTraining, ComicPageModel, ComicPagePreTrainedModel
     from .model.modeling_comicpanel import ComicPanelModel, ComicPanelPreTrainedModel
     from .model.modeling_comicseq import (
         ComicSeqForCaptionRelevance,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ComicPageConfig",
+    "ComicPageForPreTraining",
     "ComicPageModel",
     "ComicPagePreTrainedModel",
     "ComicPanelConfig",

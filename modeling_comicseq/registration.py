@@ -28,6 +28,7 @@ AutoModel.register(ComicPanelConfig, modeling_comicpanel.ComicPanelModel)
 AutoProcessor.register(ComicPanelConfig, processing_comicpanel.ComicPanelProcessor)
 AutoConfig.register("comicpage", ComicPageConfig)
 AutoModel.register(ComicPageConfig, modeling_comicpage.ComicPageModel)
+AutoModelForPreTraining.register(ComicPageConfig, modeling_comicpage.ComicPageForPreTraining)
 AutoProcessor.register(ComicPageConfig, processing_comicpanel.ComicPanelProcessor)
 register_pipeline(STRIP_EMBEDDING, modeling_comicseq.ComicSeqModel)
 for model_class in modeling_comicseq.TASK_CLASSES.values():

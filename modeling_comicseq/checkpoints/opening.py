@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_NAME
 
+from ..data.page_panels import ContentTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, did_you_mean
 from ..hub import check_not_mistyped
 from ..model.checks_comicseq import check_finite
@@ -91,7 +92,7 @@ def open_checkpoint(
     notes: list[str] = []
     if origin is not None and not is_new:
         notes = check_origin(name, origin, dataset, other_origin=other_origin)
-        if table is not None:
+        if table is not None and not isinstance(table, ContentTable):  # whose vectors are not made yet
             notes += strange_vectors(name, table, dataset)
     if config.box_embedding and hasattr(table, "num_panels") and not has_boxes:  # the metadata of a store may tell it
         notes.append(without_boxes(name, dataset))
@@ -129,6 +130,11 @@ def read_config(name: str) -> ComicSeqConfig:
     if "transformers_version" not in values:  # written by hand
         _check_names(values, name)
     return _build(values, name)
+
+
+def is_page_model(name: str) -> bool:
+    """Whether a name that `read_config` reads is that of a page model, which has a panel encoder in it."""
+    return isinstance(PreTrainedConfig.get_config_dict(name)[0].get("sequence_config"), dict)
 
 
 def _no_checkpoint(name: str, error: Exception) -> ComicSeqDataError:

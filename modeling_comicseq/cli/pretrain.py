@@ -16,7 +16,12 @@ def pretrain(context: typer.Context) -> None:
     - `--dataset`: folder of the Arrow data set that `comicseq convert` wrote
     - `--train-embeddings`, `--train-metadata`: a Stage 3 store instead, which is converted first
     - `--val-embeddings`, `--val-metadata`: the store to validate on; without, the training store is split by book
-    - `--fractions`, `--split-books`: how it is split by book, as in `comicseq convert`
+    - `--pages`: a data set of pages instead, or a JSON list of pages with texts: they are encoded as they are trained on
+    - `--encoder`: the panel encoder of these, by default that of `--model`, or the one that installs without a hub
+    - `--tune-encoders`: what of it is trained: `none`, `projections`, `last_N`, `all`, or `vision=none text=last_2`
+    - `--encoder-learning-rate`, `--layer-decay`: its peak learning rate, and the factor on it from a layer to the one below
+    - `--pages-together`: how many pages of a book in a row stand in a batch together
+    - `--fractions`, `--split-books`: how pages or a store are split by book, as in `comicseq convert`
     - `--num-proc`, `--on-error`: processes of that conversion; `stop` or `skip` at a page with a fault
     - `--model`: a shipped configuration (`comicseq-base`, `comicseq-small`, `comicseq-tiny`) or a JSON file to start from
       scratch; a checkpoint to go on from
@@ -24,6 +29,7 @@ def pretrain(context: typer.Context) -> None:
     - `--config-overrides`: several of them at once, as in `'{hidden_size: 256, task_weights: {text_cloze: 0}}'`
     - `--tasks`: `all` that the model wants, those `available` with the vectors of the data, or names of tasks
     - `--num-candidates`: candidates of a question, the right one included
+    - `--questions-per-page`: how many questions a page asks in a pass
     - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
     - `--output-dir`: folder of the checkpoints and the final model; by default `outputs/pretraining`
     - `--other-origin`: `true` goes on from a checkpoint that was trained on vectors of another origin

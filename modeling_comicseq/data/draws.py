@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,6 +35,13 @@ class Draws:
     def __init__(self, seed: int, epoch: int, rows: np.ndarray):
         state = _mix(_mix(_word(seed + _GAMMA)) + _word(epoch * _GAMMA + 1))
         self._state = _mix(np.asarray(rows, dtype=np.uint64) * _GAMMA + state + 2)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Draws]) -> Draws:
+        """Those of several batches, one after the other."""
+        some = copy.copy(parts[0])
+        some._state = np.concatenate([part._state for part in parts])
+        return some
 
     def __getitem__(self, chosen: np.ndarray | slice) -> Draws:
         some = copy.copy(self)

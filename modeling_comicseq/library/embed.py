@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import zarr
@@ -20,8 +20,8 @@ from ..outputs import check_output
 from ..pages.annotations import PanelAnnotation
 from ..pages.page_set import Page, PageSet
 from ..stores.arrays import Part, metadata_beside, write_part
-from ..stores.metadata import dump
 from ..stores.output import Output, read_attributes
+from ..stores.page_metadata import text_of, write_metadata
 from ..stores.stage3 import BOX_ARRAY, NEVER_ZERO, PANEL_ARRAYS, find_bad_vectors, work_ahead
 from ..stores.stage3_layout import stage3_layout
 from .making import Processes
@@ -167,33 +167,6 @@ def encode_panels(
     if CAPTION in names:
         vectors[CAPTION] = encoder.encode_captions([panel.caption or "" for panel in panels])
     return vectors
-
-
-def text_of(panel: PanelAnnotation) -> str:
-    """What is said and written in a panel, as an encoder reads it."""
-    return " ".join(panel.texts)
-
-
-def write_metadata(data: PageSet, file: IO[bytes]) -> None:
-    """Writes one entry a page, with what is known of its panels."""
-    for number in range(len(data)):
-        page = data.page(number)
-        row, known = page.row, page.annotation
-        entry: dict[str, Any] = {"sequence_index": number, "canonical_id": page.canonical_id}
-        entry |= {name: row.get(name) for name in ("book_id", "page_name", "page_index")}
-        entry |= {"num_panels": len(known.panels), "reading_direction": known.reading_direction}
-        entry |= {name: row.get(name) for name in ("series", "number", "title")}
-        entry["texts"] = [panel.texts for panel in known.panels]
-        panels = known.panels
-        if any(any(panel.speakers) for panel in panels):
-            entry["speakers"] = [panel.speakers for panel in panels]
-        if any(panel.caption for panel in panels):
-            entry["captions"] = [panel.caption for panel in panels]
-        if any(panel.character_ids is not None for panel in panels):
-            entry["character_ids"] = [panel.character_ids or [] for panel in panels]
-        told = {name: value for name, value in entry.items() if value is not None}
-        file.write((b",\n" if number else b"[\n") + dump(told))
-    file.write(b"\n]\n")
 
 
 def check_vector_options(dtype: str, zarr_format: int, batch_size: int | None) -> None:

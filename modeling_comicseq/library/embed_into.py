@@ -24,11 +24,12 @@ from ..pages.page_set import PageSet
 from ..stores.addition import Addition
 from ..stores.arrays import Part, write_part
 from ..stores.metadata import dump
+from ..stores.page_metadata import text_of
 from ..stores.pages import Pages, read_pages
 from ..stores.stage3 import BOX_ARRAY, Block, Stage3Store, find_bad_pages, read_rows, work_ahead
 from ..stores.stage3_layout import stage3_layout
 from ..stores.vectors import VectorStore, find_metadata, metadata_version
-from .embed import CAPTION, FUSED, TEXT, VISUAL, arrays_of, check_vector_options, check_vectors, encode_panels, text_of
+from .embed import CAPTION, FUSED, TEXT, VISUAL, arrays_of, check_vector_options, check_vectors, encode_panels
 from .making import Processes
 from .page_facts import Facts, PageFacts, open_source
 

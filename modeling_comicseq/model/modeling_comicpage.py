@@ -14,10 +14,12 @@
 """PyTorch ComicPage model: pages as pictures and texts in, strip vectors, contextualised panels and answers out"""
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
@@ -26,7 +28,13 @@ from transformers.utils.generic import can_return_tuple
 from .checks_comicseq import as_index, check_shape, check_tensors, check_values
 from .configuration_comicpage import ComicPageConfig, check_widths
 from .modeling_comicpanel import ComicPanelModel
-from .modeling_comicseq import TASK_CLASSES, ComicSeqForPreTraining, ComicSeqModel, split_arguments
+from .modeling_comicseq import (
+    TASK_CLASSES,
+    ComicSeqForPreTraining,
+    ComicSeqForPreTrainingOutput,
+    ComicSeqModel,
+    split_arguments,
+)
 from .pipeline_comicseq import PAGE_MODELS, custom_pipelines
 
 
@@ -110,7 +118,7 @@ class ComicPageModel(ComicPagePreTrainedModel):
         self.post_init()
 
     @classmethod
-    def from_parts(cls, panel_model: ComicPanelModel, sequence_model: PreTrainedModel) -> "ComicPageModel":
+    def from_parts(cls, panel_model: ComicPanelModel, sequence_model: PreTrainedModel):
         """
         One model of a panel encoder and of a sequence model of any ComicSeq class, which it keeps and does not copy.
 
@@ -261,6 +269,7 @@ class ComicPageModel(ComicPagePreTrainedModel):
         self.config.auto_map = {
             "AutoConfig": "configuration_comicpage.ComicPageConfig",
             "AutoModel": "modeling_comicpage.ComicPageModel",
+            "AutoModelForPreTraining": "modeling_comicpage.ComicPageForPreTraining",
             "AutoProcessor": "processing_comicpanel.ComicPanelProcessor",
         }
         # Named here, as the files of pipelines and endpoints are copied only where this file imports them.
@@ -275,6 +284,87 @@ class ComicPageModel(ComicPagePreTrainedModel):
             del self.config.custom_pipelines  # else `pipeline` would ask to trust the folder's own code
 
 
+@auto_docstring(
+    custom_intro="The page model as it is trained: the pictures and texts of a batch are encoded once each, and its questions and views are asked of the sequence model, through which gradients reach the panel encoder."
+)
+class ComicPageForPreTraining(ComicPageModel):
+    _auto_class = "AutoModelForPreTraining"
+
+    def encode_contents(
+        self,
+        pixel_values: Sequence[torch.Tensor] = (),
+        image_features: torch.Tensor | None = None,
+        texts: Sequence[Mapping[str, torch.Tensor]] = (),
+        text_features: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        Vectors (1 + P + T, projection_dim) of P pictures and T texts; the first is zeros, which stands for nothing.
+
+        Args:
+            pixel_values: The pictures in batches, each (p, C, H, W).
+            image_features: Instead: what `ComicPanelModel.read_images` makes of them (P, F), for an encoder that stays as it is.
+            texts: The texts in batches of about one length, each `input_ids` and `attention_mask` (t, L).
+            text_features: Instead: what `ComicPanelModel.read_texts` makes of them (T, F).
+        """
+        encoder = self.panel_encoder
+        parts = [encoder.get_image_features(each) for each in pixel_values]
+        if image_features is not None:
+            parts.append(encoder.project(image_features, encoder.visual_projection))
+        parts += [encoder.get_text_features(each["input_ids"], each["attention_mask"]) for each in texts]
+        if text_features is not None:
+            parts.append(encoder.project(text_features, encoder.text_projection))
+        like = parts[0] if parts else next(encoder.parameters())
+        return torch.cat([like.new_zeros(1, encoder.config.projection_dim), *parts])
+
+    def forward(self, contents: Mapping[str, Any], **questions: Any) -> ComicSeqForPreTrainingOutput:
+        r"""
+        contents (`dict`):
+            Arguments of `encode_contents`: each distinct picture and text of the batch, once.
+        questions:
+            Arguments of the sequence model, by default [`ComicSeqForPreTraining`]; where that takes vectors, rows of what
+            `encode_contents` returns, as integers with a last axis of one (a picture, a text or a caption) or two (a panel's
+            picture and text); 0 for nothing.
+        """
+        return self.sequence_model(**fill_vectors(questions, self.encode_contents(**contents)))
+
+    def train(self, mode: bool = True):
+        """
+        As any module's; but what is frozen of the panel encoder stays in evaluation mode, and so does batch normalisation:
+        the statistics of its training are not replaced by those of small batches.
+        """
+        super().train(mode)
+        for module in self.panel_encoder.modules():
+            weights = list(module.parameters())
+            is_frozen = len(weights) > 0 and not any(weight.requires_grad for weight in weights)
+            if is_frozen or isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+def fill_vectors(inputs: Mapping[str, Any], vectors: torch.Tensor) -> dict[str, Any]:
+    """
+    The inputs of a sequence model, and dictionaries within them, with vectors (..., W) in the place of rows (..., 1 or 2) of
+    `vectors` (M, W): of a panel, the sum of those of its picture and its text.
+    """
+
+    def fill(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return fill_vectors(value, vectors)
+        is_vector = name.endswith(("_embedding", "_embeddings")) and isinstance(value, torch.Tensor)
+        if not is_vector or value.is_floating_point():
+            return value
+        return nn.functional.embedding(value, vectors).sum(-2)
+
+    return {name: fill(name, value) for name, value in inputs.items()}
+
+
 PAGE_MODELS.append(ComicPageModel)
 
-__all__ = ["ComicPageModel", "ComicPageModelOutput", "ComicPagePreTrainedModel", "take_rows"]
+__all__ = [
+    "ComicPageForPreTraining",
+    "ComicPageModel",
+    "ComicPageModelOutput",
+    "ComicPagePreTrainedModel",
+    "fill_vectors",
+    "take_rows",
+]

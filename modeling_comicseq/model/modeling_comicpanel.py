@@ -263,7 +263,7 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
         Args:
             pixel_values: Pictures (M, C, H, W), as `ComicPanelProcessor` prepares them.
         """
-        return self._project(self.read_images(pixel_values), self.visual_projection)
+        return self.project(self.read_images(pixel_values), self.visual_projection)
 
     def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Vectors (M, projection_dim) of texts alone, zeros where there is nothing to read.
@@ -272,7 +272,7 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
             input_ids: Tokens of the texts (M, L).
             attention_mask: 1 for the tokens that are read (M, L), by default all.
         """
-        return self._project(self.read_texts(input_ids, attention_mask), self.text_projection)
+        return self.project(self.read_texts(input_ids, attention_mask), self.text_projection)
 
     def read_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Features (M, vision_feature_dim) of pictures before the projection, at unit length and not in half precision."""
@@ -318,7 +318,8 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
             return text_embeddings if visual_embeddings is None else visual_embeddings
         return visual_embeddings + text_embeddings
 
-    def _project(self, features: torch.Tensor, projection: nn.Linear) -> torch.Tensor:
+    def project(self, features: torch.Tensor, projection: nn.Linear) -> torch.Tensor:
+        """Vectors (M, projection_dim) of features (M, F) by the `projection` of their half."""
         return projection(features.to(projection.weight.dtype))
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 from PIL.Image import Image
 
-from ..errors import ComicSeqDataError, PageProblem
+from ..errors import ComicSeqDataError, PageProblem, in_words
 from ..hub import check_not_mistyped
 from ..model.pictures_comicpage import PictureProblem, crop, load_picture
 from ..progress import dataset_bars
@@ -139,15 +141,39 @@ class PageSet:
         Raises:
             ComicSeqDataError: It is missing or damaged, or it is not known where one of the panels stands.
         """
+        boxes = self.boxes(number, panels)
+        if not boxes:
+            return []
+        image = self.picture(number)
+        return [crop(image, box) for box in boxes]
+
+    def boxes(self, number: int, panels: Sequence[PanelAnnotation]) -> list[tuple[float, float, float, float]]:
+        """Where panels of a page stand.
+
+        Raises:
+            ComicSeqDataError: It is not known of one of them.
+        """
         boxes = [panel.box for panel in panels if panel.box is not None]
         if len(boxes) < len(panels):
             place = next(place for place, panel in enumerate(panels) if panel.box is None)
             problem = PageProblem(f"nothing tells where panel {place} stands", "give its box, or leave the page out")
             raise self._fault(number, problem)
-        if not boxes:
-            return []
-        image = self.picture(number)
-        return [crop(image, box) for box in boxes]
+        return boxes
+
+    def picture_hash(self, number: int) -> int:
+        """Hash of the file of a page's picture: equal files have equal ones.
+
+        Raises:
+            ComicSeqDataError: It is missing.
+        """
+        value = self._pictures[number][self.image] or {}
+        try:
+            content = value.get("bytes") or Path(value.get("path") or "").read_bytes()
+        except OSError as error:
+            raise self._fault(
+                number, PageProblem(f"its picture cannot be read ({in_words(error)})", "restore it")
+            ) from None
+        return xxhash.xxh3_128_intdigest(content)
 
     @cached_property
     def _facts(self) -> Dataset:

@@ -17,6 +17,7 @@ from ..errors import ComicSeqArgumentError, did_you_mean, parse_into, split_name
 from ..resources import find_resource
 from ..urls import refuse_url
 from .settings import check_after, check_before
+from .tuning import read_tuning
 
 # A store and its metadata are given together.
 STORES = (("train_embeddings", "train_metadata"), ("val_embeddings", "val_metadata"))
@@ -43,13 +44,39 @@ class PretrainingArguments(TrainingArguments):
         None, "The store to validate on, of other books; without, the training store is split by book."
     )
     val_metadata: str | None = option(None, "Its metadata, a path or fsspec URL.")
+    pages: str | None = option(
+        None,
+        "Instead of vectors: the data set of pages that `comicseq ingest` wrote, whose pictures and texts are encoded as"
+        " they are trained on; or a JSON list of pages with `texts`, as the metadata of a store. It is split by book.",
+    )
+    encoder: str | None = option(
+        None,
+        "With `pages`: the panel encoder, a name as `comicseq embed --encoder` takes it. By default that of `model`, if it"
+        " is a page model, else efficientnet-lite0+all-MiniLM-L6-v2 (+all-MiniLM-L6-v2 without pictures).",
+    )
+    tune_encoders: list[str] = field(
+        default_factory=lambda: ["none"],
+        metadata={
+            "help": "With `pages`: what of the encoder is trained: `none`, `projections`, `last_N` (its last N layers and"
+            " what follows) or `all`; for each half by itself: `vision=none text=all`."
+        },
+    )
+    encoder_learning_rate: float = option(3e-5, "Peak learning rate of the encoder.")
+    layer_decay: float = option(1.0, "Factor on that rate from each layer of the encoder to the one below it.")
+    pages_together: int = option(
+        8,
+        "With `pages`: so many pages of a book in a row stand in one batch, and wrong candidates come from the batch as far"
+        " as it has them, so that few pictures and texts are encoded for them alone; with 1, pages come in any order.",
+    )
     num_proc: int = option(1, "Processes that convert `train_embeddings`.")
     on_error: str = option(
         "stop", "What a faulty page of a store does: `stop` the run, or `skip`: be left out and listed."
     )
     fractions: list[float] = field(
         default_factory=lambda: [0.8, 0.1, 0.1],
-        metadata={"help": "Shares of train, validation and test of the books of `train_embeddings`, by a hash."},
+        metadata={
+            "help": "Shares of train, validation and test of the books of `pages` or `train_embeddings`, by a hash."
+        },
     )
     split_books: str | None = option(
         None,
@@ -74,6 +101,9 @@ class PretrainingArguments(TrainingArguments):
         action="append",
     )
     num_candidates: int = option(5, "Candidates of a question, the right one included.")
+    questions_per_page: int = option(
+        1, "Questions that each page asks in a pass: of pages that are encoded, more cost little more."
+    )
     protocol: list[str] = field(
         default_factory=lambda: ["same_book", "cross_book"],
         metadata={
@@ -129,6 +159,7 @@ class PretrainingArguments(TrainingArguments):
         self.config_fields()
         check_protocols(self.protocol)
         self._check_data()
+        self._check_encoder()
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise ComicSeqArgumentError(
                 "`early_stopping_patience` counts evaluations but `eval_strategy` is 'no': set it to epoch or steps."
@@ -142,8 +173,9 @@ class PretrainingArguments(TrainingArguments):
         if self.on_error not in ("stop", "skip"):
             raise ComicSeqArgumentError(f"`on_error` is {self.on_error!r} but must be stop or skip.")
         given = [name for names in STORES for name in names if getattr(self, name) is not None]
-        if self.dataset is not None and given:
-            raise ComicSeqArgumentError(f"`dataset` and `{given[0]}` are both set: leave one of them out.")
+        sources = [name for name in ("dataset", "pages", *given[:1]) if getattr(self, name) is not None]
+        if len(sources) > 1:
+            raise ComicSeqArgumentError(f"`{sources[0]}` and `{sources[1]}` are both set: leave one of them out.")
         for names in STORES:
             for name, needed in (names, names[::-1]):
                 if name in given and needed not in given:
@@ -152,16 +184,27 @@ class PretrainingArguments(TrainingArguments):
                     )
         split_by = "split_books" if self.split_books is not None else "fractions"
         if (self.split_books is not None or self.fractions != [0.8, 0.1, 0.1]) and (
-            "train_embeddings" not in given or "val_embeddings" in given
+            not {"train_embeddings", "pages"} & {*given, *sources} or "val_embeddings" in given
         ):
             raise ComicSeqArgumentError(
-                f"`{split_by}` splits the store of `train_embeddings` and goes with no `dataset` and no `val_embeddings`:"
+                f"`{split_by}` splits the store of `train_embeddings`, or `pages`, and goes with no `dataset` and no `val_embeddings`:"
                 f" leave `{split_by}` out, or the other."
             )
         if "val_embeddings" in given and "train_embeddings" not in given:
             raise ComicSeqArgumentError(
                 "`val_embeddings` is set without `train_embeddings`: give the store to train on, or a `dataset`."
             )
+
+    def _check_encoder(self) -> None:
+        """What is said of an encoder can be done, and there are pages for it."""
+        self.tuning = read_tuning(self.tune_encoders)
+        if self.pages is not None:
+            return
+        for name, is_set in (("encoder", self.encoder is not None), ("tune_encoders", self.tune_encoders != ["none"])):
+            if is_set:
+                raise ComicSeqArgumentError(
+                    f"`{name}` is set without `pages`: an encoder is trained, or used, on pages, not on vectors."
+                )
 
     def config_fields(self) -> dict[str, Any]:
         """The overridden fields of the model configuration.

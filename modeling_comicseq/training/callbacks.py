@@ -11,13 +11,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from .arguments import PretrainingArguments
 from .checkpointing import is_complete
 from .dataset import PretrainingDataset
+from .tuning import peak_rate
 
 
 class Resume(TrainerCallback):
     """Tells the data set which epoch to draw for, and sets right what a checkpoint says although it no longer holds."""
 
-    def __init__(self, dataset: PretrainingDataset):
-        self.dataset = dataset
+    def __init__(self, dataset: PretrainingDataset, encoder_learning_rate: float):
+        self.dataset, self.encoder_learning_rate = dataset, encoder_learning_rate
 
     def on_epoch_begin(self, args, state: TrainerState, control, **kwargs):
         self.dataset.epoch = int(state.epoch + 1e-6)
@@ -26,7 +27,9 @@ class Resume(TrainerCallback):
         if state.global_step == 0:
             return
         find_best(state, str(args.output_dir))
-        change_learning_rate(kwargs["optimizer"], kwargs["lr_scheduler"], args.learning_rate)
+        change_learning_rate(
+            kwargs["optimizer"], kwargs["lr_scheduler"], args.learning_rate, self.encoder_learning_rate
+        )
 
 
 def find_best(state: TrainerState, output_dir: str) -> None:
@@ -44,22 +47,25 @@ def find_best(state: TrainerState, output_dir: str) -> None:
         state.best_metric = state.best_global_step = state.best_model_checkpoint = None
 
 
-def change_learning_rate(optimizer, scheduler, learning_rate: float) -> None:
-    """Gives a resumed run the learning rate of its arguments; the checkpoint's would otherwise be taken in silence.
+def change_learning_rate(optimizer, scheduler, learning_rate: float, encoder_learning_rate: float = 0.0) -> None:
+    """Gives a resumed run the learning rates of its arguments; the checkpoint's would otherwise be taken in silence.
 
     Args:
         optimizer: With the state that it was saved with.
         scheduler: A `LambdaLR`, or another of torch's schedulers, that goes on from where it was.
         learning_rate: The peak learning rate.
+        encoder_learning_rate: That of a panel encoder, where one is trained.
     """
-    # One for all groups of parameters. `reduce_lr_on_plateau` and `greedy` have none: the evaluations set theirs.
-    before = getattr(scheduler, "base_lrs", [0])[0]
-    if before in (0, learning_rate):
+    groups = optimizer.param_groups
+    rates = [peak_rate(group, learning_rate, encoder_learning_rate) for group in groups]
+    before = getattr(
+        scheduler, "base_lrs", rates
+    )  # `reduce_lr_on_plateau` and `greedy` have none: evaluations set theirs
+    if before == rates or 0 in before:
         return
-    scheduler.base_lrs = [learning_rate for _ in scheduler.base_lrs]
-    ratio = learning_rate / before
-    for group in optimizer.param_groups:
-        group["lr"], group["initial_lr"] = group["lr"] * ratio, learning_rate
+    scheduler.base_lrs = rates
+    for group, old, rate in zip(groups, before, rates, strict=True):
+        group["lr"], group["initial_lr"] = group["lr"] * (rate / old), rate
     scheduler._last_lr = [group["lr"] for group in optimizer.param_groups]
 
 

@@ -14,26 +14,41 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
 from transformers.utils import logging
 
-from ..checkpoints.opening import MODEL_FIELDS, check_fits, open_checkpoint, override_config, read_config
+from ..checkpoints.opening import (
+    MODEL_FIELDS,
+    check_fits,
+    is_page_model,
+    open_checkpoint,
+    override_config,
+    read_config,
+)
 from ..checkpoints.provenance import read_training_provenance
 from ..command import exit_code, how_it_ended
 from ..data.opening import splits_of
+from ..data.page_panels import open_pages, provenance_of
 from ..data.panels import PanelTable
+from ..encoders.loading import OFFLINE_TEXT_ENCODER
+from ..encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder, load_panel_encoder
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
 from ..evaluation.metrics import FEW_BOOKS
 from ..files import locked
 from ..model.configuration_comicseq import ComicSeqConfig
+from ..model.modeling_comicpage import ComicPageForPreTraining
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..outputs import check_output
+from ..pages.page_set import PageSet
+from ..progress import quiet_transformers
 from ..resources import find_resource
 from ..stores.provenance import read_provenance
 from .arguments import STORES, PretrainingArguments, parse_arguments
 from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
+from .cost import describe_cost
 from .dataset import PretrainingDataset
 from .faults import TrainingStopped, once, saving, stopped_in_one_sentence, terminable
 from .saving import check_hub, hub_faults
 from .stores import open_data
 from .trainer import ComicSeqTrainer
+from .tuning import freeze
 from .wanted import WantedTasks
 
 logger = logging.get_logger(__name__)
@@ -46,10 +61,10 @@ def pretrain(arguments: PretrainingArguments) -> None:
         ComicSeqError: If the arguments or the data cannot be used.
         TrainingStopped: If the run cannot go on.
     """
-    if arguments.dataset is None and arguments.train_embeddings is None:
+    if arguments.dataset is None and arguments.train_embeddings is None and arguments.pages is None:
         raise ComicSeqArgumentError(
             "`dataset` is not set: name the folder that `comicseq convert` wrote, or a store with `train_embeddings` and"
-            " `train_metadata`."
+            " `train_metadata`, or `pages`."
         )
     logging.disable_progress_bar()  # of transformers: files are written in no time
     with stopped_in_one_sentence(arguments), ExitStack() as held:
@@ -67,7 +82,7 @@ def take_output(arguments: PretrainingArguments, held: ExitStack) -> None:
     folder = Path(arguments.output_dir)
     if arguments.dataset is not None:
         splits_of(arguments.dataset)  # of a folder above it, the output would be said to lie in it
-    inputs = [getattr(arguments, name) for name in ("dataset", *chain(*STORES), "split_books", "model")]
+    inputs = [getattr(arguments, name) for name in ("dataset", "pages", *chain(*STORES), "split_books", "model")]
     check_output(folder / f"{PREFIX_CHECKPOINT_DIR}-1", inputs, overwrite=True, folder=True)
     foreign = [name for name in ("config.json", "model.safetensors", "README.md") if (folder / name).is_file()]
     if foreign and not any(folder.glob("training_args.*")) and not any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
@@ -82,22 +97,40 @@ def take_output(arguments: PretrainingArguments, held: ExitStack) -> None:
 
 def _train(arguments: PretrainingArguments) -> None:
     wanted = WantedTasks(arguments, configuration(arguments))
-    train_table, validation_table = open_data(arguments, wanted)
+    encoder = None if arguments.pages is None else open_encoder(arguments)
+    train_table, validation_table = open_data(arguments, wanted, encoder)
     if len(validation_table.book_ids) < FEW_BOOKS and arguments.process_index == 0:
         logger.warning(
             f"Validation asks about {len(validation_table.book_ids)} books: below {FEW_BOOKS}, its scores, and which"
             " checkpoint is the best by them, mean little."
         )
     set_seed(arguments.seed)  # before the weights are drawn
-    model = build_model(arguments, train_table, wanted)
-    validated = arguments.dataset or arguments.val_embeddings or arguments.train_embeddings
-    check_fits(model.config, arguments.model, validation_table, str(validated))
+    sequence = build_model(arguments, train_table, wanted, encoder)
+    validated = arguments.dataset or arguments.pages or arguments.val_embeddings or arguments.train_embeddings
+    check_fits(sequence.config, arguments.model, validation_table, str(validated))
     dataset = PretrainingDataset(
-        train_table, model.config, arguments.num_candidates, arguments.protocol, seed=arguments.seed
+        train_table,
+        sequence.config,
+        arguments.num_candidates,
+        arguments.protocol,
+        arguments.seed,
+        arguments.questions_per_page,
     )
-    trainer = ComicSeqTrainer(model=model, args=arguments, train_dataset=dataset, validation_table=validation_table)
-    checkpoint = find_checkpoint(arguments, model.config, read_provenance(train_table.dataset))
+    model: ComicSeqForPreTraining | ComicPageForPreTraining = sequence
+    if encoder is not None:
+        freeze(encoder.model, arguments.tuning)
+        model = ComicPageForPreTraining.from_parts(encoder.model, sequence)
+    trainer = ComicSeqTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        validation_table=validation_table,
+        processor=None if encoder is None else encoder.processor,
+    )
+    checkpoint = find_checkpoint(arguments, sequence.config, provenance_of(train_table))
     console = Console(quiet=not trainer.is_world_process_zero(), soft_wrap=True)
+    if isinstance(model, ComicPageForPreTraining):
+        console.print(describe_cost(model, dataset, arguments))
     for incomplete in incomplete_checkpoints(arguments.output_dir):
         console.print(f"{incomplete} is not complete: its saving was broken off. It is passed over.")
     if checkpoint is not None:
@@ -143,8 +176,31 @@ def configuration(arguments: PretrainingArguments) -> ComicSeqConfig:
     return override_config(config, arguments.config_fields(), "`config_overrides`")
 
 
+def open_encoder(arguments: PretrainingArguments) -> PanelEncoder:
+    """The panel encoder that is named, that of the page model in `model`, or the one that installs without a hub.
+
+    Raises:
+        ComicSeqError: There is none, or a page model's own is to be replaced.
+    """
+    name = arguments.encoder
+    if is_page_model(str(find_resource("model", arguments.model))):
+        if name not in (None, arguments.model):
+            raise ComicSeqArgumentError(
+                f"`encoder` is {name!r} but {arguments.model} has an encoder that it was trained with: leave `encoder` out."
+            )
+        name = arguments.model
+    elif name is None:
+        has_pictures = isinstance(open_pages(str(arguments.pages)), PageSet)
+        name = OFFLINE_ENCODER if has_pictures else f"+{OFFLINE_TEXT_ENCODER}"
+    with quiet_transformers():
+        return load_panel_encoder(name, device=arguments.device)
+
+
 def build_model(
-    arguments: PretrainingArguments, table: PanelTable, wanted: WantedTasks | None = None
+    arguments: PretrainingArguments,
+    table: PanelTable,
+    wanted: WantedTasks | None = None,
+    encoder: PanelEncoder | None = None,
 ) -> ComicSeqForPreTraining:
     """A new model as wide as the data set's vectors, or the checkpoint that `--model` names, with the overrides.
 
@@ -155,8 +211,8 @@ def build_model(
     checkpoint = open_checkpoint(
         str(find_resource("model", arguments.model)),
         table,
-        str(arguments.dataset or arguments.train_embeddings),
-        origin=read_provenance(table.dataset).get("origin", {}),
+        str(arguments.dataset or arguments.pages or arguments.train_embeddings),
+        origin=read_provenance(table.dataset).get("origin", {}) if encoder is None else encoder.origin,
         other_origin=arguments.other_origin,
         overrides=arguments.config_fields() | weights,
         may_be_new=True,
@@ -201,7 +257,7 @@ def find_checkpoint(
     if before is not None and now is not None and before != now:
         raise ComicSeqDataError(
             f"{checkpoint} is of another run: it was trained on other data than"
-            f" {arguments.dataset or arguments.train_embeddings} (their fingerprint is {before}, not {now}). Give another"
+            f" {arguments.dataset or arguments.pages or arguments.train_embeddings} (their fingerprint is {before}, not {now}). Give another"
             " --output_dir, train anew with --restart, or train that model further with --model."
         )
     return checkpoint

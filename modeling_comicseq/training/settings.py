@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 # What numbers must be, in words and as a test; None, where a field may be left out, is no number.
 NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     (
-        ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "eval_delay", "adam_epsilon"),
+        (
+            "learning_rate",
+            "encoder_learning_rate",
+            "weight_decay",
+            "warmup_steps",
+            "max_grad_norm",
+            "eval_delay",
+            "adam_epsilon",
+        ),
         "at least 0 and finite",
         lambda value: 0 <= value < inf,
     ),
@@ -35,6 +43,7 @@ NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
         "above 0 and finite",
         lambda value: 0 < value < inf,
     ),
+    (("layer_decay",), "above 0 and at most 1", lambda value: 0 < value <= 1),
     (("adam_beta1", "adam_beta2"), "at least 0 and below 1", lambda value: 0 <= value < 1),
     (("seed", "data_seed"), "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
     (("dataloader_num_workers",), "at least 0", lambda value: value >= 0),
@@ -44,7 +53,7 @@ NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
         (
             *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
             *("save_total_limit", "early_stopping_patience", "torch_empty_cache_steps", "dataloader_prefetch_factor"),
-            *("ddp_timeout", "ddp_bucket_cap_mb", "num_proc"),
+            *("ddp_timeout", "ddp_bucket_cap_mb", "num_proc", "pages_together", "questions_per_page"),
         ),
         "at least 1",
         lambda value: value >= 1,

@@ -18,24 +18,30 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..checkpoints.card import write_card
 from ..checkpoints.provenance import describe_training, save_training_provenance
+from ..data.page_panels import ContentTable, provenance_of
 from ..data.panels import PanelTable
 from ..data.task import Task
+from ..encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder
 from ..errors import ComicSeqArgumentError
 from ..evaluation.questions import draw_question_set
 from ..evaluation.scoring import score_model
+from ..model.modeling_comicpage import ComicPageForPreTraining
+from ..model.modeling_comicseq import ComicSeqForPreTraining
+from ..model.processing_comicpanel import ComicPanelProcessor
 from ..stores.origin import meaning_of
-from ..stores.provenance import read_provenance
 from ..tasks import TASKS
 from .arguments import PretrainingArguments
 from .callbacks import EarlyStopping, ProgressBar, ReadableLogs, Resume
 from .checkpointing import PARTIAL, discard, sync
 from .dataset import PretrainingDataset, first_item
 from .faults import saving
+from .features import embed_table
 from .loss_watch import LossWatch
 from .sampling import SharedBatches
 from .saving import CompleteCheckpoints, hub_faults
 from .settings import argument_at_fault
 from .statistics import TrainingStatistics, strip_space
+from .tuning import set_rates, shares_of
 from .wanted import VALIDATION_PROTOCOL
 
 VALIDATION_SEED = 2**31 - 1  # the questions are the same at every evaluation and in every run
@@ -60,6 +66,7 @@ class ComicSeqTrainer(Trainer):
     Args:
         args: Arguments of the run.
         validation_table: Panels of the validation split, or None.
+        processor: That of a page model, which its checkpoints carry.
         kwargs: Trainer's own.
 
     Raises:
@@ -69,11 +76,18 @@ class ComicSeqTrainer(Trainer):
     args: PretrainingArguments
     train_dataset: PretrainingDataset
 
-    def __init__(self, *, args: PretrainingArguments, validation_table: PanelTable | None, **kwargs: Any):
+    def __init__(
+        self,
+        *,
+        args: PretrainingArguments,
+        validation_table: PanelTable | None,
+        processor: ComicPanelProcessor | None = None,
+        **kwargs: Any,
+    ):
         self.arguments_json = args.to_json_string()
         self.being_saved: Path | None = None  # the checkpoint that is not complete yet
         self.resumed_from: str | None = None
-        self.validation_table = validation_table
+        self.validation_table, self.processor = validation_table, processor
         # Trainer would rotate and upload a checkpoint before it is complete: `CompleteCheckpoints` does both.
         own = copy(args)
         own.save_total_limit, own.hub_strategy = None, HubStrategy.END
@@ -81,13 +95,13 @@ class ComicSeqTrainer(Trainer):
         eval_dataset: dict | None = {} if validation_table is not None else None
         with argument_at_fault(args):
             super().__init__(args=own, data_collator=first_item, eval_dataset=eval_dataset, **kwargs)
-        model = self.accelerator.unwrap_model(self.model)
+        self.validated: PanelTable | None = None  # with the vectors of the last evaluation
         if args.torch_compile:
             # Nearly all of a step is spent in the encoder's layers, which share one graph for all batches. The whole
             # model would be compiled anew for nearly every batch: each task's questions, pages and padding are sizes of
             # their own, and a task with none, or one, is a case of its own.
             self.accelerator.state.dynamo_plugin.backend = DynamoBackend.NO
-            for layer in model.comicseq.layers:
+            for layer in self.sequence_model.comicseq.layers:
                 layer.compile(
                     backend=args.torch_compile_backend or "inductor", mode=args.torch_compile_mode, dynamic=True
                 )
@@ -101,9 +115,16 @@ class ComicSeqTrainer(Trainer):
         self.remove_callback(ProgressCallback)
         if not args.disable_tqdm:
             self.add_callback(ProgressBar)
-        own_callbacks = (Resume(self.train_dataset), CompleteCheckpoints(self, args), self.statistics, ReadableLogs())
+        resume = Resume(self.train_dataset, args.encoder_learning_rate)
+        own_callbacks = (resume, CompleteCheckpoints(self, args), self.statistics, ReadableLogs())
         for callback in (self.loss_watch, self.early_stopping, *own_callbacks):
             self.add_callback(callback)
+
+    @property
+    def sequence_model(self) -> ComicSeqForPreTraining:
+        """The model, or of one of pages the part that reads vectors."""
+        model = self.accelerator.unwrap_model(self.model)
+        return getattr(model, "sequence_model", model)
 
     def _check_validation(self, table: PanelTable) -> None:
         for task in self.train_dataset.tasks:
@@ -127,9 +148,16 @@ class ComicSeqTrainer(Trainer):
             super().init_hf_repo(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any):
-        """Trainer's own; what `optim` cannot be made from is one sentence."""
+        """Trainer's own, with a rate for the encoder; what `optim` cannot be made from is one sentence."""
         with argument_at_fault(self.args, "optim", "optim_args", "optim_target_modules"):
-            return super().create_optimizer(*args, **kwargs)
+            optimizer = super().create_optimizer(*args, **kwargs)
+        model = self.accelerator.unwrap_model(self.model)
+        if isinstance(model, ComicPageForPreTraining):
+            shares = shares_of(model.panel_encoder, self.args.layer_decay)
+            weights = dict(model.panel_encoder.named_parameters())
+            by_weight = {weights[name]: share for name, share in shares.items()}
+            set_rates(optimizer, self.args.encoder_learning_rate, by_weight)
+        return optimizer
 
     def create_scheduler(self, *args: Any, **kwargs: Any):
         """Trainer's own; what `lr_scheduler_type` cannot be made from is one sentence."""
@@ -157,6 +185,7 @@ class ComicSeqTrainer(Trainer):
                 args.dataloader_drop_last,
                 args.world_size,
                 args.process_index,
+                args.pages_together if isinstance(self.train_dataset.table, ContentTable) else 1,
             ),
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
@@ -196,6 +225,8 @@ class ComicSeqTrainer(Trainer):
             shutil.rmtree(partial, ignore_errors=True)
         super().save_model(str(partial), _internal_call=True)
         if self.args.should_save and partial.is_dir():
+            if self.processor is not None:
+                self.processor.save_pretrained(partial)
             (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)  # pickled, and read by nothing
             (partial / "training_args.json").write_text(self.arguments_json + "\n")
             for path in sorted(partial.iterdir()):
@@ -210,44 +241,63 @@ class ComicSeqTrainer(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
-        assert self.validation_table is not None
-        model = self.accelerator.unwrap_model(self.model)
+        table = self.validated = self._validation_vectors()
+        model = self.sequence_model
         metrics: dict[str, float] = {}
         for task in self.train_dataset.tasks:
-            metrics[f"{metric_key_prefix}_{task.name}_accuracy"] = self._validation_accuracy(model, task)
+            metrics[f"{metric_key_prefix}_{task.name}_accuracy"] = self._validation_accuracy(model, table, task)
         metrics[f"{metric_key_prefix}_score"] = float(np.mean(list(metrics.values())))
-        space = strip_space(model, self.validation_table)
+        space = strip_space(model, table)
         metrics |= {f"{metric_key_prefix}_{name}": value for name, value in space.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _validation_accuracy(self, model, task: Task) -> float:
+    def _validation_vectors(self) -> PanelTable:
+        """The panels to validate on; of pages, with the vectors that the encoder makes of them by now."""
         assert self.validation_table is not None
+        if not isinstance(self.validation_table, ContentTable):
+            return self.validation_table
+        return embed_table(self.accelerator.unwrap_model(self.model), self.validation_table)
+
+    def _validation_accuracy(self, model, table: PanelTable, task: Task) -> float:
         questions = draw_question_set(
-            self.validation_table,
+            table,
             task,
             protocol=VALIDATION_PROTOCOL,
             num_candidates=self.args.num_candidates,
             seed=VALIDATION_SEED,
-            repeats=validation_repeats(self.validation_table),
+            repeats=validation_repeats(table),
         )
-        batches = questions.batches(self.validation_table, self.args.per_device_eval_batch_size)
+        batches = questions.batches(table, self.args.per_device_eval_batch_size)
         mine = list(islice(batches, self.args.process_index, None, self.args.world_size))
         right = score_model(model, task, mine) if mine else np.zeros(0)
         total = self.accelerator.reduce(torch.tensor([right.sum(), len(right)], dtype=torch.float32).to(model.device))
         return float(total[0] / total[1].clamp(min=1))
 
+    def _vector_statistics(self, table: PanelTable) -> dict[str, Any]:
+        """How the vectors of the training lie, which tells others from them; of an encoder that is trained, those that it
+        made of the validation pages the last time."""
+        if not isinstance(table, ContentTable):
+            return self._constant_statistics
+        return {} if self.validated is None else describe_training(self.validated)
+
     @cached_property
-    def vector_statistics(self) -> dict[str, Any]:
-        """How the vectors of the training lie, which tells others from them."""
+    def _constant_statistics(self) -> dict[str, Any]:
         return describe_training(self.train_dataset.table)
+
+    def _encoder(self) -> PanelEncoder:
+        """The panel encoder of a page model as it is now."""
+        model: Any = self.accelerator.unwrap_model(self.model)
+        return PanelEncoder(self.args.encoder or OFFLINE_ENCODER, model.panel_encoder, self.processor)  # type: ignore[arg-type]
 
     def write_card(self, folder: Path) -> None:
         """Writes what the weights were trained on, and the card with their own validation."""
-        table, config = self.train_dataset.table, self.accelerator.unwrap_model(self.model).config
-        provenance = read_provenance(table.dataset)
-        save_training_provenance(folder, provenance, self.vector_statistics)
+        table, config = self.train_dataset.table, self.sequence_model.config
+        provenance = provenance_of(table)
+        if isinstance(table, ContentTable):
+            provenance = provenance | {"origin": self._encoder().origin}
+        save_training_provenance(folder, provenance, self._vector_statistics(table))
         repo = self.hub_model_id or self.args.hub_model_id or str(folder)
         data = f"{len(table):,} pages of {len(table.book_ids):,} books."
         origin = meaning_of(provenance.get("origin", {}))
