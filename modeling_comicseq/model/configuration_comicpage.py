@@ -102,7 +102,7 @@ def check_widths(panel_config: PreTrainedConfig, sequence_config: PreTrainedConf
     made = panel_config.projection_dim
     for modality in MODALITIES:
         read = getattr(sequence_config, f"{modality}_embedding_dim")
-        if read != made:
+        if read != (2 * made if modality == "panel" and sequence_config.has_streams else made):
             raise ValueError(
                 f"The panel encoder makes vectors of {made} numbers (`projection_dim`) but the sequence model reads"
                 f" {modality} vectors of {read} (`{modality}_embedding_dim`): put those together that were trained together."

@@ -325,7 +325,8 @@ class ComicPageForPreTraining(ComicPageModel):
             `encode_contents` returns, as integers with a last axis of one (a picture, a text or a caption) or two (a panel's
             picture and text); 0 for nothing.
         """
-        return self.sequence_model(**fill_vectors(questions, self.encode_contents(**contents)))
+        vectors = self.encode_contents(**contents)
+        return self.sequence_model(**fill_vectors(questions, vectors, self.config.sequence_config.has_streams))
 
     def train(self, mode: bool = True):
         """
@@ -341,19 +342,20 @@ class ComicPageForPreTraining(ComicPageModel):
         return self
 
 
-def fill_vectors(inputs: Mapping[str, Any], vectors: torch.Tensor) -> dict[str, Any]:
+def fill_vectors(inputs: Mapping[str, Any], vectors: torch.Tensor, has_streams: bool = False) -> dict[str, Any]:
     """
     The inputs of a sequence model, and dictionaries within them, with vectors (..., W) in the place of rows (..., 1 or 2) of
-    `vectors` (M, W): of a panel, the sum of those of its picture and its text.
+    `vectors` (M, W): of a panel, the sum of those of its picture and its text, with separate streams one beside the other.
     """
 
     def fill(name: str, value: Any) -> Any:
         if isinstance(value, Mapping):
-            return fill_vectors(value, vectors)
+            return fill_vectors(value, vectors, has_streams)
         is_vector = name.endswith(("_embedding", "_embeddings")) and isinstance(value, torch.Tensor)
         if not is_vector or value.is_floating_point():
             return value
-        return nn.functional.embedding(value, vectors).sum(-2)
+        found = nn.functional.embedding(value, vectors)
+        return found.flatten(-2) if has_streams else found.sum(-2)
 
     return {name: fill(name, value) for name, value in inputs.items()}
 
