@@ -9,6 +9,8 @@ COMICS ?= --books 36 --pages 5 --width 600
 PAGE ?= drawn-0-0013/003.png
 # Each takes about a gigabyte. A file's tests stay in one process, which makes what they share once.
 WORKERS ?= 2
+# Many tests start processes of their own, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: demo demo-pages test test-all check lint clean
@@ -16,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ComicSeq needs Python 3.11 or later: set PYTHON=python3.11, say")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## synthetic corpus -> data set -> pretraining -> evaluation -> a strip vector

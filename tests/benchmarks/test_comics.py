@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,10 +71,10 @@ SMALL_PAIRS = CoherenceTraining(text_width=64, hidden_size=32, num_layers=1, dro
 class MadeEncoder:
     """A text `t3 …` is about topic 3; the vector is the topic's, and a little of the text's own."""
 
-    layers = (3, -1)
-    key = "made"
+    fingerprint = "made"
+    model = SimpleNamespace(config=SimpleNamespace(text_layers=(3, -1)))
 
-    def encode(self, texts, progress=False):
+    def text_features(self, texts, progress=False):
         topics = np.eye(TOPICS, 12, dtype=np.float32)
         own = np.random.default_rng(0).normal(0, 0.1, (len(texts), 12)).astype(np.float32)
         about = np.asarray([int(text[1]) if text[:1] == "t" and text[1:2].isdecimal() else 0 for text in texts])

@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,8 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
 # Whose output is several files, each complete or not there.
 OF_FILES = ("evaluate", "run_eval.py", "inspect", "comics-pap")
 LIMIT = 90  # seconds of a run
+# In names of files of an index: drawn anew in every run, so that they can be counted, not compared.
+DRAWN_NAME = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[01]{16,}[0-9a-f]{8,}")
 
 
 def compile_library(folder: Path) -> Path:
@@ -199,17 +202,30 @@ def make_place(folder: Path, good: Path) -> Path:
     return place
 
 
+def steady(files: dict[str, str]) -> dict[str, str]:
+    """Contents by path, as `snapshot` gives them, with numbers in the place of names that are drawn."""
+    found: dict[str, str] = {}
+    counts: collections.Counter[str] = collections.Counter()
+    for path, content in files.items():
+        place = DRAWN_NAME.sub("*", path)
+        if place != path:
+            counts[place] += 1
+            place = f"{place} {counts[place]}"
+        found[place] = content
+    return found
+
+
 def plain_run(name: str, folder: Path, good: Path) -> dict[str, Any]:
     """A run in which nothing fails: its calls, and the files that it makes."""
     from .table import run, snapshot
 
     place = make_place(folder, good)
-    before = snapshot(place)
+    before = steady(snapshot(place))
     library().faults_set(str(place).encode(), 0, 0)
     code, printed = run(COMMANDS[name])
     kinds = [library().faults_kind(n + 1).decode() for n in range(library().faults_count())]
     library().faults_set(b"", 0, 0)
-    after = snapshot(place)
+    after = steady(snapshot(place))
     return {
         "code": code,
         "kinds": kinds,
@@ -225,7 +241,7 @@ def faulty_run(
     from .table import INSIDE, run, snapshot
 
     place, wrong = make_place(folder, good), []
-    before = snapshot(place)
+    before = steady(snapshot(place))
 
     def missing(after: dict[str, str]) -> list[str]:
         return [path for path, content in expected.items() if path not in after or content not in (None, after[path])]
@@ -237,7 +253,7 @@ def faulty_run(
         code, printed = -1, f"{type(fault).__name__}: {fault}"
         wrong.append("a traceback")
     library().faults_set(b"", 0, 0)
-    after = snapshot(place)
+    after = steady(snapshot(place))
     if any(after.get(path) != content for path, content in before.items()):
         wrong.append("an input was changed")
     new = {path.split("/")[0] for path in after.keys() - before.keys()}
@@ -261,7 +277,7 @@ def faulty_run(
             again, said = run(COMMANDS[name])
         except BaseException as fault:
             again, said = -1, f"{type(fault).__name__}: {fault}"
-        if again != 0 or missing(snapshot(place)):
+        if again != 0 or missing(steady(snapshot(place))):
             wrong.append(f"the same again does not succeed: {' '.join(said.split())[-300:]}")
     return {"code": code, "said": (lines or [""])[-1][:400], "wrong": wrong}
 

@@ -10,7 +10,7 @@ import pytest
 from .faults import COMMANDS, try_commands
 
 EACH = 1  # calls of each command
-OPEN = {"index": "LanceDB names its files at random, so that which of them are to be there is not known"}
+OPEN: dict[str, str] = {}  # commands with a fault that is not mended, and what it is
 ALWAYS = (
     "ingest",
     "embed",
