@@ -2,7 +2,7 @@
 
 Each step runs in a process of its own, whose largest memory is told. The store is read and written on this disk.
 
-    python -m benchmarks.index_scale --folder /tmp/large --pages 1200000
+    python -m benchmarks.index_scale --folder large --pages 1200000
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ is a panel vector of the store, drawn at random, plus half a draw from the Gauss
 length; the queries are further draws. Exact neighbours come from the products of all of them. The narrow filter takes 100
 books of 20 rows each (`book in (…)`), the wide one a tenth of all rows (`genre = 3`).
 
-    python -m benchmarks.search_engines --store shared/data/stage3/comics_text/stage3_embeddings.zarr --folder /tmp/engines
+    python -m benchmarks.search_engines --store shared/data/stage3/comics_text/stage3_embeddings.zarr --folder engines
 
 FAISS (`faiss-cpu`) and Milvus Lite (`milvus-lite`, `pymilvus`) are no dependencies of the package; an engine that is not
 installed is left out.

@@ -29,7 +29,7 @@ from ..stores.origin import read_origin
 from ..stores.pages import Pages, read_pages
 from ..stores.splits import split_of
 from ..stores.stage3 import Stage3Store
-from ..stores.vectors import VectorStore, find_metadata, mean_panels
+from ..stores.vectors import VectorStore, find_metadata
 from ..vectors import unit
 from .clusters import Clusters, check_analysis, nearest
 from .doctor import Doubles
@@ -281,21 +281,8 @@ def _finite_units(vectors: np.ndarray) -> np.ndarray:
 
 def _blocks(store: VectorStore, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Places of the pages of a block, how many panels each has, all panels (n, D) and the strips (pages, D)."""
-    for lo, hi in store.blocks("panel"):
-        first, last = np.searchsorted(rows, (lo, hi))
-        if first == last:
-            continue
-        start, stop = int(rows[first]), int(rows[last - 1]) + 1
-        block, real = store.read_panels(start, stop)
-        strips = mean_panels(block, real) if store.strips is None else store.read_strips(start, stop)
-        inside = rows[first:last] - start
-        page, slot = np.nonzero(real[inside])
-        yield (
-            np.arange(first, last),
-            np.bincount(page, minlength=len(inside)),
-            block[inside[page], slot],
-            strips[inside],
-        )
+    for places, panels, real, strips in store.read_chosen(rows):
+        yield np.arange(places.start, places.stop), real.sum(axis=1), panels[real], strips
 
 
 class _Table:

@@ -186,13 +186,7 @@ def _read_rows(store: VectorStore, rows: np.ndarray) -> tuple[np.ndarray, np.nda
     """Panels `(rows, slots, D)` as float32, zeros where there is none, and which slots hold one `(rows, slots)`."""
     panels = np.zeros((len(rows), store.slots, store.width), np.float32)
     real = np.zeros((len(rows), store.slots), bool)
-    for lo, hi in store.blocks("panel"):
-        first, last = np.searchsorted(rows, (lo, hi))
-        if first == last:
-            continue
-        start, stop = int(rows[first]), int(rows[last - 1]) + 1
-        block, mask = store.read_panels(start, stop)
-        inside = rows[first:last] - start
-        real[first:last] = mask[inside]
-        panels[first:last][real[first:last]] = block[inside][mask[inside]]
+    for places, block, mask, _ in store.read_chosen(rows):
+        real[places] = mask
+        panels[places][mask] = block[mask]
     return panels, real

@@ -11,7 +11,7 @@ from ..evaluation.probe import MOST_PAGES, spread
 from ..progress import progress_bar
 from ..stores.stage3 import find_bad_vectors
 from ..stores.twins import hash_spans
-from ..stores.vectors import VectorStore, mean_panels
+from ..stores.vectors import VectorStore
 from .near_copies import PageSketches
 from .space import Space, SpaceGatherer
 
@@ -66,32 +66,26 @@ def scan_pages(
     vectors = np.empty((len(sample), store.width), np.float32)
     hashes, is_usable = np.empty(len(rows), np.uint64), np.ones(len(rows), bool)
     with progress_bar(f"Reading pages of {Path(store.url).name}", len(rows), progress) as advance:
-        for lo, hi in store.blocks("panel"):
-            first, last = np.searchsorted(rows, (lo, hi))
-            if first == last:
-                continue
-            start, stop = int(rows[first]), int(rows[last - 1]) + 1
-            block, real = store.read_panels(start, stop)
-            means = mean_panels(block, real) if store.strips is None else store.read_strips(start, stop)
-            inside = rows[first:last] - start
-            page, slot = np.nonzero(real[inside])
-            real_panels = block[inside[page], slot]
+        for places, block, real, means in store.read_chosen(rows):
+            first, last = places.start, places.stop
+            page, slot = np.nonzero(real)
+            real_panels = block[real]
             hashes[first:last] = hash_spans(real_panels, np.searchsorted(page, np.arange(last - first + 1)))
-            is_usable[first:last] = ~np.logical_or(*find_bad_vectors(means[inside]))
+            is_usable[first:last] = ~np.logical_or(*find_bad_vectors(means))
             is_usable[first + page[np.logical_or(*find_bad_vectors(real_panels))]] = False
             sound = is_usable[first + page]
-            sketches.add(int(first), real_panels[sound], page[sound], slot[sound])
+            sketches.add(first, real_panels[sound], page[sound], slot[sound])
             low, high = np.searchsorted(sample, (first, last))
             if low < high:
                 chosen = sample[low:high] - first
-                vectors[low:high] = means[inside[chosen]]
+                vectors[low:high] = means[chosen]
                 strips.add(vectors[low:high], rows[sample[low:high]], books[sample[low:high]])
                 is_chosen = np.zeros(last - first, bool)
                 is_chosen[chosen] = True
                 panels.add(*(each[is_chosen[page]] for each in (real_panels, rows[first + page], books[first + page])))
                 is_chosen[chosen] = np.isin(np.arange(low, high), probed)
                 probe.append((real_panels[is_chosen[page]], np.bincount(page)[is_chosen]))
-            advance(int(last - first))
+            advance(last - first)
     probed_panels, counts = (np.concatenate(each) for each in zip(*probe, strict=True))
     return Scan(
         panels=panels.finish(),

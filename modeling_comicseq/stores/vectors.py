@@ -137,6 +137,23 @@ class VectorStore:
             return strips
         return mean_panels(*self.read_panels(lo, hi))
 
+    def read_chosen(self, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+        """The pages at ascending `rows` (n,), a block at a time.
+
+        Yields:
+            Which of `rows` a block holds, their panel vectors `(pages, slots, D)`, which of these are real
+            `(pages, slots)`, and their strip vectors `(pages, D)`.
+        """
+        for lo, hi in self.blocks("panel"):
+            first, last = np.searchsorted(rows, (lo, hi)).tolist()
+            if first == last:
+                continue
+            start, stop = int(rows[first]), int(rows[last - 1]) + 1
+            panels, real = self.read_panels(start, stop)
+            strips = mean_panels(panels, real) if self.strips is None else self.read_strips(start, stop)
+            inside = rows[first:last] - start
+            yield slice(first, last), panels[inside], real[inside], strips[inside]
+
     def _read(self, array: zarr.Array, lo: int, hi: int) -> np.ndarray:
         values, failures = read_rows(array, lo, hi)
         for failure in failures:
