@@ -92,9 +92,17 @@ def asked_tasks(table: PanelTable, inputs: str, wanted: Sequence[str] | None) ->
     return [task for task in get_tasks(names) if task.servable(table, rows).any()]
 
 
-def train(model: ComicSeqForPreTraining, table: PanelTable, steps: int, learning_rate: float, seed: int) -> None:
+def train(
+    model: ComicSeqForPreTraining,
+    table: PanelTable,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    modality_dropout: float = 0.0,
+) -> None:
     """Trains `model` in place on the pages of `table`, distractors from the same and from other books."""
-    dataset = PretrainingDataset(table, model.config, protocol=("same_book", "cross_book"), seed=seed)
+    protocol = ("same_book", "cross_book")
+    dataset = PretrainingDataset(table, model.config, protocol=protocol, seed=seed, modality_dropout=modality_dropout)
     with tempfile.TemporaryDirectory() as folder:
         arguments = PretrainingArguments(
             output_dir=folder,

@@ -80,6 +80,8 @@ def open_checkpoint(
     is_new = may_be_new and name.endswith(".json")
     changed = dict(overrides or {})
     has_boxes = getattr(table, "boxes", None) is not None
+    if table is not None:
+        table = read_as(table, changed.get("streams", config.streams))
     if is_new and table is not None:
         follows: dict[str, Any] = {_width_field(column): width for column, width in table.widths.items()}
         if has_boxes and changed.get("box_embedding") is not False:
@@ -163,6 +165,10 @@ def override_config(config: ComicSeqConfig, values: Mapping[str, Any], source: s
                 f"`task_weights` in {source} is {changed['task_weights']!r} but must be like {{{TEXT_CLOZE}: 0}}."
             )
         changed["task_weights"] = (config.task_weights or {}) | changed["task_weights"]
+    if changed.get("streams", config.streams) == "separate" and "panel_embedding_dim" not in changed:
+        halves = [changed.get(name, getattr(config, name)) for name in ("visual_embedding_dim", "text_embedding_dim")]
+        if all(isinstance(width, int) for width in halves):  # else the configuration says what is wrong
+            changed["panel_embedding_dim"] = sum(halves)
     # Built anew, so that the configuration is checked as a whole.
     return _build(config.to_dict() | changed, source)
 
@@ -265,7 +271,7 @@ def check_fits(config: ComicSeqConfig, name: str, table: PanelTable | Stage3Stor
 
     Pages of a Stage 3 store may have any length: who reads one cuts them into windows.
     """
-    for column, width in table.widths.items():
+    for column, width in read_as(table, config.streams).widths.items():
         field = _width_field(column)
         if getattr(config, field) != width:
             raise ComicSeqDataError(
@@ -278,6 +284,11 @@ def check_fits(config: ComicSeqConfig, name: str, table: PanelTable | Stage3Stor
             f"{dataset} has pages of {longest} panels but `max_position_embeddings` of {name} is"
             f" {config.max_position_embeddings}: convert the store with a smaller --window."
         )
+
+
+def read_as(table: Any, streams: str) -> Any:
+    """A table or store whose panel vectors are those that a model with these `streams` reads, itself where they are."""
+    return table if table.streams == streams else table.with_streams(streams)
 
 
 def _width_field(column: str) -> str:

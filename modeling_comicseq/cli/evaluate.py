@@ -22,6 +22,7 @@ def evaluate(context: typer.Context) -> None:
     - `--repeats`: questions that each page asks in each task; in reading order, its shuffles
     - `--seed`: seed of the questions
     - `--batch-size`: questions in a batch
+    - `--modalities`: ask also with pictures alone and with texts alone
     - `--other-origin`: ask about vectors of other encoders than a model was trained on, too
     - `--output-dir`: folder of `results.json`, `report.md` and the plots; the models and their cards are then left alone;
       by default the folder of a single local model, else `evaluation`

@@ -32,6 +32,8 @@ def pretrain(context: typer.Context) -> None:
     - `--questions-per-page`: how many questions a page asks in a pass
     - `--protocol`: where wrong candidates come from: same_book, cross_book, later_panels, or in_page (leaky); several
     - `--output-dir`: folder of the checkpoints and the final model; by default `outputs/pretraining`
+    - `--streams`: `separate` reads a panel's picture and text as two tokens; the data have vectors of both
+    - `--modality-dropout`: share of the questions that are shown by pictures or by texts alone
     - `--other-origin`: `true` goes on from a checkpoint that was trained on vectors of another origin
     - `--restart`: `true` trains from the start although `--output-dir` holds a checkpoint to resume from
     - `--early-stopping-patience`: stop after so many evaluations without a new best

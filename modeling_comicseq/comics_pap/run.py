@@ -77,7 +77,8 @@ def run_comics_pap(
     checkpoint = open_checkpoint(model, may_be_new=train_split is not None)
     network, config = checkpoint.model, checkpoint.model.config
     found = find_skills(data, split, skills)
-    panel_encoder = load_panel_encoder(encoder, width=config.panel_embedding_dim)
+    width = config.visual_embedding_dim if config.has_streams else config.panel_embedding_dim
+    panel_encoder = load_panel_encoder(encoder, width=width)
     # Tuning is what makes a model's vectors of others: those are meant, then.
     is_meant, origin = other_origin or train_split is not None, panel_encoder.origin
     if not model.endswith(".json"):
@@ -136,12 +137,10 @@ def run_comics_pap(
 
 
 def _panels(questions: Sequence[Question], inputs: SkillInputs) -> np.ndarray:
-    """Fused vectors `(n, width)` of the context panels of questions from all over the data."""
+    """Vectors `(n, width)` of the context panels of questions from all over the data."""
     chosen = questions[:: len(questions) // MOST_VECTORS + 1]
-    fuse = inputs.projections["panel"].fuse
-    return np.concatenate([fuse(each.context, each.context_texts) for each in chosen if len(each.context)])[
-        :MOST_VECTORS
-    ]
+    found = [inputs.panels(each.context, each.context_texts) for each in chosen if len(each.context)]
+    return np.concatenate(found)[:MOST_VECTORS]
 
 
 def _check_apart(training: Sequence[Question], asked: Sequence[Question], data: str, splits: str) -> None:

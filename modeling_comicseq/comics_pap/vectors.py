@@ -117,10 +117,9 @@ class SkillInputs:
     """
 
     def __init__(self, config: ComicSeqConfig, encoder: PanelEncoder, modalities: Sequence[str]):
-        self.modalities = modalities
-        self.projections = {
-            name: encoder.projection(getattr(config, f"{name}_embedding_dim")) for name in ("panel", *MODALITIES)
-        }
+        self.modalities, self.has_streams = modalities, config.has_streams
+        names = MODALITIES if self.has_streams else ("panel", *MODALITIES)
+        self.projections = {name: encoder.projection(getattr(config, f"{name}_embedding_dim")) for name in names}
 
     def modality(self, questions: Sequence[Question]) -> str:
         """What panels and options of a skill are given as: closure by its own modality where the model reads it."""
@@ -166,11 +165,22 @@ class SkillInputs:
             batch["candidate_position"] = gaps
         return batch
 
+    def panels(self, pictures: np.ndarray, texts: np.ndarray | None) -> np.ndarray:
+        """Panel vectors (..., P) of picture and text features: fused, or with separate streams side by side."""
+        if not self.has_streams:
+            return self.projections["panel"].fuse(pictures, texts)
+        visual, text = (self.projections[name] for name in ("visual", "text"))
+        shown = visual.pictures(pictures)
+        said = np.zeros((*shown.shape[:-1], text.width), shown.dtype) if texts is None else text.texts(texts)
+        return np.concatenate((shown, said), axis=-1)
+
     def _vectors(self, pictures: np.ndarray, texts: Any, modality: str) -> np.ndarray:
+        if modality == "panel":
+            return self.panels(pictures, texts)
         projection = self.projections[modality]
         if modality == "visual":
             return projection.pictures(pictures)
-        return projection.texts(texts) if modality == "text" else projection.fuse(pictures, texts)
+        return projection.texts(texts)
 
 
 def _pad(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

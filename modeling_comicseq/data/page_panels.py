@@ -62,6 +62,9 @@ class ContentTable(PanelTable):
         _, (dataset,), read = super().__reduce__()
         return ContentTable, (dataset, self.contents, self.widths), read
 
+    def _gather_panels(self, panels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        return self._side_by_side(panels, shown)  # whatever the streams: the model makes one vector of the two, or two
+
     def numbers(self) -> np.ndarray:
         """The numbers of all contents of the split `(n,)`, ascending, without 0."""
         pieces = [piece.ravel() for pieces in self.columns.values() for piece in pieces]

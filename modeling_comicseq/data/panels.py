@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +12,12 @@ from datasets import Dataset
 
 from ..errors import ComicSeqDataError
 from ..layouts.boxes import mirror
-from ..stores.stage3 import BOX_ARRAY
+from ..stores.stage3 import BOX_ARRAY, STREAM_ARRAYS, check_streams
 from ..stores.twins import hash_spans, same_pages
 from .characters import CharacterLabels
 
+# What is shown of panels: picture and text, or one of them alone.
+BOTH, PICTURES, TEXTS = range(3)
 VECTOR_COLUMNS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
 
 
@@ -32,7 +35,8 @@ class PanelTable:
         with_text: Those that have a text, where some have none; else None.
         with_caption: Those that have a caption, likewise.
         columns: The vectors of each column that is present, as pieces `(panels, width)` of the mapped file.
-        widths: Width of each.
+        widths: Width of each, of the panel vectors as they are read.
+        streams: Of what the panel vectors are read, see `with_streams`.
         boxes: Where the panels stand, likewise `(panels, 4)`, as they stand on the page; None where nobody tells.
         is_rtl: Which rows are read from right to left `(R,)`.
         characters: Who is seen in which panel, None where the data set does not tell.
@@ -52,6 +56,7 @@ class PanelTable:
         # First of all, since it tells wrong counts, which would make the rest fill the memory.
         self.columns = {name: self._open(name, table[name]) for name in VECTOR_COLUMNS if name in table.column_names}
         self.widths = {name: pieces[0].shape[1] for name, pieces in self.columns.items()}
+        self.streams = "fused"
         self.boxes = self._open(BOX_ARRAY, table[BOX_ARRAY]) if BOX_ARRAY in table.column_names else None
         if self.boxes is not None and self.boxes[0].shape[1] != 4:
             raise ComicSeqDataError(f"Column `{BOX_ARRAY}` does not hold one box per panel: convert the store again.")
@@ -72,8 +77,27 @@ class PanelTable:
             self.characters = CharacterLabels(table["character_ids"], self.num_panels, self.pages)
 
     def __reduce__(self):  # a worker process maps the files anew; what was read of all vectors goes with it
-        read = {name: self.__dict__[name] for name in ("_hashes", "twins") if name in self.__dict__}
-        return PanelTable, (self.dataset,), read
+        kept = ("_hashes", "twins", "streams", "widths")
+        return PanelTable, (self.dataset,), {name: self.__dict__[name] for name in kept if name in self.__dict__}
+
+    def with_streams(self, streams: str) -> Self:
+        """The same panels, whose panel vectors are those that a model with these `streams` reads: where these are separate, the
+        picture's and the text's side by side. What is told of panels by their vectors (twins, equal candidates) stays the same,
+        and so do questions about them.
+
+        Raises:
+            ComicSeqDataError: They are separate, and there are no vectors of pictures or of texts.
+        """
+        if streams == self.streams:
+            return self
+        check_streams(streams, self.columns, "The data set")
+        width = self.columns["panel_embeddings"][0].shape[1]
+        if streams == "separate":
+            width = sum(self.widths[name] for name in STREAM_ARRAYS)
+        changed = object.__new__(type(self))  # not by `copy`, for which a table is what its files hold
+        widths = self.widths | {"panel_embeddings": width}
+        changed.__dict__ |= self.__dict__ | {"streams": streams, "widths": widths}
+        return changed
 
     def hashes(self, column: str) -> np.ndarray:
         """Hash of the vector of each panel `(panels,)`: equal vectors have equal ones. Reads the column, once."""
@@ -152,16 +176,39 @@ class PanelTable:
         """Numbers of the panels at `slots` of `rows`; any shapes that broadcast."""
         return self.offsets[rows] + slots
 
-    def gather(self, column: str, panels: np.ndarray) -> np.ndarray:
+    def gather(self, column: str, panels: np.ndarray, shown: np.ndarray | None = None) -> np.ndarray:
         """Vectors `(..., width)` of `column` for panel numbers `(...)`, zeros where the number is -1.
 
         `panel_boxes` are those of the page as it is read from left to right: mirrored, where it is read from right to left.
+        `panel_embeddings` are those of pictures and texts, or of one of them alone where `shown` (B,) says so, for each entry
+        of the first axis of `panels`.
         """
+        if column == "panel_embeddings" and (shown is not None or self.streams == "separate"):
+            return self._gather_panels(panels, np.zeros(len(panels), np.int64) if shown is None else shown)
         if column != BOX_ARRAY or self.boxes is None:
             return _gather(self.columns[column], panels)
         boxes = _gather(self.boxes, panels)
         is_rtl = self.is_rtl[np.searchsorted(self.offsets, panels, side="right") - 1] & (panels >= 0)
         return np.where(is_rtl[..., None], mirror(boxes), boxes)
+
+    def _side_by_side(self, panels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        shown = shown.reshape(-1, *[1] * (panels.ndim - 1))
+        halves = zip(STREAM_ARRAYS, (PICTURES, TEXTS), strict=True)
+        parts = [
+            _gather(self.columns[name], np.where((shown == BOTH) | (shown == alone), panels, -1))
+            for name, alone in halves
+        ]
+        return np.concatenate(parts, axis=-1)
+
+    def _gather_panels(self, panels: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        if self.streams == "separate":
+            return self._side_by_side(panels, shown)
+        shown = shown.reshape(-1, *[1] * (panels.ndim - 1))
+        halves = zip(STREAM_ARRAYS, (PICTURES, TEXTS), strict=True)
+        vectors = _gather(self.columns["panel_embeddings"], np.where(shown == BOTH, panels, -1))
+        for name, alone in halves:
+            vectors = np.where((shown == alone)[..., None], _gather(self.columns[name], panels), vectors)
+        return vectors
 
 
 def _gather(pieces: list[np.ndarray], panels: np.ndarray) -> np.ndarray:

@@ -148,6 +148,10 @@ class Task(ABC):
         """
         return {}
 
+    def answer(self, model: Any, batch: Batch) -> Values:
+        """How right a `ComicSeqForPreTraining`'s answers are."""
+        return self.ask(model, batch, np.arange(len(batch["labels"])))[""]
+
     @abstractmethod
     def ask(self, model: Any, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
         """A `ComicSeqForPreTraining`'s answers, under "", and those with something taken away, by what that is.

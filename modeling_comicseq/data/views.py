@@ -9,16 +9,18 @@ import torch
 
 from ..stores.stage3 import BOX_ARRAY
 from .draws import Draws
-from .panels import PanelTable
+from .panels import BOTH, PICTURES, TEXTS, PanelTable
 
 Batch = dict[str, Any]  # by the names of a class's inputs: arrays, `Vectors` to be read, or the name of a modality
 
 
 class Vectors(NamedTuple):
-    """Vectors that have yet to be read: those of `column` for the numbers `panels` (...), zeros where it is -1."""
+    """Vectors that have yet to be read: those of `column` for the numbers `panels` (...), zeros where it is -1; of panels, in
+    part where `shown` says so."""
 
     column: str
     panels: np.ndarray
+    shown: np.ndarray | None = None
 
 
 def box_inputs(table: PanelTable, panels: np.ndarray) -> Batch:
@@ -35,13 +37,51 @@ def without_boxes(batch: Batch) -> Batch:
     }
 
 
+def modality_dropout(batch: Batch, draws: Draws, share: float, purpose: str = "modality", size: int = 1) -> Batch:
+    """The view with a `share` of its questions shown by pictures or by texts alone, half and half, see `shown_in_part`.
+
+    Args:
+        batch: Questions, one for each of the rows of `draws`; or `size` strips of each, the first of all rows before the second.
+        draws: Random numbers.
+        share: How many of them; with 0 the view is left as it is.
+        purpose: What to draw them for.
+        size: Strips of each row, of which each is drawn by itself.
+    """
+    if share == 0:
+        return batch
+    uniform = draws.uniform(purpose, size).T.ravel()
+    return shown_in_part(batch, np.where(uniform < share / 2, PICTURES, np.where(uniform < share, TEXTS, BOTH)))
+
+
+def shown_in_part(batch: Batch, shown: np.ndarray) -> Batch:
+    """The questions (or strips) of a view, each shown by `PICTURES`, by `TEXTS` or by `BOTH`, as `shown` (B,) says.
+
+    Panels of the context and candidate panels alike lose what is not shown. What is asked for stays: the candidate texts of
+    text-cloze, of which pictures alone take the texts around and texts alone the asked panel's picture; the caption; the
+    vectors that masked panels are told by; and closure by vectors of one modality, which are not those of panels.
+    """
+    hides = {"text_embeddings": PICTURES, "visual_embedding": TEXTS}
+
+    def show(name: str, value: Any) -> Any:
+        if not isinstance(value, Vectors) or name == "target_embeddings":
+            return value
+        if value.column == "panel_embeddings":
+            return value._replace(shown=shown)
+        if name not in hides:
+            return value
+        is_hidden = (shown == hides[name]).reshape(-1, *[1] * (value.panels.ndim - 1))
+        return value._replace(panels=np.where(is_hidden, -1, value.panels))
+
+    return {name: show(name, value) for name, value in batch.items()}
+
+
 def materialise(batch: Batch, table: PanelTable) -> Batch:
     """The batch, and batches within it, with vectors `(..., width)` in the place of `Vectors`."""
 
     def read(value: Any) -> Any:
         if isinstance(value, dict):
             return materialise(value, table)
-        return table.gather(value.column, value.panels) if isinstance(value, Vectors) else value
+        return table.gather(*value) if isinstance(value, Vectors) else value
 
     return {name: read(value) for name, value in batch.items()}
 
@@ -77,23 +117,28 @@ def half_pages(panels: np.ndarray, draws: Draws) -> np.ndarray:
     return strips
 
 
-def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws) -> Batch:
-    """The `half_pages` of rows as strips. Pages of one panel are left out.
+def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws, dropout: float = 0.0) -> Batch:
+    """The `half_pages` of rows as strips. Pages of one panel are left out. With `modality_dropout` of the share `dropout`, one
+    half may be shown by pictures and the other by texts.
 
     They come without boxes: the halves of a page fit each other like the parts of a puzzle, and none overlaps the other.
     Which two belong together could be told from that alone, without reading a panel.
     """
     keep = table.num_panels[rows] >= 2
     panels, _ = page_panels(table, rows[keep])
-    return strip_inputs(half_pages(panels, draws[keep])) | _owners(table, np.tile(rows[keep], 2))
+    strips = strip_inputs(half_pages(panels, draws[keep])) | _owners(table, np.tile(rows[keep], 2))
+    return modality_dropout(strips, draws[keep], dropout, "modality.strips", 2)
 
 
-def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15) -> Batch:
+def masked_panels(
+    table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15, dropout: float = 0.0
+) -> Batch:
     """Pages with some of their panels masked, for an objective that predicts the masked panels from the others.
 
     Every page masks the same share of its panels, rounded up or down at random, but at least one panel, and keeps at least
     one; pages of one panel are left out. Targets stand in the order of `masked_panels`, row by row. They are vectors alone,
-    so that boxes (of the masked slots only with `show_asked_box`) say where something is missing, not what.
+    so that boxes (of the masked slots only with `show_asked_box`) say where something is missing, not what. With
+    `modality_dropout` of the share `dropout`, the panels that are left may be shown by pictures or by texts alone.
 
     Returns:
         `panel_embeddings` (B, N, P) with masked slots zero, `attention_mask` (B, N), in which masked slots count as real,
@@ -106,7 +151,7 @@ def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: floa
     num_masked = np.clip((share * count + draws.uniform("masked.count")[keep]).astype(np.int64), 1, count - 1)
     keys = np.where(mask, draws.uniform("masked", mask.shape[1])[keep], 2.0)
     masked = np.argsort(np.argsort(keys, axis=1), axis=1) < num_masked[:, None]
-    return {
+    batch = {
         "panel_embeddings": Vectors("panel_embeddings", np.where(masked, -1, panels)),
         "attention_mask": mask.astype(np.int64),
         "masked_panels": masked,
@@ -114,6 +159,7 @@ def masked_panels(table: PanelTable, rows: np.ndarray, draws: Draws, share: floa
         "target_embeddings": Vectors("panel_embeddings", panels[masked]),
         "labels": panels[masked],
     }
+    return modality_dropout(batch, draws[keep], dropout, "modality.masked")
 
 
 def whole_pages(table: PanelTable, rows: np.ndarray) -> Batch:

@@ -50,6 +50,10 @@ class EvaluationArguments:
     )
     seed: int | None = option("Seed of the questions. (default: 0)")
     batch_size: int = option("Questions in a batch.", 256)
+    modalities: bool = option(
+        "Whether to ask the models also with pictures alone and with texts alone, of data that have vectors of both.",
+        False,
+    )
     other_origin: bool = option(
         "Whether to ask about vectors of other encoders than a model was trained on; it is an error otherwise.", False
     )

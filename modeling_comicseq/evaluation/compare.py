@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..data.panels import PanelTable
+from ..data.panels import PICTURES, TEXTS, PanelTable
 from ..data.task import Values
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..synthetic.world import SyntheticWorld
@@ -17,6 +17,7 @@ from .questions import QuestionSet
 from .results import Difference, Group, Result
 
 ROLES = ("baseline", "optimum", "subset", "ablation", "model")  # in the order of the rows
+ALONE = {"pictures alone": PICTURES, "texts alone": TEXTS}
 
 
 @dataclass
@@ -47,6 +48,7 @@ def compare(
     training: PanelTable | None = None,
     batch_size: int = 256,
     world: SyntheticWorld | None = None,
+    modalities: bool = False,
     note: Callable[[str], None] = lambda sentence: None,
 ) -> tuple[list[Result], list[Difference]]:
     """Asks every model, with and without its context, and every baseline the same questions.
@@ -58,6 +60,7 @@ def compare(
         training: Another split, for the baselines that are fitted.
         batch_size: Questions in a batch.
         world: The generative model of a synthetic corpus: the best answers that can be given then stand beside it.
+        modalities: Whether the models are asked also with pictures alone and with texts alone.
         note: Is told, in one sentence, why rows are left out.
 
     Returns:
@@ -67,6 +70,7 @@ def compare(
     task = questions.task
     baselines = {"chance": task.chance, **task.baselines(table, note)}
     baselines |= task.fitted(table, training, note)
+    alone = ALONE if modalities and questions.has_modalities(table) else {}
     optima = [] if world is None else task.optima(questions, table, world, note)
     parts: dict[tuple[str, str, str], list[Values]] = defaultdict(list)
     for chosen, batch in questions.batches(table, batch_size):
@@ -75,8 +79,16 @@ def compare(
             parts[name, "baseline", ""].append(answer(batch | {"book_ids": books}))
         for optimum in optima:
             parts[optimum.name, "optimum", ""].append(optimum.answer(batch))
+        read = {"fused": batch}  # by the streams of a model
         for name, model in models.items():
-            for variant, values in task.ask(model, batch, np.arange(chosen.start, chosen.stop)).items():
+            streams = model.config.streams
+            own = table.with_streams(streams)
+            if streams not in read:
+                read[streams] = questions.batch(own, chosen)
+            answers = dict(task.ask(model, read[streams], np.arange(chosen.start, chosen.stop)))
+            for variant, shown in alone.items():
+                answers[variant] = task.answer(model, questions.batch(own, chosen, shown))
+            for variant, values in answers.items():
                 key = (f"{name}, {variant}", "ablation", name) if variant else (name, "model", name)
                 parts[key].append(values)
     answerers = [

@@ -10,10 +10,11 @@ import numpy as np
 import xxhash
 
 from ..data.draws import Draws
-from ..data.panels import PanelTable
+from ..data.panels import BOTH, PICTURES, PanelTable
 from ..data.task import Drawn, Task
-from ..data.views import Batch, materialise
+from ..data.views import Batch, materialise, shown_in_part
 from ..stores.provenance import read_provenance
+from ..stores.stage3 import STREAM_ARRAYS
 from .results import heading
 
 _CHUNK = 4096  # rows that are drawn for at a time
@@ -54,9 +55,18 @@ class QuestionSet:
             digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
         return f"xxh3:{digest.hexdigest()}"
 
-    def batch(self, table: PanelTable, chosen: slice) -> Batch:
-        """Inputs and labels of the task's class for the `chosen` questions."""
-        return materialise(self.task.view(table, self.rows[chosen], self.drawn.select(chosen)), table)
+    def batch(self, table: PanelTable, chosen: slice, shown: int = BOTH) -> Batch:
+        """Inputs and labels of the task's class for the `chosen` questions, of which `shown` says what is shown."""
+        view = self.task.view(table, self.rows[chosen], self.drawn.select(chosen))
+        if shown != BOTH:
+            view = shown_in_part(view, np.full(len(self.rows[chosen]), shown))
+        return materialise(view, table)
+
+    def has_modalities(self, table: PanelTable) -> bool:
+        """Whether the questions can be shown by pictures or texts alone: there are both, and they show more than one of them."""
+        view = self.task.view(table, self.rows[:1], self.drawn.select(slice(0, 1)))
+        shown = shown_in_part(view, np.full(len(self.rows[:1]), PICTURES))
+        return all(name in table for name in STREAM_ARRAYS) and any(shown[name] is not view[name] for name in view)
 
     def batches(self, table: PanelTable, batch_size: int = 256) -> Iterator[tuple[slice, Batch]]:
         """Yields all questions in batches of pages of about one length, each with its place in the set."""
@@ -131,12 +141,12 @@ def split_fingerprint(table: PanelTable) -> str:
     if source is not None:
         digest.update(source.encode())
     else:  # not converted by this package: nobody has looked at the vectors yet
-        for name, pieces in table.columns.items():
+        for pieces in table.columns.values():
             for piece in pieces:
                 digest.update(piece.tobytes())
             # A vector of zeros ended each column when the first sets were frozen; without it they would not open.
-            digest.update(bytes(table.widths[name] * pieces[0].itemsize))
-    digest.update(str(sorted(table.widths.items())).encode())
+            digest.update(bytes(pieces[0].shape[1] * pieces[0].itemsize))
+    digest.update(str(sorted((name, pieces[0].shape[1]) for name, pieces in table.columns.items())).encode())
     digest.update("\0".join(table.book_ids).encode())
     for array in (table.num_panels, table.books, table.pages):
         digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())

@@ -93,8 +93,16 @@ def evaluate(arguments: EvaluationArguments, tasks: Mapping[str, Task]) -> None:
     differences: list[Difference] = []
     for each in track(questions.sets, "Asking"):
         answering = {name: models[name].model for name in asked[each.task.name]}
-        size = arguments.batch_size
-        found = compare(answering, table, each, training=training, batch_size=size, world=world, note=note)
+        found = compare(
+            answering,
+            table,
+            each,
+            training=training,
+            batch_size=arguments.batch_size,
+            world=world,
+            modalities=arguments.modalities,
+            note=note,
+        )
         results += found[0]
         differences += found[1]
     if everything:

@@ -85,6 +85,7 @@ def retrieve(
     """
     rows, pool = _first_rows(table, seed), table.pool
     encoders = {MEAN_POOL: mean_pool} | {name: strip_vectors(model) for name, model in models.items()}
+    read_by = {MEAN_POOL: "fused"} | {name: model.config.streams for name, model in models.items()}
     results: list[Result] = []
     differences: list[Difference] = []
 
@@ -112,9 +113,10 @@ def retrieve(
         """Each encoder's vectors of what `strips` makes of some rows at a time."""
         parts: dict[str, list[np.ndarray]] = {name: [] for name in encoders}
         for start in range(0, len(rows), batch_size):
-            batch = materialise(strips(rows[start : start + batch_size]), table)
+            view = strips(rows[start : start + batch_size])
+            batches = {streams: materialise(view, table.with_streams(streams)) for streams in {*read_by.values()}}
             for name, encoder in encoders.items():
-                parts[name].append(encoder(batch))
+                parts[name].append(encoder(batches[read_by[name]]))
         return {name: np.concatenate(part) for name, part in parts.items()}
 
     def whole(rows: np.ndarray) -> np.ndarray:

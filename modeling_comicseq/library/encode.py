@@ -8,7 +8,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 import zarr
 
-from ..checkpoints.opening import open_checkpoint, without_boxes
+from ..checkpoints.opening import open_checkpoint, read_config, without_boxes
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..model.tasks_comicseq import STRIP_EMBEDDING
 from ..outputs import check_output
@@ -103,8 +102,7 @@ def encode_store(
         check_output(each, inputs, overwrite=True, folder=is_folder, remote=True)
     processes = Processes(progress)
     batch_size = batch_size or (256 if processes.device.type == "cpu" else 2048)
-    store = Stage3Store.open(embeddings)
-    store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
+    store = Stage3Store.open(embeddings).with_streams(read_config(model).streams)
     origin = read_origin(store, metadata)
     checkpoint = open_checkpoint(model, store, store.url, origin=origin, other_origin=other_origin)
     if STRIP_EMBEDDING.name in checkpoint.untrained:

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ..checkpoints.opening import open_checkpoint
+from ..checkpoints.opening import open_checkpoint, read_config
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import written_folder
 from ..layouts.boxes import mirror
@@ -214,8 +214,7 @@ class _Judge:
                 f"{store.url} is a Stage 5 store, whose vectors know their order; --model judges it by those of the Stage 3"
                 " store"
             )
-        stage3 = Stage3Store.open(store.url)
-        stage3 = replace(stage3, arrays={"panel_embeddings": stage3.arrays["panel_embeddings"]})
+        stage3 = Stage3Store.open(store.url).with_streams(read_config(model).streams)
         origin = read_origin(stage3, metadata)
         self.model = ready_to_order(
             open_checkpoint(model, stage3, store.url, origin=origin, other_origin=other_origin)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from ..checkpoints.opening import Checkpoint, open_checkpoint
+from ..checkpoints.opening import Checkpoint, open_checkpoint, read_config
 from ..errors import ComicSeqDataError
 from ..files import write_text
 from ..layouts.boxes import mirror
@@ -100,8 +99,7 @@ def order_store(
             cannot be written.
     """
     check_output(output, [model_name, embeddings, metadata, boxes], overwrite, is_own=is_own)
-    store = Stage3Store.open(embeddings)
-    store = replace(store, arrays={"panel_embeddings": store.arrays["panel_embeddings"]})
+    store = Stage3Store.open(embeddings).with_streams(read_config(model_name).streams)
     origin = read_origin(store, metadata)
     checkpoint = open_checkpoint(model_name, store, embeddings, origin=origin, other_origin=other_origin)
     model = ready_to_order(checkpoint)

@@ -48,8 +48,9 @@ class ComicPageModelOutput(ModelOutput):
         One contextualised vector per panel.
     pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`, *optional*):
         One vector per strip; None where the sequence model is that of one task, which has none.
-    panel_embeddings (`torch.FloatTensor` of shape `(num_rows, projection_dim)`):
-        The panel encoder's fused vector of each panel.
+    panel_embeddings (`torch.FloatTensor` of shape `(num_rows, panel_embedding_dim)`):
+        The vector of each panel as the sequence model reads it: the panel encoder's fused one, or with separate streams
+        those of its picture and its text side by side.
     visual_embeddings (`torch.FloatTensor` of shape `(num_rows, projection_dim)`, *optional*):
         The vector of each panel's picture, where pictures were given.
     text_embeddings (`torch.FloatTensor` of shape `(num_rows, projection_dim)`, *optional*):
@@ -150,17 +151,31 @@ class ComicPageModel(ComicPagePreTrainedModel):
         caption_attention_mask: torch.Tensor | None = None,
     ) -> ModelOutput:
         """
-        The vectors of panels, as the panel encoder gives them: `panel_embeddings`, `visual_embeddings`, `text_embeddings`
-        and `caption_embeddings`, each (M, projection_dim) or None. Questions of every task are asked of the sequence
-        model with rows of these, which [`take_rows`] takes: those of pages and those of candidates.
+        The vectors of panels, as the panel encoder gives them: `visual_embeddings`, `text_embeddings` and
+        `caption_embeddings`, each (M, projection_dim) or None, and `panel_embeddings` (M, panel_embedding_dim) as the sequence
+        model reads them. Questions of every task are asked of the sequence model with rows of these, which [`take_rows`]
+        takes: those of pages and those of candidates.
         """
-        return self.panel_encoder(
+        panels = self.panel_encoder(
             pixel_values=pixel_values,
             input_ids=input_ids,
             attention_mask=attention_mask,
             caption_input_ids=caption_input_ids,
             caption_attention_mask=caption_attention_mask,
         )
+        if panels.panel_embeddings is not None:
+            panels.panel_embeddings = self.panel_vectors(panels.visual_embeddings, panels.text_embeddings)
+        return panels
+
+    def panel_vectors(self, visual: torch.Tensor | None, text: torch.Tensor | None) -> torch.Tensor:
+        """
+        Vectors of panels (..., panel_embedding_dim) as the sequence model reads them, of those of pictures and texts
+        (..., projection_dim), or of one of them: fused, or side by side with zeros for what there is not.
+        """
+        if not self.config.sequence_config.has_streams:
+            return self.panel_encoder.fuse(visual, text)
+        visual = torch.zeros_like(text) if visual is None else visual
+        return torch.cat((visual, torch.zeros_like(visual) if text is None else text), dim=-1)
 
     @can_return_tuple
     @auto_docstring

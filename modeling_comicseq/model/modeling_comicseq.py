@@ -305,11 +305,12 @@ class ComicSeqEmbeddings(nn.Module):
         if masked_panels is not None:
             asked = self.mask_embedding.expand(masked_panels.shape[0], 1, -1)
             if visual_embedding is not None:
-                given = masked_panels.new_ones(masked_panels.shape[0], 1)
-                asked = asked + self.project(visual_embedding[:, None], given, "visual")
+                given = (visual_embedding != 0).any(-1, keepdim=True)
+                picture = self.project(visual_embedding[:, None], given, "visual")
+                asked = asked + torch.where(given[..., None], picture, torch.zeros_like(picture))
             hidden_states = torch.where(masked_panels[..., None, None], asked[:, None], hidden_states)
             is_first = torch.arange(real.shape[-1], device=real.device) == 0  # what was taken out is one token
-            real = torch.where(masked_panels[..., None], is_first & attention_mask[..., None], real)
+            real = real | (masked_panels & attention_mask)[..., None] & is_first
         if panel_boxes is not None:
             box_shown = attention_mask if self.config.show_asked_box else shown
             hidden_states = hidden_states + self.box_embedding(panel_boxes, box_shown)[:, :, None]
@@ -719,8 +720,8 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
     ) -> ComicSeqModelOutput:
         r"""
         panel_embeddings (`torch.FloatTensor` of shape `(batch_size, num_panels, panel_embedding_dim)`):
-            Stage 3 panel vectors in reading order. Padded slots are never read. May be left out where `panel_boxes` are
-            given: panels are then known by their boxes alone.
+            Stage 3 panel vectors in reading order, with separate streams the picture's and the text's side by side. Padded
+            slots are never read. May be left out where `panel_boxes` are given: panels are then known by their boxes alone.
         attention_mask (`torch.Tensor` of shape `(batch_size, num_panels)`, *optional*):
             1 for a real panel, 0 for a padded slot.
         position_ids (`torch.LongTensor` of shape `(batch_size, num_panels)`, *optional*):
@@ -728,7 +729,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         mask_position (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             A slot whose panel was taken out: it is not read but filled with the mask embedding.
         visual_embedding (`torch.FloatTensor` of shape `(batch_size, visual_embedding_dim)`, *optional*):
-            Picture-only vector of the panel at `mask_position`.
+            Picture-only vector of the panel at `mask_position`; zeros for no picture.
         candidate_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, panel_embedding_dim)`, *optional*):
             Candidates to encode together with the panels, which do not see them.
         candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
@@ -736,7 +737,7 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         candidate_position (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             The position that all candidates of a row are asked for, -1 (the default) for none.
         modality (`str`, *optional*, defaults to `"panel"`):
-            What `panel_embeddings` are: `"panel"` (fused), `"visual"`, `"text"` or `"caption"`.
+            What `panel_embeddings` are: `"panel"` (picture and text), `"visual"`, `"text"` or `"caption"`.
         candidate_modality (`str`, *optional*, defaults to `"panel"`):
             What `candidate_embeddings` are.
         candidates_read_context (`bool`, *optional*, defaults to `True`):
@@ -1230,7 +1231,7 @@ class ComicSeqForTextCloze(ComicSeqTaskModel):
         candidate_text_embeddings (`torch.FloatTensor` of shape `(batch_size, num_candidates, text_embedding_dim)`):
             The candidate texts' vectors.
         visual_embedding (`torch.FloatTensor` of shape `(batch_size, visual_embedding_dim)`, *optional*):
-            Picture-only vector of the asked panel.
+            Picture-only vector of the asked panel; zeros for no picture.
         candidate_mask (`torch.Tensor` of shape `(batch_size, num_candidates)`, *optional*):
             1 for a real candidate, 0 for padding.
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):

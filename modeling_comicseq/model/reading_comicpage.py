@@ -299,7 +299,7 @@ class PageReader:
             raise ValueError(
                 f"The task asks for {modality} vectors but the panel encoder has no {half} model: take a page model with one."
             )
-        width = self.model.config.panel_config.projection_dim
+        width = getattr(self.model.config.sequence_config, f"{modality}_embedding_dim")
         zeros = np.broadcast_to(np.float32(0), (len(panels), width))
         taken.question[wanted.name] = zeros[0] if wanted.kind == "vector" else zeros
         taken.wanted[wanted.name] = modality, panels
@@ -352,9 +352,9 @@ class PageReader:
         if modality != "panel":
             return visual if modality == "visual" else text
         halves = (visual if self.reads_pictures else None, text if self.reads_texts else None)
-        fused = self.model.panel_encoder.fuse(*halves)
-        is_read = torch.tensor([panel is not None for panel in panels], device=fused.device)
-        return torch.where(is_read[:, None], fused, 0.0)
+        read = self.model.panel_vectors(*halves)
+        is_read = torch.tensor([panel is not None for panel in panels], device=read.device)
+        return torch.where(is_read[:, None], read, 0.0)
 
     def in_chunks(self, contents: dict[Any, Any], encode: Any) -> dict[Any, torch.Tensor]:
         """The vectors of distinct contents, by their keys."""

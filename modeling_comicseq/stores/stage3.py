@@ -10,9 +10,9 @@ import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,9 +31,11 @@ __all__ = [
     "PAGE_ARRAYS",
     "PANEL_ARRAYS",
     "PRESENT",
+    "STREAM_ARRAYS",
     "Block",
     "ReadFailure",
     "Stage3Store",
+    "check_streams",
     "describe_bad_vector",
     "find_bad_pages",
     "find_bad_vectors",
@@ -46,6 +48,8 @@ __all__ = [
 
 PANEL_ARRAYS = ("panel_embeddings", "visual_embeddings", "text_embeddings", "caption_embeddings")
 PAGE_ARRAYS = ("page_caption_embeddings",)
+# What stands side by side in the panel vectors of a model with separate streams, in this order.
+STREAM_ARRAYS = ("visual_embeddings", "text_embeddings")
 MASK_ARRAYS = ("panel_masks", "panel_mask")
 BOX_ARRAY = "panel_boxes"
 # A panel always has a fused and a picture vector; one without text has no text vector, which Stage 3 writes as zeros.
@@ -98,6 +102,7 @@ class Stage3Store:
         mask: The array that marks the real panels, shape (pages, slots).
         attributes: What the store's own attributes say, for example its encoders.
         boxes: Where the panels stand, shape (pages, slots, 4), see `layouts.boxes`; None where it does not say.
+        streams: Of what its panel vectors are read, see `with_streams`.
     """
 
     url: str
@@ -105,6 +110,7 @@ class Stage3Store:
     mask: zarr.Array
     attributes: dict[str, Any]
     boxes: zarr.Array | None = None
+    streams: str = "fused"
 
     @classmethod
     def open(cls, embeddings: str | os.PathLike) -> Stage3Store:
@@ -174,10 +180,21 @@ class Stage3Store:
         """Panel slots of each row."""
         return self.mask.shape[1]
 
+    def with_streams(self, streams: str) -> Stage3Store:
+        """The store with nothing but the panel vectors that a model with these `streams` reads, as `panel_embeddings`.
+
+        Raises:
+            ComicSeqDataError: They are separate, and the store lacks the vectors of pictures or of texts.
+        """
+        names = STREAM_ARRAYS if streams == "separate" else ("panel_embeddings",)
+        check_streams(streams, self.arrays, self.url)
+        return replace(self, arrays={name: self.arrays[name] for name in names}, streams=streams)
+
     @property
     def widths(self) -> dict[str, int]:
         """Width of each vector array."""
-        return {name: array.shape[-1] for name, array in self.arrays.items()}
+        widths = {name: array.shape[-1] for name, array in self.arrays.items()}
+        return widths if self.streams == "fused" else {"panel_embeddings": sum(widths.values())}
 
     @property
     def bytes_per_page(self) -> int:
@@ -211,12 +228,24 @@ class Stage3Store:
         for name, array in [("mask", self.mask), *self.arrays.items()]:
             arrays[name], lost = read_rows(array, lo, hi)
             failures += lost
+        if self.streams == "separate":
+            arrays["panel_embeddings"] = np.concatenate([arrays[name] for name in STREAM_ARRAYS], axis=-1)
         return Block(lo, hi, arrays, failures)
 
     def fingerprint(self) -> str:
         """Hash of the names, sizes and times of all files of the store: changes when the store is written to."""
         arrays = self.arrays if self.boxes is None else self.arrays | {BOX_ARRAY: self.boxes}
         return files_fingerprint(self.url, arrays, self.mask)
+
+
+def check_streams(streams: str, arrays: Container[str], where: str) -> None:
+    """Raises a `ComicSeqDataError` if a model with these `streams` cannot read the vectors of `where`, which has these arrays."""
+    lacking = [name for name in STREAM_ARRAYS if name not in arrays]
+    if streams == "separate" and lacking:
+        raise ComicSeqDataError(
+            f"{where} has no {lacking[0]!r}, which a model with separate streams reads: make the vectors with `comicseq embed`"
+            " and encoders of pictures and of texts, or take a model with fused streams."
+        )
 
 
 def files_fingerprint(url: str, arrays: Mapping[str, zarr.Array], mask: zarr.Array) -> str:

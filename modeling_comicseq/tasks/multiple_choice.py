@@ -205,10 +205,13 @@ class MultipleChoiceTask(Task):
     def _judged(self, scorer: Callable[[Batch], np.ndarray], batch: Batch) -> Values:
         return self.judge(batch, scorer(batch))
 
+    def answer(self, model, batch: Batch) -> Values:
+        return self.judge(batch, model_logits(model, self.name, batch))
+
     def ask(self, model, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
         ablations = {**self.ablations, **of_boxes(model, batch)}
         variants = {"": batch} | {name: ablate(batch, numbers) for name, ablate in ablations.items()}
-        return {name: self.judge(batch, model_logits(model, self.name, variant)) for name, variant in variants.items()}
+        return {name: self.answer(model, variant) for name, variant in variants.items()}
 
     def optima(self, questions, table: PanelTable, world, note: Callable[[str], None]) -> list[Optimum]:
         """`optimum` sees all candidates, `optimum, one candidate` judges each without the others."""

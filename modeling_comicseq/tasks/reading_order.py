@@ -109,6 +109,9 @@ class ReadingOrder(Task):
         probe = PlaceProbe(*panels)
         return {"place probe": lambda batch: self._judge_orders(batch, probe.orders(batch))}
 
+    def answer(self, model, batch: Batch) -> Values:
+        return self.judge(batch, model_logits(model, self.name, batch), model.config.reading_order_target)
+
     def ask(self, model, batch: Batch, numbers: np.ndarray) -> dict[str, Values]:
         target = model.config.reading_order_target
         variants = {"": batch} | {name: ablate(batch, numbers) for name, ablate in of_boxes(model, batch).items()}

@@ -111,6 +111,11 @@ class PretrainingArguments(TrainingArguments):
             " alone). Each question draws one. Validation asks under same_book."
         },
     )
+    modality_dropout: float = option(
+        0.0,
+        "Share of the questions and of the strips that are shown by pictures or by texts alone, half and half, so that one"
+        " model serves both and either.",
+    )
     other_origin: bool = option(
         False, "Go on from a checkpoint although the vectors are of another origin than those that it was trained on."
     )

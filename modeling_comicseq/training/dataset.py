@@ -10,9 +10,19 @@ from ..data.draws import Draws
 from ..data.page_panels import ContentTable, within
 from ..data.panels import PanelTable
 from ..data.task import Drawn, Task, cumulative_odds, draw_tasks
-from ..data.views import Batch, half_page_views, masked_panels, materialise, to_tensors, whole_pages, without_boxes
-from ..errors import ComicSeqArgumentError
+from ..data.views import (
+    Batch,
+    half_page_views,
+    masked_panels,
+    materialise,
+    modality_dropout,
+    to_tensors,
+    whole_pages,
+    without_boxes,
+)
+from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..model.configuration_comicseq import ComicSeqConfig
+from ..stores.stage3 import STREAM_ARRAYS
 from ..tasks import TASKS
 
 
@@ -34,6 +44,7 @@ class PretrainingDataset(Dataset):
         protocol: Where wrong candidates come from; each question draws one of several.
         seed: Seed of all draws.
         questions_per_page: How many questions each row asks.
+        modality_dropout: Share of the questions and of the strips that are shown by pictures or by texts alone.
     """
 
     def __init__(
@@ -44,6 +55,7 @@ class PretrainingDataset(Dataset):
         protocol: str | Sequence[str] = ("same_book", "cross_book"),
         seed: int = 0,
         questions_per_page: int = 1,
+        modality_dropout: float = 0.0,
     ):
         assert config.task_weights is not None  # the configuration fills it in
         weights = {TASKS[name]: weight for name, weight in config.task_weights.items() if weight > 0}
@@ -56,9 +68,15 @@ class PretrainingDataset(Dataset):
         odds = cumulative_odds(table, rows, weights)
         self.rows = rows[odds[:, -1] > 0]  # a page that can serve nothing would leave a hole in its batch
         self.cumulative_odds = odds[self.rows]
-        self.table, self.config = table, config
+        self.table, self.config = table.with_streams(config.streams), config
         self.num_candidates, self.protocol, self.seed = num_candidates, protocol, seed
         self.questions_per_page = questions_per_page
+        self.modality_dropout = modality_dropout
+        if modality_dropout > 0 and (lacking := [name for name in STREAM_ARRAYS if name not in table]):
+            raise ComicSeqDataError(
+                f"`modality_dropout` is {modality_dropout} but the data set has no {lacking[0]!r}: set it to 0, or make the"
+                " vectors with `comicseq embed` and encoders of pictures and of texts."
+            )
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -84,20 +102,21 @@ class PretrainingDataset(Dataset):
         near = self.table
         if isinstance(indices, Share):
             near = within(self.table, self.table.pages[self.rows[indices.of_step]])
+        dropout = self.modality_dropout
         batch: dict = {}
         places = draw_tasks(self.cumulative_odds[np.tile(chosen, count)], asking_draws)
         for task, asking in zip(self.tasks, places, strict=True):
             drawn = self._draw(task, near, asking_rows[asking], asking_draws[asking])
             is_question = task.is_question(drawn)
             asked = asking_rows[asking][is_question]
-            batch[task.name] = task.view(
-                self.table, asked, drawn.select(is_question), self.config.reading_order_target
-            )
+            view = task.view(self.table, asked, drawn.select(is_question), self.config.reading_order_target)
+            batch[task.name] = modality_dropout(view, asking_draws[asking][is_question], dropout)
         if self.config.masked_panel_weight > 0:
-            batch["masked_panels"] = masked_panels(self.table, rows, draws)
-        if self.config.contrastive_weight > 0:
-            has_views = self.config.contrastive_objective == "views"
-            batch |= half_page_views(self.table, rows, draws) if has_views else whole_pages(self.table, rows)
+            batch["masked_panels"] = masked_panels(self.table, rows, draws, dropout=dropout)
+        if self.config.contrastive_weight > 0 and self.config.contrastive_objective == "views":
+            batch |= half_page_views(self.table, rows, draws, dropout)
+        elif self.config.contrastive_weight > 0:
+            batch |= modality_dropout(whole_pages(self.table, rows), draws, dropout, "modality.strips")
         if not self.config.box_embedding:
             batch = without_boxes(batch)
         return materialise(batch, self.table)

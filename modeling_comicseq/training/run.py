@@ -115,6 +115,7 @@ def _train(arguments: PretrainingArguments) -> None:
         arguments.protocol,
         arguments.seed,
         arguments.questions_per_page,
+        arguments.modality_dropout,
     )
     model: ComicSeqForPreTraining | ComicPageForPreTraining = sequence
     if encoder is not None:

@@ -44,6 +44,7 @@ NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
         lambda value: 0 < value < inf,
     ),
     (("layer_decay",), "above 0 and at most 1", lambda value: 0 < value <= 1),
+    (("modality_dropout",), "at least 0 and at most 1", lambda value: 0 <= value <= 1),
     (("adam_beta1", "adam_beta2"), "at least 0 and below 1", lambda value: 0 <= value < 1),
     (("seed", "data_seed"), "at least 0 and below 2**32", lambda value: 0 <= value < 2**32),
     (("dataloader_num_workers",), "at least 0", lambda value: value >= 0),

@@ -87,7 +87,7 @@ class ComicSeqTrainer(Trainer):
         self.arguments_json = args.to_json_string()
         self.being_saved: Path | None = None  # the checkpoint that is not complete yet
         self.resumed_from: str | None = None
-        self.validation_table, self.processor = validation_table, processor
+        self.processor = processor
         # Trainer would rotate and upload a checkpoint before it is complete: `CompleteCheckpoints` does both.
         own = copy(args)
         own.save_total_limit, own.hub_strategy = None, HubStrategy.END
@@ -96,6 +96,8 @@ class ComicSeqTrainer(Trainer):
         with argument_at_fault(args):
             super().__init__(args=own, data_collator=first_item, eval_dataset=eval_dataset, **kwargs)
         self.validated: PanelTable | None = None  # with the vectors of the last evaluation
+        streams = self.sequence_model.config.streams
+        self.validation_table = None if validation_table is None else validation_table.with_streams(streams)
         if args.torch_compile:
             # Nearly all of a step is spent in the encoder's layers, which share one graph for all batches. The whole
             # model would be compiled anew for nearly every batch: each task's questions, pages and padding are sizes of

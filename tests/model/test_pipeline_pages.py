@@ -138,6 +138,35 @@ def test_answers_are_those_of_the_encoders_vectors(task, pipelines, by_vectors, 
     assert_same_answers(pipelines[task](mixed, batch_size=3), expected)
 
 
+def test_separate_streams_are_read_side_by_side(tmp_path, vectors):
+    """The panel without words, and the candidate without a picture, are one half; the model's own forward reads the same."""
+    model = save_page_model(tmp_path, streams="separate", panel_embedding_dim=48)
+    sequence = build("pretraining", sequence_config(streams="separate", panel_embedding_dim=48))
+    sequence.save_pretrained(tmp_path / "sequence")
+
+    def wide(images, texts):
+        of_images = vectors(images, [""] * len(images), "visual_embeddings")
+        return np.concatenate((of_images, vectors(None, texts, "text_embeddings")), axis=-1)
+
+    panels = wide(crops(), WORDS)
+    assert not panels[2, 24:].any() and panels[:, :24].any(1).all()
+    words_alone = np.concatenate(
+        (np.zeros((1, 24), np.float32), vectors(None, ["no dog"], "text_embeddings")), axis=-1
+    )
+    candidates = np.concatenate((wide([draw_picture(90)], ["the cat sleeps"]), words_alone))
+    by_hand = {"panel_embeddings": panels, "panel_boxes": np.array(BOXES), "candidate_embeddings": candidates}
+    asked = page() | {"candidates": [CANDIDATES[0], CANDIDATES[2]], "mask_position": 1}
+    expected = pipeline(PICK, model=str(tmp_path / "sequence"))(by_hand | {"mask_position": 1})
+    assert_same_answers([pipeline(PICK, model=str(tmp_path))(asked)], [expected])
+
+    inputs = panel_processor(tmp_path)(images=crops(), text=WORDS)
+    with torch.no_grad():
+        outputs = model(**inputs, panel_boxes=torch.tensor([BOXES]))
+        strip = sequence.comicseq(torch.from_numpy(panels)[None], panel_boxes=torch.tensor([BOXES])).pooler_output
+    torch.testing.assert_close(outputs.panel_embeddings, torch.from_numpy(panels))
+    torch.testing.assert_close(outputs.strip_embedding, strip)
+
+
 @pytest.mark.parametrize("modality", ["visual", "text"])
 def test_closure_of_one_modality(modality, pipelines, by_vectors, vectors):
     task = f"comic-{modality}-closure"

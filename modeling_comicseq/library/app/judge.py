@@ -99,6 +99,11 @@ def open_judge(name: str, collection: Collection) -> Judge:
             " which `comicseq export --model CHECKPOINT --encoder ENCODER` makes."
         )
     opened = open_checkpoint(name)
+    if opened.model.config.has_streams:
+        raise ComicSeqDataError(
+            f"{name} reads vectors of pictures and of texts (`streams` are separate) but the index holds fused ones alone: give a"
+            " page model, which `comicseq export --model CHECKPOINT --encoder ENCODER` makes."
+        )
     if opened.model.config.panel_embedding_dim != about["store"]["width"]:
         raise ComicSeqDataError(
             f"{name} reads vectors of width {opened.model.config.panel_embedding_dim} but those of the index are"

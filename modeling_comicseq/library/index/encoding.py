@@ -67,13 +67,20 @@ class QueryEncoder:
             raise ComicSeqArgumentError(f"{encoder.name} finds nothing in {text!r}: give other words")
         return vector
 
-    def page(self, panel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def page(self, panel: np.ndarray, is_text: bool) -> tuple[np.ndarray, np.ndarray]:
         """The contextualised panel `(D,)` and the strip vector `(D,)` of a page of this one panel `(P,)`, by the model.
+
+        Args:
+            panel: Vector of a text or of a picture, see `panel`.
+            is_text: Which of the two it is of, for a model with separate streams.
 
         Raises:
             ComicSeqDataError: The model is not there, or is another than that of the index.
         """
         encode = self.pages()
+        if encode.model.config.has_streams:
+            halves = (np.zeros_like(panel), panel) if is_text else (panel, np.zeros_like(panel))
+            panel = np.concatenate(halves)
         with self._lock:
             panels, strips = encode(panel[None].astype(np.float32), np.array([1]))
         return panels[0].float().cpu().numpy(), strips[0].float().cpu().numpy()
@@ -81,7 +88,10 @@ class QueryEncoder:
     def encoder(self) -> PanelEncoder:
         """The panel encoder."""
         name = self._name()
-        width = self.about["panel_width"] or self.pages().model.config.panel_embedding_dim
+        width = self.about["panel_width"]
+        if width is None:
+            config = self.pages().model.config
+            width = config.text_embedding_dim if config.has_streams else config.panel_embedding_dim
         with self._lock:
             if self._encoder is None:
                 from ...encoders.panel_encoder import load_panel_encoder

@@ -112,9 +112,9 @@ def search(
     asked.column = _column(index, given, vector is not None, space)
     queries = []
     if text is not None:
-        queries.append(_encoded(index, asked, index.encoders.panel(text=text)))
+        queries.append(_encoded(index, asked, index.encoders.panel(text=text), is_text=True))
     if image is not None:
-        queries.append(_encoded(index, asked, index.encoders.panel(image=open_picture(image))))
+        queries.append(_encoded(index, asked, index.encoders.panel(image=open_picture(image)), is_text=False))
     if page is not None:
         queries.append(_page(index, asked, page))
     if panel is not None:
@@ -170,11 +170,11 @@ def _column(index: Index, given: list[str], has_vector: bool, space: Space | Non
     return alone if alone in index.about["embeddings"]["columns"] else "encoder_vector"
 
 
-def _encoded(index: Index, asked: _Asked, panel: np.ndarray) -> np.ndarray:
-    """The query vector `(1, D)` of a panel vector `(P,)`: itself, or what the model makes of a page of this one panel."""
+def _encoded(index: Index, asked: _Asked, panel: np.ndarray, is_text: bool) -> np.ndarray:
+    """The query vector `(1, D)` of a panel vector `(P,)` of a text or of a picture: itself, or what the model makes of a page of this one panel."""
     if asked.column != "vector" or index.about["store"]["stage"] == 3:
         return panel[None]
-    contextualised, strip = index.encoders.page(panel)
+    contextualised, strip = index.encoders.page(panel, is_text)
     return (contextualised if asked.among == "panel" else strip)[None]
 
 
