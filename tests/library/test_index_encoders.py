@@ -126,6 +126,17 @@ def test_a_text_is_compared_with_the_texts_of_pages_and_panels(place, encoder):
     assert (hits[0].row, hits[0].slot) == (0, 0) and len(hits) == real.sum(), "empty texts have no direction"
 
 
+@pytest.mark.parametrize("picture_size", [40, 0])
+def test_an_update_takes_no_boxes_away(place, tmp_path, picture_size):
+    store, index = place / "stage5.zarr", tmp_path / "index"
+    build_index(store, index, pages=place / "pages", picture_size=picture_size, progress=False)
+    with pytest.raises(
+        ComicSeqDataError, match=r"is not given: name it, or the one that has taken its place, with --pages"
+    ):
+        build_index(store, index, picture_size=picture_size, update=True, progress=False)
+    assert open_index(index).page(0)["panel_boxes"]
+
+
 def test_a_picture_finds_the_panel_that_it_is(place, pictures):
     index = open_index(place / "index")
     pictures[2][1].save(place / "crop.png")

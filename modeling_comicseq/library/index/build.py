@@ -206,7 +206,12 @@ def _about(source: Source, metadata: str, pages: str | os.PathLike | None, state
 
 
 def _check_alike(target: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """An update keeps the space and the columns."""
+    """An update keeps the space and the columns, and takes away no boxes, texts and pictures."""
+    if old["pages"] is not None and new["pages"] is None:
+        raise ComicSeqDataError(
+            f"{target} has boxes and texts of the data set of pages {old['pages']}, which is not given: name it, or the one"
+            " that has taken its place, with --pages, or make the index anew with --overwrite"
+        )
     same = {
         "model": [about["model"] and about["model"].get("fingerprint") for about in (old, new)],
         "origin": [about["origin"] for about in (old, new)],
