@@ -12,13 +12,14 @@ from ..encoders.panel_encoder import PanelEncoder, load_panel_encoder
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import written_folder
 from ..hub import find_file
+from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicpage import ComicPageModel
 from ..model.pipeline_comicseq import custom_pipelines
 from ..model.tasks_comicseq import PANELS, STRIP_EMBEDDING, TASKS
 from ..outputs import check_output
 from ..progress import quiet_transformers
 from ..stores.origin import meaning_of
-from .export import DTYPES, ExportReport, Source, open_source
+from .export import DTYPES, ExportReport, open_source
 from .provenance import TRAINING_PROVENANCE, compare_origins, read_training_provenance
 
 CARD = Path(__file__).with_name("page_model_card.md")
@@ -87,7 +88,7 @@ def join_checkpoints(
         provenance = find_file(sequence, TRAINING_PROVENANCE)
         if provenance is not None:
             (folder / TRAINING_PROVENANCE).write_bytes(provenance.read_bytes())
-        _write_card(folder, str(output), source, opened, wanted)
+        write_page_card(folder, str(output), source.name, source.model_class.__name__, source.config, opened, wanted)
         num_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     precision = str(wanted).removeprefix("torch.")
     return ExportReport("ComicPageModel", "AutoModel", precision, model.num_parameters(), num_bytes, tuple(notes))
@@ -119,10 +120,28 @@ def _check_encoder(sequence: str, encoder: PanelEncoder, other_origin: bool) -> 
     return [sentence]
 
 
-def _write_card(folder: Path, repo: str, source: Source, encoder: PanelEncoder, dtype: torch.dtype) -> None:
-    """The card of a page model: what it takes, and what the sequence model's card says of training, results and limits."""
-    pipelines = custom_pipelines(source.model_class.__name__)
-    path = find_file(source.name, "README.md")
+def write_page_card(
+    folder: Path,
+    repo: str,
+    sequence: str,
+    sequence_class: str,
+    config: ComicSeqConfig,
+    encoder: PanelEncoder,
+    dtype: torch.dtype,
+) -> None:
+    """Writes the card of a page model: what it takes, and what its sequence model's card says of training, results and limits.
+
+    Args:
+        folder: Where to, as README.md.
+        repo: Where the model will be loaded from.
+        sequence: The checkpoint of the sequence model; may be `folder`.
+        sequence_class: Its class.
+        config: Its configuration.
+        encoder: The panel encoder.
+        dtype: Precision of the weights.
+    """
+    pipelines = custom_pipelines(sequence_class)
+    path = find_file(sequence, "README.md")
     known = ModelCard(path.read_text(encoding="utf-8")) if path is not None else None
     data = ModelCardData(license="apache-2.0", library_name="transformers", pipeline_tag="feature-extraction")
     data["tags"] = ["comics", "comicseq", "comic-pages"]
@@ -132,7 +151,6 @@ def _write_card(folder: Path, repo: str, source: Source, encoder: PanelEncoder, 
                 data[key] = known.data[key]
     sections = re.split(r"(?m)^## ", known.text)[1:] if known is not None else []
     kept = [f"## {each.rstrip()}" for each in sections if each.partition("\n")[0].strip() in _KEPT]
-    sequence_class = source.model_class.__name__
     served = {each.name: each for each in (STRIP_EMBEDDING, *TASKS.values()) if each.pipeline in pipelines}
     beside = {}
     for name, task in served.items():
@@ -151,8 +169,8 @@ def _write_card(folder: Path, repo: str, source: Source, encoder: PanelEncoder, 
         dtype=str(dtype).removeprefix("torch."),
         tasks=list(served.values()),
         beside=beside,
-        limit=source.config.max_position_embeddings,
-        reads_boxes=source.config.box_embedding,
+        limit=config.max_position_embeddings,
+        reads_boxes=config.box_embedding,
         kept="\n\n".join(kept),
     )
     card.save(folder / "README.md")

@@ -356,6 +356,13 @@ class ComicPageForPreTraining(ComicPageModel):
                 module.eval()
         return self
 
+    def save_pretrained(self, save_directory, **kwargs):
+        """
+        Saves all that [`ComicPageModel`] does, under the weights' own names: transformers gives those of some encoders others
+        on the disk, which its Trainer, when it resumes, does not find.
+        """
+        super().save_pretrained(save_directory, **{"save_original_format": False, **kwargs})
+
 
 def fill_vectors(inputs: Mapping[str, Any], vectors: torch.Tensor, has_streams: bool = False) -> dict[str, Any]:
     """

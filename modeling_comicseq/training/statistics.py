@@ -24,8 +24,8 @@ class TrainingStatistics(TrainerCallback):
     Sums stay on the device until they are logged, so that no step waits for another.
     """
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, device: torch.device, questions_per_page: int = 1):
+        self.device, self.questions_per_page = device, questions_per_page
         self.reset()
 
     def reset(self) -> None:
@@ -68,7 +68,7 @@ class TrainingStatistics(TrainerCallback):
         """The means by name, with the pages per second of all processes. Every process must ask."""
         sums = dict(zip(self.sums, accelerator.reduce(torch.stack(list(self.sums.values()))).tolist(), strict=True))
         logs = {name: total / count for name, (total, count) in sums.items() if count}
-        pages = sum(sums[f"{task}_loss"][1] for task in TASKS)
+        pages = sum(sums[f"{task}_loss"][1] for task in TASKS) / self.questions_per_page
         logs["pages_per_second"] = pages / max(time.perf_counter() - self.started - self.paused, 1e-9)
         self.reset()
         return logs

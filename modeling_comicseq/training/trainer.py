@@ -17,11 +17,12 @@ from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..checkpoints.card import write_card
+from ..checkpoints.page_model import write_page_card
 from ..checkpoints.provenance import describe_training, save_training_provenance
 from ..data.page_panels import ContentTable, provenance_of
 from ..data.panels import PanelTable
 from ..data.task import Task
-from ..encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder
+from ..encoders.panel_encoder import PanelEncoder
 from ..errors import ComicSeqArgumentError
 from ..evaluation.questions import draw_question_set
 from ..evaluation.scoring import score_model
@@ -109,7 +110,7 @@ class ComicSeqTrainer(Trainer):
                 )
         if validation_table is not None:
             self._check_validation(validation_table)
-        self.statistics = TrainingStatistics(self.accelerator.device)
+        self.statistics = TrainingStatistics(self.accelerator.device, self.train_dataset.questions_per_page)
         losses = [name for name in self.statistics.sums if name.endswith("_loss")]
         self.loss_watch = LossWatch(self.accelerator, losses)
         self.early_stopping = EarlyStopping(args)
@@ -288,17 +289,19 @@ class ComicSeqTrainer(Trainer):
     def _constant_statistics(self) -> dict[str, Any]:
         return describe_training(self.train_dataset.table)
 
-    def _encoder(self) -> PanelEncoder:
+    def _encoder(self) -> PanelEncoder | None:
         """The panel encoder of a page model as it is now."""
+        if self.processor is None:
+            return None
         model: Any = self.accelerator.unwrap_model(self.model)
-        return PanelEncoder(self.args.encoder or OFFLINE_ENCODER, model.panel_encoder, self.processor)  # type: ignore[arg-type]
+        return PanelEncoder("the panel encoder", model.panel_encoder, self.processor)
 
     def write_card(self, folder: Path) -> None:
         """Writes what the weights were trained on, and the card with their own validation."""
         table, config = self.train_dataset.table, self.sequence_model.config
-        provenance = provenance_of(table)
-        if isinstance(table, ContentTable):
-            provenance = provenance | {"origin": self._encoder().origin}
+        provenance, encoder = provenance_of(table), self._encoder()
+        if encoder is not None:
+            provenance = provenance | {"origin": encoder.origin}
         save_training_provenance(folder, provenance, self._vector_statistics(table))
         repo = self.hub_model_id or self.args.hub_model_id or str(folder)
         data = f"{len(table):,} pages of {len(table.book_ids):,} books."
@@ -306,6 +309,9 @@ class ComicSeqTrainer(Trainer):
         data += f" Their vectors: {', '.join(f'{key} {value}' for key, value in origin.items())}." if origin else ""
         books = 0 if self.validation_table is None else len(self.validation_table.book_ids)
         write_card(folder, repo, config, self._metrics(), books, data)
+        if encoder is not None:
+            name = type(self.sequence_model).__name__
+            write_page_card(folder, repo, str(folder), name, config, encoder, self.sequence_model.dtype)
 
     def _metrics(self) -> dict[str, float]:
         """The last validation; once the run has ended, the one of the best checkpoint where that was loaded."""
