@@ -9,16 +9,16 @@ COMICS ?= --books 36 --pages 5 --width 600
 PAGE ?= drawn-0-0013/003.png
 # Each takes about a gigabyte. A file's tests stay in one process, which makes what they share once.
 WORKERS ?= 2
-# Many tests start processes of their own, each of which would compile all that it imports.
+# What is imported is compiled once, by whoever imports it first, and not anew in every process that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-pages test test-all check lint clean
+.PHONY: demo demo-pages test test-all check lint types tests clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ComicSeq needs Python 3.11 or later: set PYTHON=python3.11, say")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## synthetic corpus -> data set -> pretraining -> evaluation -> a strip vector
@@ -47,16 +47,24 @@ demo-pages: $(VENV)/.installed  ## drawn comics, as pictures alone -> pages -> a
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
 	$(BIN)/mypy
 
-test: lint  ## all tests but the dearest
-	$(PYTEST) -m "not thorough"
+tests: $(VENV)/.installed
+	$(PYTEST) -m "$(SELECT)"
+
+# Types are checked beside the tests.
+CHECK := @$(MAKE) --no-print-directory --jobs 2 types tests
+
+test: lint  ## lint, types and all tests but the dearest
+	$(CHECK) SELECT="not thorough"
 
 test-all: lint  ## everything
-	$(PYTEST)
+	$(CHECK) SELECT=""
 
 check: lint  ## lint, types and the tests that are quick, before every commit
-	$(PYTEST) -m "not slow and not thorough"
+	$(CHECK) SELECT="not slow and not thorough"
 
 clean:
 	rm -rf $(VENV) outputs build

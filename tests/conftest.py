@@ -22,6 +22,12 @@ settings.register_profile("busy machine", deadline=None, suppress_health_check=[
 settings.load_profile("busy machine")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: no process has one of them left when the others have nothing to do any more."""
+    dear = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in dear)
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     """Every test starts with the same random state, whatever ran before it."""
