@@ -61,7 +61,8 @@ def _long_strip(encoder: ComicSeqModel, panels: torch.Tensor, boxes: torch.Tenso
     states = encoder(panels[members], panel_boxes=None if boxes is None else boxes[members]).last_hidden_state
     total = states.new_zeros(len(panels), states.shape[-1]).index_add(0, members.flatten(), states.flatten(0, 1))
     merged = total / torch.bincount(members.flatten(), minlength=len(panels))[:, None]
-    return encoder.pooler(merged[None], torch.ones(1, len(panels), dtype=torch.bool, device=panels.device))[0][0]
+    real = torch.ones(1, len(panels), dtype=torch.bool, device=panels.device)
+    return encoder.pooler(merged[None], real, panels[None])[0][0]
 
 
 def retrieve(

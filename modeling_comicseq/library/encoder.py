@@ -8,11 +8,12 @@ import numpy as np
 import torch
 import xxhash
 
+from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
 from ..model.packing_comicseq import ComicSeqView
 from ..stores.windows import check_window, expand_windows
 
-__all__ = ["PageEncoder", "encoder_of", "model_fingerprint"]
+__all__ = ["PageEncoder", "encoder_of", "model_fingerprint", "query_modality"]
 
 # What changes the outputs of the encoder beside its weights.
 _FIELDS = ("hidden_act", "input_scale", "layer_norm_eps", "max_position_embeddings", "num_attention_heads")
@@ -39,6 +40,19 @@ def model_fingerprint(model: ComicSeqModel) -> str:
     return f"xxh3:{digest.hexdigest()}"
 
 
+def query_modality(config: ComicSeqConfig, modality: str, width: int) -> str:
+    """As what a model is best asked with the vector of a text or a picture alone, `width` wide.
+
+    One that does not centre modalities by themselves was hardly trained on one alone, and finds more where it is given as a
+    panel. So it is with separate streams, where a panel of one half is no other than that half alone.
+    """
+    return (
+        modality
+        if config.strip_pooling == "residual" and width == getattr(config, f"{modality}_embedding_dim")
+        else "panel"
+    )
+
+
 class PageEncoder:
     """Encodes pages.
 
@@ -55,7 +69,7 @@ class PageEncoder:
 
     @torch.inference_mode()
     def __call__(
-        self, vectors: np.ndarray, counts: np.ndarray, boxes: np.ndarray | None = None
+        self, vectors: np.ndarray, counts: np.ndarray, boxes: np.ndarray | None = None, modality: str = "panel"
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Contextualised panels, page by page `(panels, D)`, and strip vectors `(pages, D)`.
 
@@ -67,6 +81,7 @@ class PageEncoder:
             vectors: Panel vectors of all pages, one page after the other `(panels, P)`.
             counts: Panels of each page `(pages,)`, 0 allowed.
             boxes: Where the panels stand, as the page is read from left to right `(panels, 4)`, for a model that reads it.
+            modality: What the vectors are, as the model takes it.
         """
         if not len(vectors):
             nothing = torch.zeros(len(counts), self.model.config.hidden_size, dtype=self.dtype, device=self.device)
@@ -79,8 +94,9 @@ class PageEncoder:
         mask = self._put(is_real)
         places = self._put(panel)
         panel_boxes = None if boxes is None else self._put(boxes)[places]
+        given = self._put(vectors)
         tokens, real_tokens = self.model.embeddings(
-            self._put(vectors)[places], mask, self._put(position.copy()), panel_boxes=panel_boxes
+            given[places], mask, self._put(position.copy()), modality=modality, panel_boxes=panel_boxes
         )
         view = ComicSeqView.of_panels(tokens, real_tokens, mask)
         (states,), _ = self.model.encode_packed([view], _ROW_LENGTH)
@@ -91,9 +107,9 @@ class PageEncoder:
         strips = panels.new_zeros(len(counts), panels.shape[1])
         for count in np.unique(counts[counts > 0]):  # pages of one length need no padding
             chosen = np.flatnonzero(counts == count)
-            members = panels[self._put(first[chosen, None] + np.arange(count))]
-            real = torch.ones(members.shape[:2], dtype=torch.bool, device=self.device)
-            strips[self._put(chosen)] = self.model.pooler(members, real)[0]
+            members = self._put(first[chosen, None] + np.arange(count))
+            real = torch.ones(members.shape, dtype=torch.bool, device=self.device)
+            strips[self._put(chosen)] = self.model.pooler(panels[members], real, given[members], modality=modality)[0]
         return panels.to(self.dtype), strips.to(self.dtype)
 
     def _put(self, array: np.ndarray) -> torch.Tensor:

@@ -78,6 +78,10 @@ class ComicSeqConfig(PreTrainedConfig):
         attends to no candidate. `"independent"` scores projected candidates that the encoder has not read.
     similarity_term (`bool`, *optional*, defaults to `True`):
         Whether to add learned, scaled cosines of context and candidate to the scores of the multiple-choice heads.
+    strip_pooling (`str`, *optional*, defaults to `"query"`):
+        What the strip vector is. `"query"`: a learned query's attention over the contextualised panels. `"residual"`: the
+        whitened mean of the vectors that went in, to which the query's attention adds what it learns. Pretraining fits the
+        whitening on the pages that it trains on.
     contrastive_objective (`str`, *optional*, defaults to `"views"`):
         `"views"`: InfoNCE between the strip vectors of two disjoint halves of a page that are encoded apart.
         `"nt_xent"`: panels of one page against panels of the other pages. `"cohesion"`: cosine of the panels of a page.
@@ -130,6 +134,7 @@ class ComicSeqConfig(PreTrainedConfig):
     show_asked_box: bool = False
     candidate_encoding: str = "joint"
     similarity_term: bool = True
+    strip_pooling: str = "query"
     contrastive_objective: str = "views"
     contrastive_temperature: float | int = 0.07
     contrastive_weight: float | int = 0.5
@@ -254,6 +259,7 @@ class ComicSeqConfig(PreTrainedConfig):
         choices = {
             "streams": ("fused", "separate"),
             "candidate_encoding": ("joint", "independent"),
+            "strip_pooling": ("query", "residual"),
             "contrastive_objective": ("views", "nt_xent", "cohesion"),
             "reading_order_target": ("adjacency", "precedence"),
             "hidden_act": sorted(ACT2FN),

@@ -77,6 +77,7 @@ from .losses_comicseq import (
 )
 from .ordering_comicseq import best_orders
 from .packing_comicseq import ComicSeqPacking, ComicSeqView, pad_and_concatenate
+from .strips_comicseq import ComicSeqStripMean, normalise_inputs
 from .tasks_comicseq import (
     CAPTION_RELEVANCE,
     CHARACTER_COHERENCE,
@@ -116,7 +117,8 @@ class ComicSeqModelOutput(ModelOutput):
     last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_panels, hidden_size)`):
         One contextualised vector per panel.
     pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
-        One vector per strip: the strip query's attention over the contextualised panels.
+        One vector per strip: the strip query's attention over the contextualised panels, with
+        `strip_pooling="residual"` added to the whitened mean of the vectors that went in.
     candidate_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_candidates, hidden_size)`, *optional*):
         One vector per candidate, where candidates were given.
     cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
@@ -214,13 +216,8 @@ class ComicSeqInputProjection(nn.Module):
         self.type_embedding = None if is_fused_panel else nn.Parameter(torch.zeros(config.hidden_size))
 
     def forward(self, vectors: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        # Squares of half-precision vectors of norm 1 are near the smallest normal number.
         vectors = vectors.to(torch.promote_types(dtype, torch.float32))
-        scale = self.input_scale
-        if scale is None:
-            # Clamped, not added to: ONNX exporters take so small an addend for zero, and padded slots are divided by it.
-            scale = torch.rsqrt(vectors.pow(2).mean(-1, keepdim=True).clamp(min=1e-12))
-        hidden_states = (vectors * scale).to(dtype)
+        hidden_states = normalise_inputs(vectors, self.input_scale).to(dtype)
         if self.projection is not None:
             hidden_states = self.projection(hidden_states)
         if self.type_embedding is not None:
@@ -424,6 +421,7 @@ class ComicSeqStripPooler(nn.Module):
     """
     A learned query attends to the contextualised panels. With one query a row there is nothing for a fused kernel to
     win, so the weights are always computed openly and can be returned whatever `attn_implementation` the layers use.
+    With `strip_pooling="residual"` what it finds is added to the whitened mean of the vectors that went in.
     """
 
     def __init__(self, config: ComicSeqConfig):
@@ -436,8 +434,22 @@ class ComicSeqStripPooler(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.strip_mean = ComicSeqStripMean(config) if config.strip_pooling == "residual" else None
 
-    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        mask: torch.Tensor,
+        vectors: torch.Tensor | None = None,
+        shown: torch.Tensor | None = None,
+        modality: str = "panel",
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        The strip vectors `(B, D)` of contextualised panels (B, N, D), where `mask` (B, N) is true, and the query's weights
+        `(B, H, 1, N)`. `vectors` (B, N, P) are what went in, of which those that are `shown` (B, N; as `mask`, unless panels were
+        taken out) are averaged; None where the strip is boxes alone.
+        """
+
         def split_heads(states):
             return states.view(*states.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
 
@@ -448,7 +460,11 @@ class ComicSeqStripPooler(nn.Module):
         bias = hidden_states.new_zeros(mask.shape).masked_fill(~mask, lowest)[:, None, None]
         dropout = self.dropout if self.training else 0.0
         output, weights = eager_attention_forward(self, query, key, value, bias, dropout=dropout)
-        return self.o_proj(output.reshape(batch_size, hidden_size)), weights
+        strips = self.o_proj(output.reshape(batch_size, hidden_size))
+        if self.strip_mean is not None and vectors is not None:
+            mean = self.strip_mean(vectors, mask if shown is None else shown, modality)
+            strips = strips + mean.to(strips.dtype)
+        return strips, weights
 
 
 @auto_docstring
@@ -499,6 +515,13 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
                 init.normal_(module.type_embedding, std=self.config.initializer_range)
         elif isinstance(module, ComicSeqStripPooler):
             init.normal_(module.strip_query, std=self.config.initializer_range)
+            if module.strip_mean is not None:  # a new strip vector is the mean alone
+                init.zeros_(module.o_proj.weight)
+                init.zeros_(module.o_proj.bias)
+        elif isinstance(module, ComicSeqStripMean):
+            square = self.config.hidden_size == self.config.panel_embedding_dim
+            init.zeros_(module.centres)
+            (init.eye_ if square else init.orthogonal_)(module.whitening)
         elif isinstance(module, ComicSeqBilinear):
             init.normal_(module.weight, std=1 / self.config.hidden_size)  # normalised states then score about 1
             init.zeros_(module.bias)
@@ -766,7 +789,10 @@ class ComicSeqModel(ComicSeqPreTrainedModel):
         view = self.embed(*panels, *candidates, modality, candidate_modality, candidates_read_context, panel_boxes)
         (hidden_states,) = self.encode([view], **settings)
         panels, candidates = view.split(hidden_states)
-        strips = None if self.pooler is None else self.pooler(panels, view.panel_mask)[0]
+        strips = None
+        if self.pooler is not None:
+            shown = None if mask_position is None else other_slots(panels, mask_position, view.panel_mask)
+            strips, _ = self.pooler(panels, view.panel_mask, panel_embeddings, shown, modality)
         return ComicSeqModelOutput(last_hidden_state=panels, pooler_output=strips, candidate_hidden_state=candidates)
 
     def encode_strip(
@@ -1435,7 +1461,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         if panel_embeddings is not None:
             panels, _ = views["strips"].split(states["strips"])
             panel_mask = views["strips"].panel_mask
-            strips, _ = self.comicseq.pooler(panels, panel_mask)
+            strips, _ = self.comicseq.pooler(panels, panel_mask, panel_embeddings)
             if labels is not None:
                 check_shape("labels", labels, strips.shape[0])
                 contrastive_loss = self.contrastive_loss(strips, panels, panel_mask, labels, book_ids)

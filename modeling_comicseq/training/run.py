@@ -50,6 +50,7 @@ from .stores import open_data
 from .trainer import ComicSeqTrainer
 from .tuning import freeze
 from .wanted import WantedTasks
+from .whitening import fit_strip_mean
 
 logger = logging.get_logger(__name__)
 
@@ -108,6 +109,9 @@ def _train(arguments: PretrainingArguments) -> None:
     sequence = build_model(arguments, train_table, wanted, encoder)
     validated = arguments.dataset or arguments.pages or arguments.val_embeddings or arguments.train_embeddings
     check_fits(sequence.config, arguments.model, validation_table, str(validated))
+    strip_mean = sequence.comicseq.pooler.strip_mean
+    if strip_mean is not None and not strip_mean.is_fitted and encoder is None:
+        fit_strip_mean(strip_mean, train_table)
     dataset = PretrainingDataset(
         train_table,
         sequence.config,

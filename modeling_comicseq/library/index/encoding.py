@@ -72,17 +72,20 @@ class QueryEncoder:
 
         Args:
             panel: Vector of a text or of a picture, see `panel`.
-            is_text: Which of the two it is of, for a model with separate streams.
+            is_text: Which of the two it is of.
 
         Raises:
             ComicSeqDataError: The model is not there, or is another than that of the index.
         """
+        from ..encoder import query_modality
+
         encode = self.pages()
         if encode.model.config.has_streams:
             halves = (np.zeros_like(panel), panel) if is_text else (panel, np.zeros_like(panel))
             panel = np.concatenate(halves)
+        modality = query_modality(encode.model.config, "text" if is_text else "visual", len(panel))
         with self._lock:
-            panels, strips = encode(panel[None].astype(np.float32), np.array([1]))
+            panels, strips = encode(panel[None].astype(np.float32), np.array([1]), modality=modality)
         return panels[0].float().cpu().numpy(), strips[0].float().cpu().numpy()
 
     def encoder(self) -> PanelEncoder:
