@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,12 @@ from modeling_comicseq.data.task import Task
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import QuestionSet, draw_question_set
 from modeling_comicseq.evaluation.results import interval
+from modeling_comicseq.evaluation.ridge import BookRidge
 from modeling_comicseq.files import write_json
 from modeling_comicseq.outputs import check_output
 from modeling_comicseq.tasks import TASKS
 
-from .pages import DROPOUT, asked_tasks, shown_as, sides_of, train
+from .pages import DROPOUT, PANEL, PICTURE, TEXT, asked_tasks, shown_as, sides_of, train
 
 SHOWN = {"": BOTH, "pictures alone": PICTURES, "texts alone": TEXTS}
 WITHOUT_PICTURE = "without its picture"
@@ -90,23 +92,48 @@ def ask(
 
 
 def rows_of(task: str, books: np.ndarray, right: dict[tuple[str, str], np.ndarray]) -> list[dict[str, Any]]:
-    """The score of each answerer and its paired differences: to the fused model shown the same, to the model trained on
-    nothing else, to itself shown all, each where there is one."""
+    """The score of each answerer and its paired differences, each where there is the other: to the fused model that is shown the
+    same, to itself that is shown all, to the model that was trained on what it is shown alone, and, shown all, to the one that
+    was trained on texts alone: what pictures add."""
     rows = []
     for (name, shown), values in right.items():
         row: dict[str, Any] = {"task": task, "answerer": name, "shown": shown, "questions": len(values)}
         row["score"] = list(bootstrap_mean(values, books))
         others = {"fused": (FUSED, shown), "all shown": (name, "")}
-        others["trained on it"] = f"trained on {shown.removesuffix(' alone') or 'texts'}", ""
+        others["trained on it"] = f"trained on {shown.removesuffix(' alone')}", ""
+        if not shown:
+            others["trained on texts"] = "trained on texts", ""
         for what, other in others.items():
-            if other in right and other != (name, shown) and (name, shown) in right:
+            if other in right and other != (name, shown):
                 row[f"minus {what}"] = list(bootstrap_mean(values - right[other], books))
         rows.append(row)
     return rows
 
 
+def _books(table: PanelTable) -> np.ndarray:
+    """The book of each panel of the pool `(n,)`."""
+    pages, rows = np.unique(table.pages, return_index=True)
+    assert len(pages) == len(table.pool.page_sizes)
+    return np.repeat(table.book_ids[table.books[rows]], table.pool.page_sizes)
+
+
+def read_off_fused(tables: Sequence[PanelTable]) -> dict[str, float]:
+    """How much of the variance of picture and of text vectors a ridge regression on the fused ones tells, fitted on the panels of
+    other books."""
+    fused, *halves = (
+        np.concatenate([table.gather(name, table.pool.panels) for table in tables]) for name in (PANEL, PICTURE, TEXT)
+    )
+    books = np.concatenate([_books(table) for table in tables])
+    told = {}
+    for name, vectors in zip((PICTURE, TEXT), halves, strict=True):
+        inputs, targets = fused - fused.mean(0), vectors - vectors.mean(0)
+        left = targets - BookRidge(inputs, targets, books).predict(inputs, books)
+        told[name] = float(1 - (left**2).sum() / (targets**2).sum())
+    return told
+
+
 def print_rows(rows: list[dict[str, Any]], metric: str, num_books: int, console: Console) -> None:
-    columns = ("minus fused", "minus all shown", "minus trained on it")
+    columns = ("minus fused", "minus all shown", "minus trained on it", "minus trained on texts")
     title = f"{rows[0]['task']}: {rows[0]['questions']} questions of {num_books} books"
     table = Table("answerer", f"{metric}, %", *columns, title=title)
     for row in rows:
@@ -154,6 +181,7 @@ def main() -> None:
             splits = load_from_disk(str(data))
             training, table = PanelTable(splits["train"]), PanelTable(splits["test"])
             assert not set(training.book_ids) & set(table.book_ids)
+            told = read_off_fused((training, table))
             for seed in range(arguments.seeds):
                 models = models_of(arguments, training, seed)
                 for task in asked_tasks(shown_as(table, "both"), "both", arguments.tasks):
@@ -164,6 +192,8 @@ def main() -> None:
             del splits, training, table, models  # nothing may keep the folder's files mapped
 
     console, rows = Console(width=150), []
+    said = " and ".join(f"{100 * share:.0f} % of the variance of {name}" for name, share in told.items())
+    console.print(f"From fused vectors, regressions fitted on other books tell {said}.")
     for name, answers in right.items():
         owners = np.concatenate(asked[name])
         found = rows_of(name, owners, {key: np.concatenate(values) for key, values in answers.items()})
@@ -171,7 +201,7 @@ def main() -> None:
         rows += found
     if arguments.output:
         settings = {key: str(value) for key, value in vars(arguments).items()}
-        write_json(arguments.output, {"settings": settings, "results": rows})
+        write_json(arguments.output, {"settings": settings, "told by fused vectors": told, "results": rows})
 
 
 if __name__ == "__main__":
