@@ -112,18 +112,21 @@ class PanelTable:
         return hash_spans(self.hashes("panel_embeddings")[self.pool.panels], self.pool.page_starts)
 
     @cached_property
+    def first_rows(self) -> np.ndarray:
+        """A row of each page, of several windows the first in the file `(pages,)`."""
+        return np.unique(self.pages, return_index=True)[1]
+
+    @cached_property
     def twins(self) -> np.ndarray:
         """The first page that each page is the same as, mostly itself `(pages,)`, see `same_pages`."""
-        _, rows = np.unique(self.pages, return_index=True)
-        return same_pages(self.page_hashes, self.books[rows].tolist(), self.page_names)
+        return same_pages(self.page_hashes, self.books[self.first_rows].tolist(), self.page_names)
 
     @property
     def page_names(self) -> list[str]:
         """`canonical_id` of each page; its number where the data set has none."""
         if self._names is None:
             return list(map(str, range(len(self.pool.page_sizes))))
-        _, rows = np.unique(self.pages, return_index=True)
-        return self._names.take(pa.array(rows)).to_pylist()
+        return self._names.take(pa.array(self.first_rows)).to_pylist()
 
     @cached_property
     def page_of(self) -> np.ndarray:

@@ -130,6 +130,28 @@ def half_page_views(table: PanelTable, rows: np.ndarray, draws: Draws, dropout: 
     return modality_dropout(strips, draws[keep], dropout, "modality.strips", 2)
 
 
+def neighbour_views(table: PanelTable, rows: np.ndarray, draws: Draws, dropout: float = 0.0) -> Batch:
+    """As `half_page_views`, but of every second page, drawn at random, the whole page and the one before or after it in its
+    book, where there is one. A page of one panel cannot be halved: it is always shown so, and left out where its book has no
+    other. Of a neighbour in several windows one is shown.
+    """
+    count, page, book = table.num_panels[rows], table.pages[rows], table.books[rows]
+    has_earlier, has_later = page > table.book_pages[book], page + 1 < table.book_pages[book + 1]
+    takes_later = has_later & (~has_earlier | (draws.uniform("views.side") < 0.5))
+    is_whole = (has_earlier | has_later) & ((draws.uniform("views") < 0.5) | (count < 2))
+    keep = is_whole | (count >= 2)
+    is_halved = keep & ~is_whole
+    neighbours = table.first_rows[(page + np.where(takes_later, 1, -1))[is_whole]]
+    whole = [page_panels(table, each)[0] for each in (rows[is_whole], neighbours)]
+    halves = np.split(half_pages(page_panels(table, rows[is_halved])[0], draws[is_halved]), 2)
+    strips = np.full((2, len(rows), max(each.shape[1] for each in (*whole, *halves))), -1)
+    for view in range(2):
+        strips[view, is_whole, : whole[view].shape[1]] = whole[view]
+        strips[view, is_halved, : halves[view].shape[1]] = halves[view]
+    inputs = strip_inputs(np.concatenate(strips[:, keep])) | _owners(table, np.tile(rows[keep], 2))
+    return modality_dropout(inputs, draws[keep], dropout, "modality.strips", 2)
+
+
 def masked_panels(
     table: PanelTable, rows: np.ndarray, draws: Draws, share: float = 0.15, dropout: float = 0.0
 ) -> Batch:

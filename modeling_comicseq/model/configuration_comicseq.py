@@ -83,8 +83,11 @@ class ComicSeqConfig(PreTrainedConfig):
         whitened mean of the vectors that went in, to which the query's attention adds what it learns. Pretraining fits the
         whitening on the pages that it trains on.
     contrastive_objective (`str`, *optional*, defaults to `"views"`):
-        `"views"`: InfoNCE between the strip vectors of two disjoint halves of a page that are encoded apart.
+        `"views"`: InfoNCE between the strip vectors of two strips that belong together and are encoded apart, see
+        `contrastive_views`.
         `"nt_xent"`: panels of one page against panels of the other pages. `"cohesion"`: cosine of the panels of a page.
+    contrastive_views (`str`, *optional*, defaults to `"halves"`):
+        What `"views"` are: `"halves"` of a page, or for every second page `"neighbours"`, the page and the one before or after it.
     contrastive_temperature (`float`, *optional*, defaults to 0.07):
         Temperature of the contrastive objective.
     contrastive_weight (`float`, *optional*, defaults to 0.5):
@@ -136,6 +139,7 @@ class ComicSeqConfig(PreTrainedConfig):
     similarity_term: bool = True
     strip_pooling: str = "query"
     contrastive_objective: str = "views"
+    contrastive_views: str = "halves"
     contrastive_temperature: float | int = 0.07
     contrastive_weight: float | int = 0.5
     masked_panel_weight: float | int = 0.0
@@ -261,6 +265,7 @@ class ComicSeqConfig(PreTrainedConfig):
             "candidate_encoding": ("joint", "independent"),
             "strip_pooling": ("query", "residual"),
             "contrastive_objective": ("views", "nt_xent", "cohesion"),
+            "contrastive_views": ("halves", "neighbours"),
             "reading_order_target": ("adjacency", "precedence"),
             "hidden_act": sorted(ACT2FN),
         }

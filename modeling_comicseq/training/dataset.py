@@ -16,6 +16,7 @@ from ..data.views import (
     masked_panels,
     materialise,
     modality_dropout,
+    neighbour_views,
     to_tensors,
     whole_pages,
     without_boxes,
@@ -114,7 +115,8 @@ class PretrainingDataset(Dataset):
         if self.config.masked_panel_weight > 0:
             batch["masked_panels"] = masked_panels(self.table, rows, draws, dropout=dropout)
         if self.config.contrastive_weight > 0 and self.config.contrastive_objective == "views":
-            batch |= half_page_views(self.table, rows, draws, dropout)
+            views = half_page_views if self.config.contrastive_views == "halves" else neighbour_views
+            batch |= views(self.table, rows, draws, dropout)
         elif self.config.contrastive_weight > 0:
             batch |= modality_dropout(whole_pages(self.table, rows), draws, dropout, "modality.strips")
         if not self.config.box_embedding:

@@ -25,7 +25,7 @@ from ..checkpoints.opening import (
 from ..checkpoints.provenance import read_training_provenance
 from ..command import exit_code, how_it_ended
 from ..data.opening import splits_of
-from ..data.page_panels import open_pages, provenance_of
+from ..data.page_panels import ContentTable, open_pages, provenance_of
 from ..data.panels import PanelTable
 from ..encoders.loading import OFFLINE_TEXT_ENCODER
 from ..encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder, load_panel_encoder
@@ -45,6 +45,7 @@ from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .cost import describe_cost
 from .dataset import PretrainingDataset
 from .faults import TrainingStopped, once, saving, stopped_in_one_sentence, terminable
+from .features import embed_table
 from .saving import check_hub, hub_faults
 from .stores import open_data
 from .trainer import ComicSeqTrainer
@@ -109,9 +110,6 @@ def _train(arguments: PretrainingArguments) -> None:
     sequence = build_model(arguments, train_table, wanted, encoder)
     validated = arguments.dataset or arguments.pages or arguments.val_embeddings or arguments.train_embeddings
     check_fits(sequence.config, arguments.model, validation_table, str(validated))
-    strip_mean = sequence.comicseq.pooler.strip_mean
-    if strip_mean is not None and not strip_mean.is_fitted and encoder is None:
-        fit_strip_mean(strip_mean, train_table)
     dataset = PretrainingDataset(
         train_table,
         sequence.config,
@@ -133,6 +131,12 @@ def _train(arguments: PretrainingArguments) -> None:
         processor=None if encoder is None else encoder.processor,
     )
     checkpoint = find_checkpoint(arguments, sequence.config, provenance_of(train_table))
+    strip_mean = sequence.comicseq.pooler.strip_mean
+    if strip_mean is not None and not strip_mean.is_fitted and checkpoint is None:
+        pages = train_table
+        if isinstance(model, ComicPageForPreTraining) and isinstance(train_table, ContentTable):
+            pages = embed_table(model, train_table)
+        fit_strip_mean(strip_mean, pages)
     console = Console(quiet=not trainer.is_world_process_zero(), soft_wrap=True)
     if isinstance(model, ComicPageForPreTraining):
         console.print(describe_cost(model, dataset, arguments))

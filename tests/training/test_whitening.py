@@ -5,13 +5,20 @@ import pytest
 import torch
 from datasets import Dataset, Features, List, Value
 
-from modeling_comicseq import ComicSeqConfig
+from modeling_comicseq import ComicPageForPreTraining, ComicPageModel, ComicSeqConfig
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.model.strips_comicseq import ComicSeqStripMean
 from modeling_comicseq.training import whitening
+from modeling_comicseq.training.arguments import parse_arguments
+from modeling_comicseq.training.features import embed_table
+from modeling_comicseq.training.run import build_model, configuration, open_encoder
+from modeling_comicseq.training.run import main as train
+from modeling_comicseq.training.stores import open_data
+from modeling_comicseq.training.wanted import WantedTasks
 from modeling_comicseq.training.whitening import SHRINKAGE, fit_strip_mean
 
 from ..closeness import assert_close
+from .page_runs import argv, write_inputs
 
 WIDTH = 6
 
@@ -148,3 +155,28 @@ def test_a_table_without_two_panels_on_a_page_leaves_the_directions_as_they_are(
     strip_mean = strip_mean_of()
     fit_strip_mean(strip_mean, PanelTable(Dataset.from_list(rows)))
     assert torch.equal(strip_mean.whitening, torch.eye(WIDTH)) and strip_mean.is_fitted
+
+
+def test_a_run_on_pages_is_fitted_to_what_its_encoder_makes_of_them(tmp_path):
+    write_inputs(tmp_path)
+    shared = {
+        "strip_pooling": "residual",
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": "false",
+    }
+    words = argv(tmp_path, tmp_path / "model", "none", max_steps=1, **shared)
+    assert train(words) is None
+    found = ComicPageModel.from_pretrained(tmp_path / "model").sequence_encoder.pooler.strip_mean
+    arguments = parse_arguments(words)
+    encoder, wanted = open_encoder(arguments), WantedTasks(arguments, configuration(arguments))
+    table, _ = open_data(arguments, wanted, encoder)
+    sequence = build_model(arguments, table, wanted, encoder)
+    model, strip_mean = (
+        ComicPageForPreTraining.from_parts(encoder.model, sequence),
+        sequence.comicseq.pooler.strip_mean,
+    )
+    assert found.is_fitted and not strip_mean.is_fitted
+    fit_strip_mean(strip_mean, embed_table(model, table))
+    assert_close(found.centres, strip_mean.centres)
+    assert_close(found.whitening @ found.whitening.T, strip_mean.whitening @ strip_mean.whitening.T)
