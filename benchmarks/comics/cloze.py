@@ -102,7 +102,7 @@ def pretrain_cloze(
     model = build_cloze_model(settings, vectors.shape[1], seed)
 
     def draw_nearby(rng: np.random.Generator) -> np.ndarray:
-        return np.stack([_draw(near, settings.nearby, rng) for near in pages.nearby])
+        return draw_candidates(pages.nearby, settings.nearby, rng)
 
     stage = TrainingStage(
         pages.contexts, pages.right, draw_nearby, pages.right, settings.pretraining_epochs, settings.pretraining_rate
@@ -153,6 +153,11 @@ class TrainingStage:
     pool: np.ndarray
     epochs: int
     rate: float
+
+
+def draw_candidates(pools: list[np.ndarray], count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` different entries of each of `pools`, `(Q, count)`, filled up with -1."""
+    return np.stack([_draw(rows, count, rng) for rows in pools])
 
 
 def _draw(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from modeling_comicseq.encoders.panel_encoder import PanelEncoder
 from modeling_comicseq.evaluation.metrics import bootstrap_mean, top1_accuracy
 from modeling_comicseq.files import written_file
 
@@ -22,6 +23,7 @@ from .baselines import context_cosine, longest, rank, with_zeros, word_overlap
 from .cloze import ClozeTraining, cloze_logits, pretrain_cloze, tune_cloze
 from .coherence import CoherenceTraining, first_boxes, made_pairs, pair_logits, pair_questions, train_coherence
 from .questions import HELD_OUT, NUM_FOLDS, ComicsQuestions, TextPages, comics_folds
+from .reading import ReadingModel, ReadingTraining, WordBank, ask_reading, build_reader, tune_reading
 from .texts import Choices, TextBank, page_questions
 from .training import ask, count_steps
 
@@ -29,12 +31,14 @@ COSINE = "frozen cosine to the context mean"
 RANKER = "ranker on words and cosines"
 COMICSEQ = "ComicSeq, pretrained and tuned"
 MANY = "ComicSeq, mean of {} models"
+READING = "ComicSeq, words read, too"
+READING_RANKER = "that and the ranker together, words read"
 WITHOUT_CONTEXT = "ComicSeq without context"
 NOT_PRETRAINED = "ComicSeq, tuned, not pretrained"
 BOTH = "that and the ranker together"
 COHERENCE = "coherence"
 # Rows that every other is compared with, question by question.
-REFERENCES = {"cosine": COSINE, "ranker": RANKER, "not pretrained": NOT_PRETRAINED}
+REFERENCES = {"cosine": COSINE, "ranker": RANKER, "not pretrained": NOT_PRETRAINED, "vectors alone": COMICSEQ}
 
 Scores = list[np.ndarray]  # one matrix (Q, K) a file
 
@@ -58,6 +62,28 @@ class ComicsData:
     coherence: ComicsQuestions
     pages: TextPages
     bank: TextBank
+
+
+@dataclass
+class Reading:
+    """The row whose candidates read the words of the context.
+
+    Attributes:
+        settings: How it is tuned.
+        encoder: The text encoder whose last layers are.
+        cache: Folder where what its lower layers make of the texts is kept.
+    """
+
+    settings: ReadingTraining
+    encoder: PanelEncoder
+    cache: Path
+
+    def words(self, data: ComicsData) -> WordBank:
+        """The words of all texts of text-cloze and of the pages."""
+        rows = [part.ravel() for each in data.choices for part in (each.contexts, each.candidates)]
+        rows += [np.asarray([data.bank.rows[text] for text in page], dtype=int) for page in data.pages.texts]
+        wanted = np.setdiff1d(np.concatenate(rows), [-1])
+        return WordBank.read(data.bank.texts, wanted, self.encoder, self.settings.num_layers, self.cache)
 
 
 @dataclass
@@ -157,11 +183,18 @@ def baseline_rows(train: list[Choices], test: list[Choices], bank: TextBank, tex
 
 
 def run_cloze_fold(
-    data: ComicsData, fold: Fold, settings: ClozeTraining, num_models: int, cache: Path, progress: bool = True
+    data: ComicsData,
+    fold: Fold,
+    settings: ClozeTraining,
+    num_models: int,
+    cache: Path,
+    progress: bool = True,
+    reading: Reading | None = None,
 ) -> tuple[list[Choices], dict[str, Scores]]:
     """The questions of `fold.test`, file by file, and the scores of every row for them.
 
     Every ComicSeq row is one model; the best is trained `num_models` times, from other seeds, and their answers averaged.
+    With `reading`, there is a row of a model that reads words, too.
     Finished models' answers are kept in `cache` and not made again.
     """
     learned = ClozeData(data, fold)
@@ -199,7 +232,29 @@ def run_cloze_fold(
     }
     rows = baseline_rows(learned.train, learned.test, data.bank, learned.texts)
     rows |= _comicseq_rows(variants, answer, steps, fold, cache, progress)
-    return learned.test, _in_order(rows, [COMICSEQ, MANY.format(num_models)])
+    rows = _in_order(rows, [COMICSEQ, MANY.format(num_models)])
+    if reading is None:
+        return learned.test, rows
+
+    def read(words_settings: ReadingTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
+        """The answers after tuning."""
+        words = reading.words(data)
+        by_vectors = (
+            pretrain_cloze(settings, vectors(), learned.pages, seed, on_step) if words_settings.with_vectors else None
+        )
+        model = ReadingModel(build_reader(reading.encoder, words_settings.num_layers, seed), by_vectors)
+        tune_reading(model, words_settings, words, vectors(), learned.pages, learned.train, seed, on_step)
+        return [[ask_reading(model, words, vectors(), each) for each in learned.test]]
+
+    def reading_steps(words_settings: ReadingTraining) -> int:
+        pages, questions = len(learned.pages.right), len(learned.train[0])
+        stages = (words_settings.pretraining_epochs, pages), (words_settings.tuning_epochs, questions)
+        before = count_steps(settings.batch_size, (settings.pretraining_epochs, pages))
+        return before * words_settings.with_vectors + count_steps(words_settings.batch_size, *stages)
+
+    rows |= _comicseq_rows({READING: (reading.settings, 1)}, read, reading_steps, fold, cache, progress)
+    rows[READING_RANKER] = _together(rows[READING], rows[RANKER])
+    return learned.test, rows
 
 
 def run_coherence_fold(
@@ -232,8 +287,13 @@ def run_coherence_fold(
 def _in_order(rows: dict[str, Scores], last: Sequence[str]) -> dict[str, Scores]:
     """`rows` with those named in `last` behind the others, then the last one's and the ranker's log-probabilities added."""
     ordered = {name: scores for name, scores in rows.items() if name not in last} | {name: rows[name] for name in last}
-    ordered[BOTH] = [_log_softmax(a) + _log_softmax(b) for a, b in zip(rows[last[-1]], rows[RANKER], strict=True)]
+    ordered[BOTH] = _together(rows[last[-1]], rows[RANKER])
     return ordered
+
+
+def _together(one: Scores, other: Scores) -> Scores:
+    """Log-probabilities of two rows added."""
+    return [_log_softmax(a) + _log_softmax(b) for a, b in zip(one, other, strict=True)]
 
 
 def _comicseq_rows(
@@ -296,20 +356,34 @@ def _log_softmax(scores: np.ndarray) -> np.ndarray:
 def run_table(
     data: ComicsData,
     cloze: ClozeTraining,
-    coherence: CoherenceTraining,
+    coherence: CoherenceTraining | None,
     num_models: int,
     cache: Path,
     held_out: bool = False,
     progress: bool = True,
+    reading: Reading | None = None,
+    only: int | None = None,
 ) -> dict[str, list[dict]]:
-    """Rows of both tasks. Each question is answered by models that saw nothing of its book."""
-    folds = make_folds(data, held_out)
-    cloze_parts = [run_cloze_fold(data, fold, cloze, num_models, cache, progress) for fold in folds]
-    pair_parts = [run_coherence_fold(data, fold, coherence, cache, progress) for fold in folds]
-    return {
-        "text_cloze": summarise(cloze_parts, data.names),
-        "character_coherence": summarise(pair_parts, [COHERENCE]),
-    }
+    """Rows of both tasks. Each question is answered by models that saw nothing of its book.
+
+    Args:
+        data: The questions.
+        cloze: How models of text-cloze are made.
+        coherence: Likewise of character coherence; without, only text-cloze is asked.
+        num_models: As in `run_cloze_fold`.
+        cache: Folder of finished rows.
+        held_out: Whether to ask the held-out books instead of the folds.
+        progress: Whether to show progress bars.
+        reading: As in `run_cloze_fold`.
+        only: The number of one fold.
+    """
+    folds = make_folds(data, held_out)[slice(None) if only is None else slice(only, only + 1)]
+    parts = [run_cloze_fold(data, fold, cloze, num_models, cache, progress, reading) for fold in folds]
+    results = {"text_cloze": summarise(parts, data.names)}
+    if coherence is not None:
+        parts = [run_coherence_fold(data, fold, coherence, cache, progress) for fold in folds]
+        results["character_coherence"] = summarise(parts, [COHERENCE])
+    return results
 
 
 def summarise(parts: Sequence[tuple[list[Choices], dict[str, Scores]]], names: Sequence[str]) -> list[dict]:

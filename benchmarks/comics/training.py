@@ -12,6 +12,7 @@ from torch import nn
 from modeling_comicseq.model.configuration_comicseq import ComicSeqConfig
 
 QUESTIONS_AT_ONCE = 256
+SORTED = 16  # batches whose questions are sorted by length together
 
 
 def build_config(settings: Any, panel_width: int, intermediate_size: int, **fields: Any) -> ComicSeqConfig:
@@ -48,6 +49,7 @@ def fit(
     weight_decay: float,
     rng: np.random.Generator,
     on_step: Callable[[], None],
+    lengths: np.ndarray | None = None,
 ) -> None:
     """One stage of training, `model` in place: AdamW, one cycle of the learning rate, whole batches in random order.
 
@@ -61,6 +63,7 @@ def fit(
         weight_decay: As in AdamW.
         rng: Draws the order of the questions.
         on_step: Called after every step.
+        lengths: Length of each question `(n,)`, where those of about one length are to stand together, against padding.
     """
     if not epochs:
         return
@@ -71,6 +74,8 @@ def fit(
     model.train()
     for _ in range(epochs):
         order, loss_of = rng.permutation(num_questions), start_epoch()
+        if lengths is not None:
+            order = by_length(order, lengths, size, rng)
         for step in range(steps):
             loss = loss_of(order[step * size : (step + 1) * size])
             optimizer.zero_grad()
@@ -79,6 +84,14 @@ def fit(
             optimizer.step()
             schedule.step()
             on_step()
+
+
+def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """`order` (n,) with some batches' questions at a time sorted by length, and the batches shuffled anew; its rest is left out."""
+    order = order[: len(order) // size * size]
+    parts = [order[start : start + SORTED * size] for start in range(0, len(order), SORTED * size)]
+    batches = np.concatenate([part[np.argsort(lengths[part], kind="stable")] for part in parts]).reshape(-1, size)
+    return batches[rng.permutation(len(batches))].ravel()
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from .options import passed_on
 def pretrain(context: typer.Context) -> None:
     """**Pretrain** on all tasks: `comicseq pretrain [CONFIG] [--option value …]`.
 
-    CONFIG is a YAML file of options, or the name of a shipped one: `base`, `demo`, `pages`, `synthetic`, `text_only`. The command
+    CONFIG is a YAML file of options, or the name of a shipped one: `base`, `demo`, `synthetic`, `text_only`. The command
     line wins over it. A run that broke off is resumed by the same command. Its own options:
 
     - `--dataset`: folder of the Arrow data set that `comicseq convert` wrote
@@ -20,6 +20,8 @@ def pretrain(context: typer.Context) -> None:
     - `--encoder`: the panel encoder of these, by default that of `--model`, or the one that installs without a hub
     - `--tune-encoders`: what of it is trained: `none`, `projections`, `last_N`, `all`, or `vision=none text=last_2`
     - `--encoder-learning-rate`, `--layer-decay`: its peak learning rate, and the factor on it from a layer to the one below
+    - `--text-reading`, `--text-reading-layers`: `tokens` lets candidate texts read the words of a page's others, with so many
+      tuned copies of the text model's last layers
     - `--pages-together`: how many pages of a book in a row stand in a batch together
     - `--fractions`, `--split-books`: how pages or a store are split by book, as in `comicseq convert`
     - `--num-proc`, `--on-error`: processes of that conversion; `stop` or `skip` at a page with a fault

@@ -26,6 +26,7 @@ PAGE_REQUIREMENTS = REQUIREMENTS + "pillow>=10\n"
 
 # The vectors of a panel that a sequence model reads, all of which the panel encoder makes in one width.
 MODALITIES = ("panel", "text", "visual", "caption")
+TEXT_READINGS = VECTORS, TOKENS = "vectors", "tokens"
 
 
 @auto_docstring(checkpoint="org/comicpage")
@@ -37,6 +38,11 @@ class ComicPageConfig(PreTrainedConfig):
     sequence_config (`ComicSeqConfig` or `dict`, *optional*):
         Configuration of the sequence model. Its `architectures` name the class: `ComicSeqForPreTraining` (the default),
         `ComicSeqModel`, or that of one task.
+    text_reading (`str`, *optional*, defaults to `"vectors"`):
+        How candidate texts of text-cloze and text closure are compared with the page's: `"vectors"`, one a text, or also
+        `"tokens"`: they read each other's words, see [`ComicPageTextReader`].
+    text_reading_layers (`int`, *optional*, defaults to 2):
+        How many of the text model's last layers are copied for that.
 
     Example:
 
@@ -55,6 +61,8 @@ class ComicPageConfig(PreTrainedConfig):
 
     panel_config: PreTrainedConfig | dict | None = None
     sequence_config: PreTrainedConfig | dict | None = None
+    text_reading: str = "vectors"
+    text_reading_layers: int = 2
 
     def __post_init__(self, **kwargs):
         for name, config_class in self.sub_configs.items():
@@ -93,8 +101,15 @@ class ComicPageConfig(PreTrainedConfig):
         (Path(save_directory) / "requirements.txt").write_text(PAGE_REQUIREMENTS, encoding="utf-8")
 
     def validate_architecture(self):
-        """Checks that the sequence model reads vectors as wide as the panel encoder makes them."""
+        """Checks that the parts fit each other."""
         check_widths(self.panel_config, self.sequence_config)
+        if self.text_reading not in TEXT_READINGS:
+            raise ValueError(f"`text_reading` is {self.text_reading!r} but must be one of {', '.join(TEXT_READINGS)}.")
+        if self.text_reading == TOKENS and self.panel_config.text_config is None:
+            raise ValueError(
+                '`text_reading` is "tokens" but the panel encoder has no text model: take one that has, or'
+                ' `text_reading="vectors"`.'
+            )
 
 
 def check_widths(panel_config: PreTrainedConfig, sequence_config: PreTrainedConfig) -> None:

@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
 from transformers.utils.generic import can_return_tuple
 
 from .checks_comicseq import as_index, check_shape, check_tensors, check_values
-from .configuration_comicpage import ComicPageConfig, check_widths
+from .configuration_comicpage import TOKENS, ComicPageConfig, check_widths
 from .modeling_comicpanel import ComicPanelModel
 from .modeling_comicseq import (
     TASK_CLASSES,
@@ -36,6 +36,7 @@ from .modeling_comicseq import (
     split_arguments,
 )
 from .pipeline_comicseq import PAGE_MODELS, custom_pipelines
+from .reader_comicpage import READING_TASKS, ComicPageTextReader, texts_of
 
 
 @dataclass
@@ -116,15 +117,23 @@ class ComicPageModel(ComicPagePreTrainedModel):
         config.validate_architecture()  # whoever puts two configurations together may change one of them later
         self.panel_encoder = ComicPanelModel._from_config(config.panel_config)
         self.sequence_model = sequence_class(config.sequence_class)._from_config(config.sequence_config)
+        self.text_reader = self.make_text_reader()
         self.post_init()
 
     @classmethod
-    def from_parts(cls, panel_model: ComicPanelModel, sequence_model: PreTrainedModel):
+    def from_parts(cls, panel_model: ComicPanelModel, sequence_model: PreTrainedModel, **fields: Any):
         """
-        One model of a panel encoder and of a sequence model of any ComicSeq class, which it keeps and does not copy.
+        One model of a panel encoder and of a sequence model of any ComicSeq class, which it keeps and does not copy. A new
+        text reader begins as the text model's last layers.
+
+        Args:
+            panel_model: The panel encoder.
+            sequence_model: The sequence model.
+            fields: Further fields of the configuration.
 
         Raises:
-            ValueError: The encoder makes vectors of another width than the sequence model reads.
+            ValueError: The encoder makes vectors of another width than the sequence model reads, or its text model cannot be
+                read at the level of tokens.
         """
         sequence_class(type(sequence_model).__name__)
         if not isinstance(panel_model, ComicPanelModel):
@@ -136,11 +145,18 @@ class ComicPageModel(ComicPagePreTrainedModel):
             for name in ("auto_map", "custom_pipelines"):  # of the parts' own checkpoints
                 if hasattr(config, name):
                     delattr(config, name)
-        config = ComicPageConfig(panel_config=configs[0], sequence_config=configs[1])
+        config = ComicPageConfig(panel_config=configs[0], sequence_config=configs[1], **fields)
         with torch.device("meta"):  # the weights are there
             model = cls(config)
         model.panel_encoder, model.sequence_model = panel_model, sequence_model
+        model.text_reader = model.make_text_reader()
         return model.train(sequence_model.training)
+
+    def make_text_reader(self) -> ComicPageTextReader | None:
+        """A new text reader of the text model's last layers, where the configuration wants one."""
+        if self.config.text_reading != TOKENS:
+            return None
+        return ComicPageTextReader(self.panel_encoder.text_model, self.config.text_reading_layers)
 
     def get_panel_vectors(
         self,
@@ -261,6 +277,19 @@ class ComicPageModel(ComicPagePreTrainedModel):
             cross_attentions=outputs.cross_attentions,
         )
 
+    def read_words(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Vectors (M, projection_dim) of texts, and of their tokens the states (M, L, W) that the text reader reads, in one pass.
+
+        Args:
+            input_ids: Tokens of the texts (M, L).
+            attention_mask: 1 for the tokens that are read (M, L).
+        """
+        encoder = self.panel_encoder
+        states, mask = encoder.read_tokens(input_ids, attention_mask)
+        vectors = encoder.project(encoder.pool_tokens(states, mask), encoder.text_projection)
+        return vectors, states[-1 - self.config.text_reading_layers]
+
     @property
     def sequence_encoder(self) -> ComicSeqModel:
         """The sequence model without its heads."""
@@ -305,43 +334,92 @@ class ComicPageModel(ComicPagePreTrainedModel):
 class ComicPageForPreTraining(ComicPageModel):
     _auto_class = "AutoModelForPreTraining"
 
-    def encode_contents(
+    def encode_contents(self, *batches: Any, **contents: Any) -> torch.Tensor:
+        """
+        Vectors (1 + P + T, projection_dim) of P pictures and T texts; the first is zeros, which stands for nothing. Arguments
+        are those of `encode_words`.
+        """
+        return self.encode_words(*batches, **contents)[0]
+
+    def encode_words(
         self,
         pixel_values: Sequence[torch.Tensor] = (),
         image_features: torch.Tensor | None = None,
         texts: Sequence[Mapping[str, torch.Tensor]] = (),
         text_features: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
         """
-        Vectors (1 + P + T, projection_dim) of P pictures and T texts; the first is zeros, which stands for nothing.
+        Vectors (1 + P + T, projection_dim) of P pictures and T texts; the first is zeros, which stands for nothing. And,
+        where the model has a text reader, of each batch of texts the states of the tokens (t, L, W) and their mask (t, L).
 
         Args:
             pixel_values: The pictures in batches, each (p, C, H, W).
             image_features: Instead: what `ComicPanelModel.read_images` makes of them (P, F), for an encoder that stays as it is.
             texts: The texts in batches of about one length, each `input_ids` and `attention_mask` (t, L).
-            text_features: Instead: what `ComicPanelModel.read_texts` makes of them (T, F).
+            text_features: Instead: what `ComicPanelModel.read_texts` makes of them (T, F); not where words are read.
         """
-        encoder = self.panel_encoder
+        encoder, words = self.panel_encoder, []
         parts = [encoder.get_image_features(each) for each in pixel_values]
         if image_features is not None:
             parts.append(encoder.project(image_features, encoder.visual_projection))
-        parts += [encoder.get_text_features(each["input_ids"], each["attention_mask"]) for each in texts]
+        for each in texts:
+            ids, mask = each["input_ids"], each["attention_mask"]
+            if self.text_reader is None:
+                parts.append(encoder.get_text_features(ids, mask))
+            else:
+                vectors, states = self.read_words(ids, mask)
+                parts.append(vectors)
+                words.append((states, mask))
         if text_features is not None:
             parts.append(encoder.project(text_features, encoder.text_projection))
         like = parts[0] if parts else next(encoder.parameters())
-        return torch.cat([like.new_zeros(1, encoder.config.projection_dim), *parts])
+        return torch.cat([like.new_zeros(1, encoder.config.projection_dim), *parts]), words
 
     def forward(self, contents: Mapping[str, Any], **questions: Any) -> ComicSeqForPreTrainingOutput:
         r"""
         contents (`dict`):
-            Arguments of `encode_contents`: each distinct picture and text of the batch, once.
+            Arguments of `encode_words`: each distinct picture and text of the batch, once.
         questions:
             Arguments of the sequence model, by default [`ComicSeqForPreTraining`]; where that takes vectors, rows of what
-            `encode_contents` returns, as integers with a last axis of one (a picture, a text or a caption) or two (a panel's
+            `encode_words` returns, as integers with a last axis of one (a picture, a text or a caption) or two (a panel's
             picture and text); 0 for nothing.
         """
-        vectors = self.encode_contents(**contents)
-        return self.sequence_model(**fill_vectors(questions, vectors, self.config.sequence_config.has_streams))
+        vectors, words = self.encode_words(**contents)
+        asked = fill_vectors(questions, vectors, self.config.sequence_config.has_streams)
+        if words:
+            for task, question in self.reading_questions(questions):
+                scores = self.score_words(task, question, words, len(vectors))
+                (asked if question is questions else asked[task])["candidate_scores"] = scores
+        return self.sequence_model(**asked)
+
+    def reading_questions(self, questions: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Those of the questions of a batch that ask for a text, each with the name of its task."""
+        task = getattr(self.sequence_model, "task", None)
+        if task is not None:
+            return [(task.name, questions)] if task.name in READING_TASKS else []
+        return [(name, questions[name]) for name in READING_TASKS if questions.get(name) is not None]
+
+    def score_words(
+        self,
+        task: str,
+        question: Mapping[str, Any],
+        words: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        num_rows: int,
+    ) -> torch.Tensor:
+        """
+        The text reader's scores (B, K) of the candidates of a question.
+
+        Args:
+            task: Name of its task.
+            question: Its inputs, with rows of vectors in the place of these.
+            words: The tokens of the batch's texts, as `encode_words` gives them.
+            num_rows: The number of its vectors, the last of which are those of the texts.
+        """
+        states, mask = join_words(words)
+        context, offsets, candidates = texts_of(task, question)
+        first = num_rows - len(states)
+        context, candidates = (torch.where(rows >= first, rows - first, -1) for rows in (context, candidates))
+        return self.text_reader(states, mask, context, offsets, candidates)
 
     def train(self, mode: bool = True):
         """
@@ -362,6 +440,15 @@ class ComicPageForPreTraining(ComicPageModel):
         on the disk, which its Trainer, when it resumes, does not find.
         """
         super().save_pretrained(save_directory, **{"save_original_format": False, **kwargs})
+
+
+def join_words(words: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Batches of tokens' states (t, L, W) and masks (t, L) as one, padded to the longest."""
+    longest = max(states.shape[1] for states, _ in words)
+    pad = nn.functional.pad
+    states = [pad(states, (0, 0, 0, longest - states.shape[1])) for states, _ in words]
+    masks = [pad(mask, (0, longest - mask.shape[1])) for _, mask in words]
+    return torch.cat(states), torch.cat(masks)
 
 
 def fill_vectors(inputs: Mapping[str, Any], vectors: torch.Tensor, has_streams: bool = False) -> dict[str, Any]:
@@ -390,5 +477,6 @@ __all__ = [
     "ComicPageModelOutput",
     "ComicPagePreTrainedModel",
     "fill_vectors",
+    "join_words",
     "take_rows",
 ]

@@ -290,6 +290,16 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
 
     def read_texts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """Features (M, text_feature_dim) of texts before the projection, at unit length and not in half precision; zeros without tokens."""
+        is_last = tuple(self.config.text_layers) == (-1,)
+        return self.pool_tokens(*self.read_tokens(input_ids, attention_mask, only_last=is_last))
+
+    def read_tokens(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, only_last: bool = False
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        """
+        States (M, L, W) of the tokens of texts after each layer of the text model, the first before the first layer (or of
+        the last layer only), and the mask (M, L) of those that are read.
+        """
         if self.text_model is None:
             raise ValueError("The model reads no texts: its configuration has no `text_config`.")
         if attention_mask is None:
@@ -299,16 +309,23 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
                 f"`input_ids` and its mask have the shapes {tuple(input_ids.shape)} and {tuple(attention_mask.shape)} but"
                 " both are expected to be (panels, length)."
             )
-        has_text = attention_mask.bool().any(1)
         # Attention over nothing is not a number: of an empty text the first token is read, and the result left out.
         first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
-        mask = torch.where(first & ~has_text[:, None], 1, attention_mask)
-        layers, is_last = self.config.text_layers, tuple(self.config.text_layers) == (-1,)
-        outputs = self.text_model(input_ids=input_ids, attention_mask=mask, output_hidden_states=not is_last)
+        mask = torch.where(first & ~attention_mask.bool().any(1)[:, None], 1, attention_mask)
+        outputs = self.text_model(input_ids=input_ids, attention_mask=mask, output_hidden_states=not only_last)
         # Of some models the last of the hidden states lacks the final normalisation.
         last = outputs.last_hidden_state
-        states = (last,) if is_last else (*outputs.hidden_states[:-1], last)
-        pooled = [pool_text(single_or_double(states[layer]), mask, self.config.text_pooling) for layer in layers]
+        return (last,) if only_last else (*outputs.hidden_states[:-1], last), attention_mask
+
+    def pool_tokens(self, states: tuple[torch.Tensor, ...], attention_mask: torch.Tensor) -> torch.Tensor:
+        """The features (M, text_feature_dim) of texts, from what `read_tokens` gives."""
+        has_text = attention_mask.bool().any(1)
+        first = torch.arange(attention_mask.shape[1], device=attention_mask.device) == 0
+        mask = torch.where(first & ~has_text[:, None], 1, attention_mask)
+        pooled = [
+            pool_text(single_or_double(states[layer]), mask, self.config.text_pooling)
+            for layer in self.config.text_layers
+        ]
         features = torch.cat([nn.functional.normalize(each, dim=1) for each in pooled], dim=1)
         return torch.where(has_text[:, None], nn.functional.normalize(features, dim=1), 0)
 

@@ -93,7 +93,7 @@ from .tasks_comicseq import (
 # What transformers and its decorators hand to the `forward` of any model.
 LIBRARY_ARGUMENTS = {*TransformersKwargs.__annotations__, "output_cross_attentions", "use_cache"} - {"position_ids"}
 # Axes of the inputs that are not listed with a task.
-NUM_AXES = {"attention_mask": 2, "candidate_mask": 2, "position_ids": 2, "mask_position": 1}
+NUM_AXES = {"attention_mask": 2, "candidate_mask": 2, "position_ids": 2, "mask_position": 1, "candidate_scores": 2}
 
 
 def split_arguments(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -121,10 +121,6 @@ class ComicSeqModelOutput(ModelOutput):
         `strip_pooling="residual"` added to the whitened mean of the vectors that went in.
     candidate_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_candidates, hidden_size)`, *optional*):
         One vector per candidate, where candidates were given.
-    hidden_states (`tuple(torch.FloatTensor)`, *optional*):
-        The states of the tokens of panels and candidates after each layer: with separate streams, two of each.
-    attentions (`tuple(torch.FloatTensor)`, *optional*):
-        The weights of the layers' attention among these tokens.
     cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
         The strip query's weights over the panels, one tensor of shape `(batch_size, num_heads, 1, num_panels)`.
     """
@@ -860,6 +856,11 @@ def offsets_from(position: torch.Tensor, panels: torch.Tensor, position_ids: tor
     return torch.where((position_ids >= 0) & (position >= 0), position_ids - position, 0)
 
 
+def for_encoder(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs of a question without those that are for its scores alone."""
+    return {name: value for name, value in inputs.items() if name != "candidate_scores"}
+
+
 def refuse_gradient_of_padding(mask: torch.Tensor, gradient: torch.Tensor | None) -> None:
     """Raises a `ValueError` if the `gradient` (B, K) of a loss shows that it read candidates where `mask` is false."""
     if gradient is not None and (gradient.masked_fill(mask, 0.0).abs() > 0).any():  # a NaN is another fault
@@ -879,7 +880,7 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
     task: ComicSeqTask
     head_class: type[nn.Module]
     _auto_class = "AutoModelForMultipleChoice"
-    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"\bpooler\.", r"^panel_encoder\."]
+    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"\bpooler\.", r"^panel_encoder\.", r"^text_reader\."]
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__(config)
@@ -907,8 +908,12 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         if isinstance(inputs, Mapping) and inputs.get("panel_boxes") is not None:
             asked -= {"panel_embeddings"}  # boxes alone
         required = [name for name in cls._arguments if name in asked]
-        # Whatever the task, a panel of its context may be masked, to see what an answer rests on.
-        check_inputs(f"`{cls.task.name}`", inputs, {*cls._arguments, "mask_position", "labels"}, required)
+        # Whatever the task, a panel of its context may be masked, to see what an answer rests on, and something else may
+        # have read the candidates, too: its `candidate_scores` (B, K) are added to the head's.
+        further = {"mask_position", "labels"}
+        if any(each.kind == "candidates" for each in cls.task.inputs):
+            further.add("candidate_scores")
+        check_inputs(f"`{cls.task.name}`", inputs, {*cls._arguments, *further}, required)
         question = cls._arguments | {name: value for name, value in inputs.items() if name != "labels"}
         tensors = {name: value for name, value in question.items() if not isinstance(cls._arguments.get(name), str)}
         check_tensors(tensors)
@@ -939,8 +944,12 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
 
     @classmethod
     def logits(cls, embeddings, head, panels, candidates, question: dict[str, Any]) -> torch.Tensor:
-        """As `score`, with the lowest finite score for padded candidates."""
+        """As `score`, with `candidate_scores` added and the lowest finite score for padded candidates."""
         logits, mask = cls.score(embeddings, head, panels, candidates, question), question.get("candidate_mask")
+        added = question.get("candidate_scores")
+        if added is not None:
+            check_shape("candidate_scores", added, *logits.shape)
+            logits = logits + added.to(logits.dtype)
         if mask is None:
             return logits
         logits = logits.masked_fill(~mask.bool(), torch.finfo(logits.dtype).min)
@@ -956,7 +965,7 @@ class ComicSeqTaskModel(ComicSeqPreTrainedModel):
         settings, others = split_arguments(kwargs)
         check_tensors({"labels": labels})
         question = self.complete(dict(zip(self._arguments, inputs, strict=True)) | others)
-        asked = self.encoder_inputs(self.config, question)
+        asked = for_encoder(self.encoder_inputs(self.config, question))
         outputs = self.comicseq(**asked, **settings)
         head = getattr(self, self.task.head)
         panels, candidates = outputs.last_hidden_state, outputs.candidate_hidden_state
@@ -1435,7 +1444,7 @@ class ComicSeqForPreTraining(ComicSeqPreTrainedModel):
         questions, views = {}, {}
         for task, inputs in tasks.items():
             question = TASK_CLASSES[task].complete(inputs)
-            asked = TASK_CLASSES[task].encoder_inputs(self.config, question)
+            asked = for_encoder(TASK_CLASSES[task].encoder_inputs(self.config, question))
             questions[task], views[task] = question | asked, self.comicseq.embed(**asked)
         if panel_embeddings is not None:
             strips = {"attention_mask": attention_mask, "position_ids": position_ids, "panel_boxes": panel_boxes}

@@ -204,7 +204,7 @@ class ComicSeqPipeline(Pipeline):
     def _forward(self, questions: list[dict[str, torch.Tensor]], **parameters) -> list[dict[str, torch.Tensor]]:
         pages = [question.pop(PAGE, None) for question in questions]
         if any(pages):
-            vectors = self.reader.encode(pages)
+            vectors = self.reader.encode(pages, self.asked.name)
             questions = [question | found for question, found in zip(questions, vectors, strict=True)]
         answers: dict[int, dict[str, torch.Tensor]] = {}
         for fields in {tuple(question) for question in questions}:  # with or without what is optional
@@ -231,6 +231,8 @@ class ComicSeqPipeline(Pipeline):
                     batch[field.name], batch[mask] = pad(values)
                 else:
                     batch[field.name] = torch.stack(values)
+        if "candidate_scores" in questions[0]:  # of pages whose words were read, too
+            batch["candidate_scores"], _ = pad([question["candidate_scores"] for question in questions])
         return batch
 
 

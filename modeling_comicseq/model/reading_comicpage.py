@@ -32,6 +32,7 @@ from .gutters_comicpage import gutter_panels
 from .pictures_comicpage import PictureProblem, crop, load_picture
 from .pipeline_comicseq import take_vectors
 from .processing_comicpanel import ComicPanelProcessor
+from .reader_comicpage import READING_TASKS, texts_of
 from .rules_comicpage import xy_cut_order
 from .tasks_comicseq import ComicSeqInput
 
@@ -316,10 +317,10 @@ class PageReader:
         """Pictures `(3, H, W)` as the panel encoder reads them."""
         return list(self.processor(images=pictures)["pixel_values"]) if pictures else []
 
-    def encode(self, pages: Sequence[PageQuestion | None]) -> list[dict[str, torch.Tensor]]:
+    def encode(self, pages: Sequence[PageQuestion | None], task: str = "") -> list[dict[str, torch.Tensor]]:
         """
-        The vectors that each of some questions asks for, by its fields. Every distinct picture and text of all of them is
-        encoded once, some at a time.
+        The vectors that each of some questions of a task asks for, by its fields, and as `candidate_scores` what the model's
+        text reader says. Every distinct picture and text of all of them is encoded once, some at a time.
         """
         wanted = [each for page in pages if page for each in page.wanted.values()]
         pixels = {
@@ -335,13 +336,40 @@ class PageReader:
             if modality != "visual" and self.reads_texts and panel is not None and panel.has("text")
         }
         pictures, words = self.in_chunks(pixels, self.encode_pictures), self.in_chunks(texts, self.encode_texts)
+        vectors = {text: vector for text, (vector, _) in words.items()}
+        reads_words = self.model.text_reader is not None and task in READING_TASKS
         found: list[dict[str, torch.Tensor]] = []
         for page in pages:
             found.append({})
             for name, each in (page.wanted if page else {}).items():
-                vectors = self.vectors(*each, pictures, words)
-                found[-1][name] = vectors[0] if page is not None and np.ndim(page.question[name]) == 1 else vectors
+                rows = self.vectors(*each, pictures, vectors)
+                found[-1][name] = rows[0] if page is not None and np.ndim(page.question[name]) == 1 else rows
+            if page and reads_words:
+                found[-1]["candidate_scores"] = self.read_candidates(task, page, words)
         return found
+
+    def read_candidates(self, task: str, page: PageQuestion, words: dict[str, Any]) -> torch.Tensor:
+        """The text reader's scores of the candidates of a question (K,)."""
+        texts = list(words)
+        number = {text: place for place, text in enumerate(texts, 1)}
+        asked = {
+            name: torch.tensor([[[number.get(panel.text, 0) if panel else 0] for panel in panels]])
+            for name, (_, panels) in page.wanted.items()
+        }
+        slot = as_number(page.question.get("mask_position"))
+        if slot is not None:
+            asked["mask_position"] = torch.tensor([slot])
+        device = self.model.device
+        context, offsets, candidates = (each.to(device) for each in texts_of(task, asked))
+        # The texts of this question alone: a row of others would be gathered in vain.
+        rows, places = torch.cat((context, candidates), 1).unique(return_inverse=True)
+        states = [words[texts[row - 1]][1] if row else words[texts[0]][1][:0] for row in rows.tolist()]
+        padded = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
+        lengths = torch.tensor([len(each) for each in states], device=device)
+        mask = torch.arange(padded.shape[1], device=device) < lengths[:, None]
+        num_context = context.shape[1]
+        scores = self.model.text_reader(padded, mask, places[:, :num_context], offsets, places[:, num_context:])
+        return scores[0].float()
 
     def vectors(self, modality: str, panels: Sequence[Panel | None], pictures: dict, words: dict) -> torch.Tensor:
         """Vectors `(N, W)` of panels: zeros of what one has not, and of those that must not be read."""
@@ -356,19 +384,25 @@ class PageReader:
         is_read = torch.tensor([panel is not None for panel in panels], device=read.device)
         return torch.where(is_read[:, None], read, 0.0)
 
-    def in_chunks(self, contents: dict[Any, Any], encode: Any) -> dict[Any, torch.Tensor]:
-        """The vectors of distinct contents, by their keys."""
-        keys, vectors = list(contents), []
+    def in_chunks(self, contents: dict[Any, Any], encode: Any) -> dict[Any, Any]:
+        """What becomes of distinct contents, by their keys."""
+        keys, made = list(contents), []
         for start in range(0, len(keys), CHUNK):
-            vectors += encode([contents[key] for key in keys[start : start + CHUNK]]).float()
-        return dict(zip(keys, vectors, strict=True))
+            made += encode([contents[key] for key in keys[start : start + CHUNK]])
+        return dict(zip(keys, made, strict=True))
 
-    def encode_pictures(self, pixels: list[torch.Tensor]) -> torch.Tensor:
-        return self.model.panel_encoder.get_image_features(torch.stack(pixels).to(self.model.device))
+    def encode_pictures(self, pixels: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The vectors of pictures."""
+        return list(self.model.panel_encoder.get_image_features(torch.stack(pixels).to(self.model.device)).float())
 
-    def encode_texts(self, texts: list[str]) -> torch.Tensor:
+    def encode_texts(self, texts: list[str]) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """The vectors of texts, each with the states of its tokens where the model reads them."""
         tokens = self.processor(text=texts).to(self.model.device)
-        return self.model.panel_encoder.get_text_features(tokens["input_ids"], tokens["attention_mask"])
+        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        if self.model.text_reader is None:
+            return [(vector, None) for vector in self.model.panel_encoder.get_text_features(ids, mask).float()]
+        vectors, states = self.model.read_words(ids, mask)
+        return [(vector, each[own.bool()]) for vector, each, own in zip(vectors.float(), states, mask, strict=True)]
 
 
 def as_number(value: Any) -> int | None:

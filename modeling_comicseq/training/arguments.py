@@ -14,6 +14,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from ..checkpoints.opening import MODEL_FIELDS
 from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, did_you_mean, parse_into, split_names
+from ..model.configuration_comicpage import TEXT_READINGS
 from ..resources import find_resource
 from ..urls import refuse_url
 from .settings import check_after, check_before
@@ -63,6 +64,12 @@ class PretrainingArguments(TrainingArguments):
     )
     encoder_learning_rate: float = option(3e-5, "Peak learning rate of the encoder.")
     layer_decay: float = option(1.0, "Factor on that rate from each layer of the encoder to the one below it.")
+    text_reading: str | None = option(
+        None,
+        "With `pages`: how candidate texts are compared with those of a page: `vectors`, one a text, or also `tokens`: they read"
+        " each other's words. By default as `model` has it, if that is a page model, else `vectors`.",
+    )
+    text_reading_layers: int = option(2, "How many of the text model's last layers are copied for that, and trained.")
     pages_together: int = option(
         8,
         "With `pages`: so many pages of a book in a row stand in one batch, and wrong candidates come from the batch as far"
@@ -203,10 +210,15 @@ class PretrainingArguments(TrainingArguments):
     def _check_encoder(self) -> None:
         """What is said of an encoder can be done, and there are pages for it."""
         self.tuning = read_tuning(self.tune_encoders)
+        if self.text_reading not in (None, *TEXT_READINGS):
+            raise ComicSeqArgumentError(
+                f"`text_reading` is {self.text_reading!r} but must be one of {', '.join(TEXT_READINGS)}."
+            )
         if self.pages is not None:
             return
-        for name, is_set in (("encoder", self.encoder is not None), ("tune_encoders", self.tune_encoders != ["none"])):
-            if is_set:
+        defaults = {"encoder": None, "tune_encoders": ["none"], "text_reading": None}
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
                 raise ComicSeqArgumentError(
                     f"`{name}` is set without `pages`: an encoder is trained, or used, on pages, not on vectors."
                 )
@@ -264,7 +276,7 @@ def parse_arguments(argv: Sequence[str] | None = None, program: str = "run_pretr
         prog=program,
         usage="%(prog)s [CONFIG.yaml] [--field value ...]",
         description="Pretrains ComicSeq on all tasks. Fields come from CONFIG.yaml, a file or the name of a shipped one"
-        " (base, demo, pages, synthetic, text_only), and from the command line, which wins. Fields of the model's configuration,"
+        " (base, demo, synthetic, text_only), and from the command line, which wins. Fields of the model's configuration,"
         f" which are {', '.join(MODEL_FIELDS)}, can be given likewise.",
         allow_abbrev=False,
     )

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from rich.console import Console
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, set_seed
@@ -25,7 +26,7 @@ from ..checkpoints.opening import (
 from ..checkpoints.provenance import read_training_provenance
 from ..command import exit_code, how_it_ended
 from ..data.opening import splits_of
-from ..data.page_panels import open_pages, provenance_of
+from ..data.page_panels import ContentTable, open_pages, provenance_of
 from ..data.panels import PanelTable
 from ..encoders.loading import OFFLINE_TEXT_ENCODER
 from ..encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder, load_panel_encoder
@@ -45,7 +46,8 @@ from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .cost import describe_cost
 from .dataset import PretrainingDataset
 from .faults import TrainingStopped, once, saving, stopped_in_one_sentence, terminable
-from .features import read_vectors
+from .features import embed_table
+from .reading import describe_reading, load_reader, reading_fields
 from .saving import check_hub, hub_faults
 from .stores import open_data
 from .trainer import ComicSeqTrainer
@@ -122,7 +124,7 @@ def _train(arguments: PretrainingArguments) -> None:
     model: ComicSeqForPreTraining | ComicPageForPreTraining = sequence
     if encoder is not None:
         freeze(encoder.model, arguments.tuning)
-        model = ComicPageForPreTraining.from_parts(encoder.model, sequence)
+        model = with_encoder(arguments, encoder, sequence)
     trainer = ComicSeqTrainer(
         model=model,
         args=arguments,
@@ -133,10 +135,15 @@ def _train(arguments: PretrainingArguments) -> None:
     checkpoint = find_checkpoint(arguments, sequence.config, provenance_of(train_table))
     strip_mean = sequence.comicseq.pooler.strip_mean
     if strip_mean is not None and not strip_mean.is_fitted and checkpoint is None:
-        fit_strip_mean(strip_mean, read_vectors(model, dataset.table))
+        pages = train_table
+        if isinstance(model, ComicPageForPreTraining) and isinstance(train_table, ContentTable):
+            pages = embed_table(model, train_table)
+        fit_strip_mean(strip_mean, pages)
     console = Console(quiet=not trainer.is_world_process_zero(), soft_wrap=True)
     if isinstance(model, ComicPageForPreTraining):
         console.print(describe_cost(model, dataset, arguments))
+        if model.text_reader is not None:
+            console.print(describe_reading(train_table))
     for incomplete in incomplete_checkpoints(arguments.output_dir):
         console.print(f"{incomplete} is not complete: its saving was broken off. It is passed over.")
     if checkpoint is not None:
@@ -200,6 +207,24 @@ def open_encoder(arguments: PretrainingArguments) -> PanelEncoder:
         name = OFFLINE_ENCODER if has_pictures else f"+{OFFLINE_TEXT_ENCODER}"
     with quiet_transformers():
         return load_panel_encoder(name, device=arguments.device)
+
+
+def with_encoder(
+    arguments: PretrainingArguments, encoder: PanelEncoder, sequence: ComicSeqForPreTraining
+) -> ComicPageForPreTraining:
+    """The page model of an encoder and a sequence model; texts are read as the arguments say, or as `--model` has learned to.
+
+    Raises:
+        ComicSeqArgumentError: The encoder's texts cannot be read at the level of tokens.
+    """
+    try:
+        model = ComicPageForPreTraining.from_parts(encoder.model, sequence, **reading_fields(arguments))
+    except (ValueError, StrictDataclassError) as error:
+        if isinstance(error, ComicSeqError):
+            raise
+        raise ComicSeqArgumentError(f"{encoder.name} cannot be trained so: {error.__cause__ or error}") from None
+    load_reader(model, arguments)
+    return model
 
 
 def build_model(

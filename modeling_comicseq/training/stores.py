@@ -26,6 +26,7 @@ from ..stores.stage3 import PANEL_ARRAYS, Stage3Store
 from .arguments import STORES, PretrainingArguments
 from .faults import once
 from .features import feature_file, make_features
+from .reading import TOKENS, reading_fields
 from .tuning import reads_features
 from .wanted import WantedTasks
 
@@ -128,12 +129,15 @@ def _open_pages(
     tables = _open_splits(split, split, wanted)
     contents = Contents.open(folder / CONTENTS, pages if isinstance(pages, PageSet) else None, encoder.processor)
     for half, is_constant in reads_features(arguments.tuning).items():
+        if half == "text" and reading_fields(arguments)["text_reading"] == TOKENS:
+            continue  # of a text, more than its vector is read
         if is_constant and (contents.num_images if half == "vision" else contents.num_texts):
             file = feature_file(folder, half, encoder, contents)
             shown = not arguments.disable_tqdm
             once(arguments, partial(make_features, file, half, encoder, contents, shown))
             setattr(contents, "image_features" if half == "vision" else "text_features", np.load(file, mmap_mode="r"))
     widths = dict.fromkeys(PANEL_ARRAYS, encoder.width)
+    widths[PANEL_ARRAYS[0]] *= 1 + wanted.has_streams
     train, validation = (ContentTable(table.dataset, contents, widths) for table in tables)
     return train, validation
 

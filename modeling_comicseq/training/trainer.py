@@ -22,9 +22,10 @@ from ..checkpoints.provenance import describe_training, save_training_provenance
 from ..data.page_panels import ContentTable, provenance_of
 from ..data.panels import PanelTable
 from ..data.task import Task
+from ..data.views import Batch
 from ..encoders.panel_encoder import PanelEncoder
 from ..errors import ComicSeqArgumentError
-from ..evaluation.questions import draw_question_set
+from ..evaluation.questions import QuestionSet, draw_question_set
 from ..evaluation.scoring import score_model
 from ..model.modeling_comicpage import ComicPageForPreTraining
 from ..model.modeling_comicseq import ComicSeqForPreTraining
@@ -36,8 +37,9 @@ from .callbacks import EarlyStopping, ProgressBar, ReadableLogs, Resume
 from .checkpointing import PARTIAL, discard, sync
 from .dataset import PretrainingDataset, first_item
 from .faults import saving
-from .features import read_vectors
+from .features import embed_table
 from .loss_watch import LossWatch
+from .reading import reads_words, with_word_scores
 from .sampling import SharedBatches
 from .saving import CompleteCheckpoints, hub_faults
 from .settings import argument_at_fault
@@ -159,6 +161,8 @@ class ComicSeqTrainer(Trainer):
             shares = shares_of(model.panel_encoder, self.args.layer_decay)
             weights = dict(model.panel_encoder.named_parameters())
             by_weight = {weights[name]: share for name, share in shares.items()}
+            if model.text_reader is not None:  # copies of the encoder's last layers
+                by_weight |= dict.fromkeys(model.text_reader.layers.parameters(), 1.0)
             set_rates(optimizer, self.args.encoder_learning_rate, by_weight)
         return optimizer
 
@@ -244,8 +248,7 @@ class ComicSeqTrainer(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
-        assert self.validation_table is not None
-        table = self.validated = read_vectors(self.accelerator.unwrap_model(self.model), self.validation_table)
+        table = self.validated = self._validation_vectors()
         model = self.sequence_model
         metrics: dict[str, float] = {}
         for task in self.train_dataset.tasks:
@@ -257,6 +260,13 @@ class ComicSeqTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _validation_vectors(self) -> PanelTable:
+        """The panels to validate on; of pages, with the vectors that the encoder makes of them by now."""
+        assert self.validation_table is not None
+        if not isinstance(self.validation_table, ContentTable):
+            return self.validation_table
+        return embed_table(self.accelerator.unwrap_model(self.model), self.validation_table)
+
     def _validation_accuracy(self, model, table: PanelTable, task: Task) -> float:
         questions = draw_question_set(
             table,
@@ -266,11 +276,19 @@ class ComicSeqTrainer(Trainer):
             seed=VALIDATION_SEED,
             repeats=validation_repeats(table),
         )
-        batches = questions.batches(table, self.args.per_device_eval_batch_size)
-        mine = list(islice(batches, self.args.process_index, None, self.args.world_size))
+        mine = self._own_batches(questions, table)
+        page_model = self.accelerator.unwrap_model(self.model)
+        if isinstance(self.validation_table, ContentTable) and reads_words(page_model, task.name):
+            numbers = self._own_batches(questions, self.validation_table)
+            mine = list(with_word_scores(page_model, self.validation_table, task.name, mine, numbers))
         right = score_model(model, task, mine) if mine else np.zeros(0)
         total = self.accelerator.reduce(torch.tensor([right.sum(), len(right)], dtype=torch.float32).to(model.device))
         return float(total[0] / total[1].clamp(min=1))
+
+    def _own_batches(self, questions: QuestionSet, table: PanelTable) -> list[tuple[Any, Batch]]:
+        """Those batches of questions that this process asks."""
+        batches = questions.batches(table, self.args.per_device_eval_batch_size)
+        return list(islice(batches, self.args.process_index, None, self.args.world_size))
 
     def _vector_statistics(self, table: PanelTable) -> dict[str, Any]:
         """How the vectors of the training lie, which tells others from them; of an encoder that is trained, those that it

@@ -1,0 +1,218 @@
+"""Text-cloze with the words read: a `ComicPageTextReader` beside `ComicSeqForTextCloze`, tuned together, scores added.
+
+The lower layers of the text encoder are frozen: what they make of every text's words is made once and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from modeling_comicseq.encoders.panel_encoder import PanelEncoder
+from modeling_comicseq.files import written_folder
+from modeling_comicseq.model.modeling_comicseq import ComicSeqForTextCloze
+from modeling_comicseq.model.reader_comicpage import MAX_TOKENS, ComicPageTextReader
+
+from .cloze import TrainingStage, cloze_logits, draw_candidates
+from .texts import Choices, PageQuestions
+from .training import fit
+
+AT_ONCE = 2048  # tokens in one forward pass
+
+
+@dataclass
+class ReadingTraining:
+    """How the reader is tuned; the defaults are those of the reported figures.
+
+    Attributes:
+        num_layers: The text encoder's last layers that read on, and are tuned.
+        pretraining_epochs: Passes over the questions made from pages; 0 leaves pretraining out.
+        tuning_epochs: Passes over the questions of the files.
+        rate: Peak learning rate.
+        nearby: Wrong texts from nearby pages, of a question made from a page.
+        random: Wrong texts from anywhere, of a question made from a page.
+        batch_size: Questions in a step.
+        with_vectors: Whether the scores of a `ComicSeqForTextCloze` are added, which is tuned along.
+    """
+
+    num_layers: int = 2
+    pretraining_epochs: int = 1
+    tuning_epochs: int = 2
+    rate: float = 1e-4
+    nearby: int = 2
+    random: int = 1
+    batch_size: int = 16
+    with_vectors: bool = True
+
+
+class WordBank:
+    """The words of texts, as the lower layers of a text encoder read each text alone.
+
+    Attributes:
+        states: States of all tokens, one text after the other `(tokens, W)` float16.
+        starts: First token of each row of a `TextBank`, and their number `(texts + 1,)`; rows that are not read have none.
+    """
+
+    def __init__(self, states: np.ndarray, starts: np.ndarray):
+        self.states, self.starts = states, starts
+        self.lengths = np.append(np.diff(starts), 0)  # row -1 has no token
+
+    @classmethod
+    def read(cls, texts: list[str], rows: np.ndarray, encoder: PanelEncoder, num_layers: int, cache: Path) -> WordBank:
+        """Reads the texts at `rows` up to the last `num_layers` layers; what is in `cache` is not read again."""
+        tokenizer, model = encoder.processor.tokenizer, encoder.model
+        ids: list[list[int]] = [[] for _ in texts]
+        found = tokenizer([texts[row] for row in rows], truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        for row, tokens in zip(rows.tolist(), found, strict=True):
+            ids[row] = tokens
+        lengths = np.asarray([len(each) for each in ids])
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        key = hashlib.sha256(f"{encoder.fingerprint} {num_layers} {ids}".encode()).hexdigest()[:16]
+        folder = cache / f"words-{key}"
+        if not folder.is_dir():
+            with written_folder(folder, overwrite=True) as beside, torch.inference_mode():
+                shape = int(starts[-1]), model.config.text_config.hidden_size
+                states = np.lib.format.open_memmap(beside / "states.npy", "w+", np.float16, shape)
+                for length in np.unique(lengths[rows]).tolist():
+                    same = rows[lengths[rows] == length]
+                    for part in np.array_split(same, -(-len(same) * length // AT_ONCE)):
+                        layers, _ = model.read_tokens(torch.tensor([ids[row] for row in part]))
+                        places = starts[part][:, None] + np.arange(length)
+                        states[places] = layers[-1 - num_layers].numpy()
+                states.flush()
+        return cls(np.load(folder / "states.npy", mmap_mode="r"), starts)
+
+    def select(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """States (T, L, W) of the texts at `rows` (T,), none of them -1, and the mask of their tokens (T, L)."""
+        places = np.arange(self.lengths[rows].max())
+        mask = places < self.lengths[rows][:, None]
+        states = np.zeros((*mask.shape, self.states.shape[1]), np.float32)
+        states[mask] = self.states[(self.starts[rows][:, None] + places)[mask]]
+        return torch.from_numpy(states), torch.from_numpy(mask)
+
+
+class ReadingModel(nn.Module):
+    """The reader, and the model of vectors whose scores are added; either may be left out."""
+
+    def __init__(self, reader: ComicPageTextReader, by_vectors: ComicSeqForTextCloze | None):
+        super().__init__()
+        self.reader, self.by_vectors = reader, by_vectors
+
+    def forward(
+        self, words: WordBank, vectors: torch.Tensor, contexts: np.ndarray, candidates: np.ndarray
+    ) -> torch.Tensor:
+        """Logits `(Q, K)`; the lowest possible for padding.
+
+        Args:
+            words: The words of each text.
+            vectors: The vector of each text, zeros in the last row `(texts + 1, T)`.
+            contexts: Rows of the texts before the slot `(Q, 3)`; -1 for none.
+            candidates: Rows of the candidate texts `(Q, K)`; -1 for padding.
+        """
+        asked = np.concatenate((contexts, candidates), axis=1)
+        rows, places = np.unique(asked, return_inverse=True)
+        places = places.reshape(asked.shape) - (rows[0] < 0)
+        states, mask = words.select(rows[rows >= 0])
+        context, choices = torch.from_numpy(places).split([contexts.shape[1], candidates.shape[1]], dim=1)
+        offsets = torch.arange(-contexts.shape[1], 0).expand(len(contexts), -1)
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = self.reader(states, mask, context, offsets, choices)
+        scores = scores.float().masked_fill(choices < 0, torch.finfo(torch.float32).min / 2)
+        return (
+            scores
+            if self.by_vectors is None
+            else scores + cloze_logits(self.by_vectors, vectors, contexts, candidates)
+        )
+
+
+def build_reader(encoder: PanelEncoder, num_layers: int, seed: int) -> ComicPageTextReader:
+    """A new reader of the last layers of an encoder; `seed` draws what is new in it."""
+    torch.manual_seed(seed)
+    reader = ComicPageTextReader(encoder.model.text_model, num_layers)
+    for module in reader.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # half of the time of a step, of what is tuned for two passes
+    return reader
+
+
+def tune_reading(
+    model: ReadingModel,
+    settings: ReadingTraining,
+    words: WordBank,
+    vectors: torch.Tensor,
+    pages: PageQuestions,
+    questions: list[Choices],
+    seed: int,
+    on_step: Callable[[], None],
+) -> None:
+    """Tunes `model` in place on questions made from pages and on those of the files, for a fixed number of epochs."""
+
+    def draw_nearby(rng: np.random.Generator) -> np.ndarray:
+        return draw_candidates(pages.nearby, settings.nearby, rng)
+
+    first, wrong = questions[0], np.concatenate([each.wrong for each in questions], axis=1)
+    stages = [
+        (
+            TrainingStage(
+                pages.contexts, pages.right, draw_nearby, pages.right, settings.pretraining_epochs, settings.rate
+            ),
+            settings.random,
+        ),
+        (
+            TrainingStage(
+                first.contexts, first.right, lambda _: wrong, first.right, settings.tuning_epochs, settings.rate
+            ),
+            0,
+        ),
+    ]
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    for stage, random in stages:
+        tune(model, words, vectors, stage, random, settings.batch_size, rng, on_step)
+    model.eval()
+
+
+def tune(
+    model: ReadingModel,
+    words: WordBank,
+    vectors: torch.Tensor,
+    stage: TrainingStage,
+    random: int,
+    batch_size: int,
+    rng: np.random.Generator,
+    on_step: Callable[[], None],
+) -> None:
+    """Cross-entropy of the right text (candidate 0) against the wrong ones."""
+
+    def start_epoch() -> Callable[[np.ndarray], torch.Tensor]:
+        wrong = stage.draw_wrong(rng)
+
+        def loss(rows: np.ndarray) -> torch.Tensor:
+            anywhere = rng.choice(stage.pool, (len(rows), random))
+            candidates = np.concatenate((stage.right[rows, None], wrong[rows], anywhere), axis=1)
+            candidates[:, 1:][candidates[:, 1:] == candidates[:, :1]] = -1
+            logits = model(words, vectors, stage.contexts[rows], candidates)
+            return nn.functional.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
+
+        return loss
+
+    lengths = words.lengths[stage.contexts].sum(1) + words.lengths[stage.right]
+    fit(model, start_epoch, len(stage.right), stage.epochs, batch_size, stage.rate, 0.01, rng, on_step, lengths)
+
+
+@torch.inference_mode()
+def ask_reading(model: ReadingModel, words: WordBank, vectors: torch.Tensor, questions: Choices) -> np.ndarray:
+    """Log-probability of each candidate `(Q, K)`."""
+    order = np.argsort(words.lengths[questions.contexts].sum(1) + words.lengths[questions.candidates].sum(1))
+    answers = np.empty(questions.candidates.shape, np.float32)
+    for start in range(0, len(order), 32):
+        rows = order[start : start + 32]
+        logits = model.eval()(words, vectors, questions.contexts[rows], questions.candidates[rows])
+        answers[rows] = logits.log_softmax(-1).numpy()
+    return answers
