@@ -45,6 +45,9 @@ def made(tmp_path_factory) -> Path:
 def test_widths_follow_from_the_data(made):
     config = ComicSeqForPreTraining.from_pretrained(made / "separate").config
     assert config.streams == "separate" and config.panel_embedding_dim == 2 * config.visual_embedding_dim == 1024
+    card = (made / "separate" / "README.md").read_text()
+    assert "(512) and that of its text (512), side by side" in card
+    assert "side by side" not in (made / "fused" / "README.md").read_text()
     state = json.loads((made / "separate" / "trainer_state.json").read_text())
     assert np.isfinite([entry["loss"] for entry in state["log_history"] if "loss" in entry]).all()
     assert json.loads((made / "separate" / "training_args.json").read_text())["modality_dropout"] == 0.3

@@ -81,6 +81,7 @@ def _fill(repo: str, config: ComicSeqConfig, training_data: str | None, results:
         model_name=Path(repo).name,
         repo=repo,
         panel_embedding_dim=config.panel_embedding_dim,
+        halves=(config.visual_embedding_dim, config.text_embedding_dim) if config.has_streams else None,
         max_position_embeddings=config.max_position_embeddings,
         box_embedding=config.box_embedding,
         tasks=TASKS.values(),

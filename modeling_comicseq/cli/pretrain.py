@@ -10,7 +10,7 @@ from .options import passed_on
 def pretrain(context: typer.Context) -> None:
     """**Pretrain** on all tasks: `comicseq pretrain [CONFIG] [--option value …]`.
 
-    CONFIG is a YAML file of options, or the name of a shipped one: `base`, `demo`, `synthetic`, `text_only`. The command
+    CONFIG is a YAML file of options, or the name of a shipped one: `base`, `demo`, `pages`, `synthetic`, `text_only`. The command
     line wins over it. A run that broke off is resumed by the same command. Its own options:
 
     - `--dataset`: folder of the Arrow data set that `comicseq convert` wrote

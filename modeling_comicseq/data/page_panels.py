@@ -89,11 +89,9 @@ def with_vectors(table: ContentTable, numbers: np.ndarray, vectors: np.ndarray) 
     """
     vectors = np.concatenate((np.zeros_like(vectors[:1]), vectors))
     numbers = np.concatenate(([0], numbers))
-    has_streams = table.widths[FUSED] == 2 * vectors.shape[1]
 
     def read(piece: np.ndarray) -> np.ndarray:
-        found = vectors[np.searchsorted(numbers, piece)]
-        return found.reshape(len(found), -1) if has_streams and piece.shape[1] == 2 else found.sum(1)
+        return vectors[np.searchsorted(numbers, piece)].sum(1)
 
     return _changed(table, columns={name: [*map(read, pieces)] for name, pieces in table.columns.items()})
 

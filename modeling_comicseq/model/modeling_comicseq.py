@@ -121,6 +121,10 @@ class ComicSeqModelOutput(ModelOutput):
         `strip_pooling="residual"` added to the whitened mean of the vectors that went in.
     candidate_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_candidates, hidden_size)`, *optional*):
         One vector per candidate, where candidates were given.
+    hidden_states (`tuple(torch.FloatTensor)`, *optional*):
+        The states of the tokens of panels and candidates after each layer: with separate streams, two of each.
+    attentions (`tuple(torch.FloatTensor)`, *optional*):
+        The weights of the layers' attention among these tokens.
     cross_attentions (`tuple(torch.FloatTensor)`, *optional*):
         The strip query's weights over the panels, one tensor of shape `(batch_size, num_heads, 1, num_panels)`.
     """

@@ -276,7 +276,7 @@ def parse_arguments(argv: Sequence[str] | None = None, program: str = "run_pretr
         prog=program,
         usage="%(prog)s [CONFIG.yaml] [--field value ...]",
         description="Pretrains ComicSeq on all tasks. Fields come from CONFIG.yaml, a file or the name of a shipped one"
-        " (base, demo, synthetic, text_only), and from the command line, which wins. Fields of the model's configuration,"
+        " (base, demo, pages, synthetic, text_only), and from the command line, which wins. Fields of the model's configuration,"
         f" which are {', '.join(MODEL_FIELDS)}, can be given likewise.",
         allow_abbrev=False,
     )

@@ -23,6 +23,11 @@ from ..stores.stage3 import work_ahead
 EMBEDDED = 64  # contents that are encoded at a time in validation
 
 
+def read_vectors(model: Any, table: PanelTable) -> PanelTable:
+    """The panels of a split with their vectors: of a `ContentTable`, those that a page model now makes."""
+    return embed_table(model, table) if isinstance(table, ContentTable) else table
+
+
 @torch.no_grad()
 def embed_table(model: ComicPageForPreTraining, table: ContentTable) -> PanelTable:
     """The panels of a split with the vectors that the model now makes of them; each content is encoded once."""

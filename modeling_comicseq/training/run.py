@@ -26,7 +26,7 @@ from ..checkpoints.opening import (
 from ..checkpoints.provenance import read_training_provenance
 from ..command import exit_code, how_it_ended
 from ..data.opening import splits_of
-from ..data.page_panels import ContentTable, open_pages, provenance_of
+from ..data.page_panels import open_pages, provenance_of
 from ..data.panels import PanelTable
 from ..encoders.loading import OFFLINE_TEXT_ENCODER
 from ..encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder, load_panel_encoder
@@ -46,7 +46,7 @@ from .checkpointing import incomplete_checkpoints, is_complete, last_checkpoint
 from .cost import describe_cost
 from .dataset import PretrainingDataset
 from .faults import TrainingStopped, once, saving, stopped_in_one_sentence, terminable
-from .features import embed_table
+from .features import read_vectors
 from .reading import describe_reading, load_reader, reading_fields
 from .saving import check_hub, hub_faults
 from .stores import open_data
@@ -135,10 +135,7 @@ def _train(arguments: PretrainingArguments) -> None:
     checkpoint = find_checkpoint(arguments, sequence.config, provenance_of(train_table))
     strip_mean = sequence.comicseq.pooler.strip_mean
     if strip_mean is not None and not strip_mean.is_fitted and checkpoint is None:
-        pages = train_table
-        if isinstance(model, ComicPageForPreTraining) and isinstance(train_table, ContentTable):
-            pages = embed_table(model, train_table)
-        fit_strip_mean(strip_mean, pages)
+        fit_strip_mean(strip_mean, read_vectors(model, dataset.table))
     console = Console(quiet=not trainer.is_world_process_zero(), soft_wrap=True)
     if isinstance(model, ComicPageForPreTraining):
         console.print(describe_cost(model, dataset, arguments))

@@ -137,7 +137,6 @@ def _open_pages(
             once(arguments, partial(make_features, file, half, encoder, contents, shown))
             setattr(contents, "image_features" if half == "vision" else "text_features", np.load(file, mmap_mode="r"))
     widths = dict.fromkeys(PANEL_ARRAYS, encoder.width)
-    widths[PANEL_ARRAYS[0]] *= 1 + wanted.has_streams
     train, validation = (ContentTable(table.dataset, contents, widths) for table in tables)
     return train, validation
 

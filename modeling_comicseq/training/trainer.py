@@ -37,7 +37,7 @@ from .callbacks import EarlyStopping, ProgressBar, ReadableLogs, Resume
 from .checkpointing import PARTIAL, discard, sync
 from .dataset import PretrainingDataset, first_item
 from .faults import saving
-from .features import embed_table
+from .features import read_vectors
 from .loss_watch import LossWatch
 from .reading import reads_words, with_word_scores
 from .sampling import SharedBatches
@@ -248,7 +248,8 @@ class ComicSeqTrainer(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Asks the frozen validation questions of every task that is trained. The score is the mean of their accuracies."""
-        table = self.validated = self._validation_vectors()
+        assert self.validation_table is not None
+        table = self.validated = read_vectors(self.accelerator.unwrap_model(self.model), self.validation_table)
         model = self.sequence_model
         metrics: dict[str, float] = {}
         for task in self.train_dataset.tasks:
@@ -259,13 +260,6 @@ class ComicSeqTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def _validation_vectors(self) -> PanelTable:
-        """The panels to validate on; of pages, with the vectors that the encoder makes of them by now."""
-        assert self.validation_table is not None
-        if not isinstance(self.validation_table, ContentTable):
-            return self.validation_table
-        return embed_table(self.accelerator.unwrap_model(self.model), self.validation_table)
 
     def _validation_accuracy(self, model, table: PanelTable, task: Task) -> float:
         questions = draw_question_set(

@@ -27,7 +27,6 @@ class WantedTasks:
 
     Attributes:
         weights: Of all tasks, 0 for those that are not trained.
-        has_streams: Whether the model reads a panel's picture and text side by side.
 
     Raises:
         ComicSeqArgumentError: `tasks` names one that does not exist, or none is left.
@@ -35,7 +34,6 @@ class WantedTasks:
 
     def __init__(self, arguments: PretrainingArguments, config: ComicSeqConfig):
         self.protocol, self.weights = arguments.protocol, dict(config.task_weights or {})
-        self.has_streams = config.has_streams
         self.only_available = arguments.tasks == [AVAILABLE]
         if not self.only_available and arguments.tasks != [ALL]:
             for name in arguments.tasks:

@@ -74,6 +74,23 @@ def test_graphs_compute_what_the_classes_do(name, run, exported):
 
 
 @pytest.mark.slow
+def test_halves_of_zeros_are_no_tokens_in_a_graph_either(tmp_path):
+    config = tiny_config(streams="separate", panel_embedding_dim=36, num_hidden_layers=1)
+    build("panel_picking", config).save_pretrained(tmp_path / "model")
+    export_onnx(str(tmp_path / "model"), tmp_path / "onnx")
+    (graph,) = graphs_of(open_source(str(tmp_path / "model"), None))
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "panel_picking.onnx")
+    model = CLASSES["panel_picking"].from_pretrained(tmp_path / "model").eval()
+    asked = draw(graph, config, 5, batch_size=4, num_panels=6, num_candidates=5)
+    for name in ("panel_embeddings", "candidate_embeddings"):
+        asked[name][:, ::3, :16], asked[name][:, 1::3, 16:], asked[name][:, 2::6] = 0, 0, 0
+    with torch.no_grad():
+        expected = model(**asked).logits
+    (found,) = session.run(None, {key: value.numpy() for key, value in asked.items()})
+    assert_close(torch.from_numpy(found), expected)
+
+
+@pytest.mark.slow
 def test_the_folder_says_what_it_is(run, exported):
     names = {path.name for path in exported.iterdir()}
     assert names == {*(f"{name}.onnx" for name in GRAPHS), "config.json", "README.md", "training_provenance.json"}

@@ -247,6 +247,11 @@ def test_lettering_is_fused_in_where_the_file_has_it(tmp_path):
     plain = SkillInputs(config(), encoder, [])  # a model that never read texts alone gets fused panels
     batch = plain.batch([question], plain.modality([question]))
     assert_close(batch["candidate_embeddings"][0], projection.fuse(question.options, question.option_texts))
+    separate = SkillInputs(config(streams="separate", panel_embedding_dim=24), encoder, [])
+    batch = separate.batch([question], "panel")
+    halves = projection.pictures(question.options), projection.texts(question.option_texts)
+    assert_close(batch["candidate_embeddings"][0], np.concatenate(halves, axis=-1))
+    assert not separate.panels(question.options, None)[:, 12:].any()  # of a file without lettering
 
 
 def test_a_long_context_is_cut_to_the_panels_nearest_to_the_gap(tmp_path):

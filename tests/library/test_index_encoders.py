@@ -165,6 +165,32 @@ def test_without_the_encoder_s_vectors_a_text_goes_through_the_model(place, enco
     assert (hits[0].row, hits[0].slot) == best[1:]
 
 
+def test_a_model_of_separate_streams_reads_a_text_and_a_picture_each_in_its_half(place, encoder, pictures, tmp_path):
+    torch.manual_seed(0)
+    config = ComicSeqConfig(
+        **TINY,
+        streams="separate",
+        panel_embedding_dim=2 * WIDTH,
+        visual_embedding_dim=WIDTH,
+        text_embedding_dim=WIDTH,
+    )
+    ComicSeqForPreTraining(config).save_pretrained(tmp_path / "model")
+    made_of = [str(tmp_path / "model"), str(place / "stage3.zarr"), str(place / "stage3_metadata.json")]
+    encode_store(*made_of, str(tmp_path / "stage5.zarr"), progress=False)
+    build_index(tmp_path / "stage5.zarr", tmp_path / "index", progress=False)
+    index = open_index(tmp_path / "index")
+    model = encoder_of(ComicSeqForPreTraining.from_pretrained(tmp_path / "model"))
+    strips = unit(np.asarray(zarr.open_group(str(tmp_path / "stage5.zarr"), mode="r")["strip_embeddings"]))
+    asked = {"text": encoder.encode_texts(["a flying witch"]), "visual": encoder.encode_images([pictures[2][1]])}
+    given = {"text": {"text": "a flying witch", "hybrid": False}, "visual": {"image": pictures[2][1]}}
+    for modality, vectors in asked.items():
+        with torch.no_grad():
+            strip = model(torch.from_numpy(vectors)[None].float(), modality=modality).pooler_output.numpy()[0]
+        assert_close(
+            [hit.score for hit in index.search(**given[modality])], np.sort(strips @ unit(strip))[::-1].copy()
+        )
+
+
 def test_words_join_the_ranking_where_there_are_texts(place):
     index = open_index(place / "index")
     hits = index.search(text="the cat at breakfast")

@@ -139,6 +139,21 @@ def test_a_tuned_encoder_makes_stores_and_its_model_goes_on(folder, tmp_path, ca
     assert "leave `encoder` out" in str(train([*words, "--encoder", str(folder / "encoder")]))
 
 
+@pytest.mark.slow
+def test_streams_apart_modality_dropout_and_strips_from_their_mean_work_on_pages(folder, tmp_path):
+    fields = {
+        "streams": "separate",
+        "modality_dropout": 0.3,
+        "strip_pooling": "residual",
+        "gradient_checkpointing": True,
+    }
+    words = argv(folder, tmp_path / "model", tuned="vision=last_1 text=projections", max_steps=2, **fields)
+    assert train(words) is None
+    model = ComicPageForPreTraining.from_pretrained(tmp_path / "model")
+    assert model.config.sequence_config.panel_embedding_dim == 2 * model.panel_encoder.config.projection_dim
+    assert model.sequence_model.comicseq.pooler.strip_mean.is_fitted
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
 from accelerate.data_loader import SeedableRandomSampler
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,3 +50,26 @@ def test_the_order_is_that_of_the_seed_and_the_epoch():
         sampler = SeedableRandomSampler(range(20), data_seed=5)
         sampler.set_epoch(dataset.epoch)
         assert list(SharedBatches(dataset, 6, 5)) == list(BatchSampler(sampler, 6, False))
+
+
+@settings(deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    together=st.integers(2, 5),
+    processes=st.integers(1, 3),
+    epoch=st.integers(0, 3),
+)
+def test_pages_of_a_book_stand_together_and_each_once(sizes, together, processes, epoch):
+    books = np.repeat(np.arange(len(sizes)), sizes)
+    rows = np.arange(1, len(books))  # the first page asks nothing
+    dataset = Pages(len(rows))
+    dataset.table, dataset.rows, dataset.epoch = SimpleNamespace(books=books, pages=np.arange(len(books))), rows, epoch
+    shares = [list(SharedBatches(dataset, 4, 7, False, processes, rank, together)) for rank in range(processes)]
+    order = [page for step in zip(*shares, strict=True) for share in step for page in share]
+    assert sorted(order) == list(range(len(rows)))
+    for step in zip(*shares, strict=True):
+        assert all(share.of_step.tolist() == [page for each in step for page in each] for share in step)
+    # Where the next page in the order is not the next one of the book, a run has ended: at most one a `together` pages, and
+    # one at either end of a book.
+    ends = sum(b != a + 1 or books[rows[a]] != books[rows[b]] for a, b in pairwise(order))
+    assert ends < sum(-(-(size - 1) // together) + 1 for size in sizes)

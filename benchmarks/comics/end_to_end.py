@@ -1,0 +1,120 @@
+"""What training through the text encoder is worth: runs of `comicseq pretrain --pages` on books that none was trained on.
+
+python -m benchmarks.comics.end_to_end --runs tuned=DIR [DIR ...] --runs frozen=DIR [DIR ...] --output FILE.json
+    [--split test] [--repeats 5]
+
+DIR is the folder of a run, or a checkpoint in it; beside the run's folder stands DIR_data, which the run has made, with the
+split that none of its steps has seen. The first runs named are compared with all else. Runs of one name are seeds: their
+answers are averaged question by question. For every name, the cosines and the logistic ranker read the vectors of that name's
+own encoder; the ranker is fitted to questions about the validation books, as an encoder knows its training books. All get the same questions; intervals are 95 % by bootstrap over
+books, paired where two are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from modeling_comicseq import ComicPageForPreTraining, ComicPanelProcessor
+from modeling_comicseq.data.contents import Contents
+from modeling_comicseq.data.opening import open_split
+from modeling_comicseq.data.page_panels import ContentTable
+from modeling_comicseq.data.panels import VECTOR_COLUMNS, PanelTable
+from modeling_comicseq.evaluation.metrics import bootstrap_mean
+from modeling_comicseq.evaluation.questions import draw_question_set
+from modeling_comicseq.evaluation.results import interval
+from modeling_comicseq.evaluation.scoring import score_model
+from modeling_comicseq.files import write_json
+from modeling_comicseq.tasks import TASKS
+from modeling_comicseq.training.features import embed_table
+
+from .ranker import LogisticRanker
+
+QUESTIONS = [
+    (task, protocol)
+    for task in ("panel_picking", "text_closure", "character_coherence")
+    for protocol in ("same_book", "cross_book")
+]
+
+
+def open_run(path: Path, split: str) -> tuple[ComicPageForPreTraining, dict[str, PanelTable]]:
+    """The model of a run, and the vectors that its encoder makes of the validation books and of those of `split`."""
+    folder = path.parent if path.name.startswith("checkpoint-") else path
+    data = folder.with_name(f"{folder.name}_data")
+    model = ComicPageForPreTraining.from_pretrained(path).eval()
+    contents = Contents.open(data / "contents", None, ComicPanelProcessor.from_pretrained(path))
+    widths = dict.fromkeys(VECTOR_COLUMNS, model.panel_encoder.config.projection_dim)
+    tables = {
+        name: ContentTable(open_split(str(data / "train"), name).dataset, contents, widths)
+        for name in ("validation", split)
+    }
+    return model, {name: embed_table(model, table) for name, table in tables.items()}
+
+
+def answers(path: Path, split: str, repeats: int) -> tuple[dict, dict]:
+    """Right answers of the model of a run and of what its vectors alone tell, and the book of each question."""
+    model, tables = open_run(path, split)
+    found, books = {}, {}
+    for name, protocol in QUESTIONS:
+        task, asked = TASKS[name], draw_question_set(tables[split], TASKS[name], protocol, repeats=repeats)
+        questions, metric = list(asked.batches(tables[split])), TASKS[name].metrics[0]
+        right = {"model": score_model(model.sequence_model, task, questions)}
+        for baseline, answer in task.baselines(tables[split], print).items():
+            right[baseline] = np.concatenate([answer(batch)[metric] for _, batch in questions])
+        learned_from = draw_question_set(tables["validation"], task, protocol, seed=1, repeats=5)
+        batches = learned_from.batches(tables["validation"], 256)
+        ranker = LogisticRanker().fit(batch for _, batch in batches)
+        right["logistic ranker"] = np.concatenate(
+            [task.judge(batch, ranker.scores(batch))[metric] for _, batch in questions]
+        )
+        found[name, protocol] = right
+        books[name, protocol] = tables[split].book_ids[tables[split].books[asked.rows]]
+    return found, books
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", nargs="+", action="append", required=True, help="NAME=DIR, and further seeds DIR")
+    parser.add_argument("--output", required=True, help="JSON file of the results")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--repeats", type=int, default=5, help="questions that each page asks")
+    arguments = parser.parse_args()
+    torch.set_grad_enabled(False)
+    everything: dict = {key: {} for key in QUESTIONS}
+    for first, *others in arguments.runs:
+        name, _, path = first.partition("=")
+        seeds = [answers(Path(each), arguments.split, arguments.repeats) for each in (path, *others)]
+        for key in QUESTIONS:
+            for who in seeds[0][0][key]:
+                everything[key][name, who] = np.mean([found[key][who] for found, _ in seeds], axis=0)
+        books = seeds[0][1]
+    lead = next(iter(everything[QUESTIONS[0]]))
+    results = []
+    for task, protocol in QUESTIONS:
+        asked = books[task, protocol]
+        table = Table(title=f"{task}, {protocol}: {len(asked):,} questions of {len(np.unique(asked))} books, %")
+        for column in ("vectors of", "answerer", "score", f"{lead[0]} {lead[1]} minus it"):
+            table.add_column(column)
+        right = everything[task, protocol]
+        for (name, who), values in right.items():
+            row = {
+                "task": task,
+                "protocol": protocol,
+                "vectors": name,
+                "answerer": who,
+                "score": bootstrap_mean(values, asked),
+            }
+            row["lead_minus_it"] = bootstrap_mean(right[lead] - values, asked)
+            table.add_row(name, who, interval(*row["score"]), interval(*row["lead_minus_it"], signed=True))
+            results.append(row)
+        Console().print(table)
+    write_json(Path(arguments.output), results)
+
+
+if __name__ == "__main__":
+    main()
