@@ -25,11 +25,11 @@ def describe_cost(model: ComicPageForPreTraining, dataset: PretrainingDataset, a
     numbers = numbers_in(dataset.read(next(iter(SharedBatches(dataset, size, seed, together=together)))))
     images = numbers[numbers <= contents.num_images] - 1
     texts = numbers[len(images) :] - contents.num_images - 1
-    tuned = ", ".join(f"{half} {value}" for half, value in arguments.tuning.items())
-    line = (
-        f"A batch of {size} pages has some {counted(len(images), 'picture')} and {counted(len(texts), 'text')}; trained of the"
-        f" encoder: {tuned}"
-    )
+    found = {"picture": ("vision", len(images)), "text": ("text", len(texts))}
+    found = {noun: (half, count) for noun, (half, count) in found.items() if count}
+    tuned = ", ".join(f"{half} {arguments.tuning[half]}" for half, _ in found.values())
+    shown = " and ".join(counted(count, noun) for noun, (_, count) in found.items())
+    line = f"A batch of {size} pages has some {shown}; trained of the encoder: {tuned}"
     kept = 0.0
     if len(images) and contents.image_features is None:
         pixels = contents.pixels(images[:1])

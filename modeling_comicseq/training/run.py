@@ -280,6 +280,12 @@ def find_checkpoint(
                 f"{checkpoint} is of another run: its `{name}` is {getattr(saved, name)!r}, not {getattr(config, name)!r}."
                 " Give another --output_dir, or train anew with --restart."
             )
+    for name, value in _encoder_of(checkpoint).items():
+        if value != getattr(arguments, name):
+            raise ComicSeqDataError(
+                f"{checkpoint} is of another run: its `{name}` is {value!r}, not {getattr(arguments, name)!r}. Give another"
+                " --output_dir, train anew with --restart, or train that model further with --model."
+            )
     before = read_training_provenance(checkpoint).get("fingerprint")
     now = (provenance or {}).get("source", {}).get("fingerprint")
     if before is not None and now is not None and before != now:
@@ -289,6 +295,14 @@ def find_checkpoint(
             " --output_dir, train anew with --restart, or train that model further with --model."
         )
     return checkpoint
+
+
+def _encoder_of(checkpoint: str) -> dict[str, Any]:
+    """What the arguments of a checkpoint's run say of a panel encoder; nothing of an earlier version's."""
+    with suppress(OSError, ValueError, AttributeError):
+        said = json.loads(Path(checkpoint, "training_args.json").read_text(encoding="utf-8"))
+        return {name: said[name] for name in ("encoder", "tune_encoders") if name in said}
+    return {}
 
 
 def main(argv: Sequence[str] | None = None, program: str = "run_pretraining.py") -> int | str | None:

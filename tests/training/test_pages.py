@@ -128,6 +128,8 @@ def test_a_tuned_encoder_makes_stores_and_its_model_goes_on(folder, tmp_path, ca
     assert "tiny-vit for pictures and tiny-bert for texts" in card and "AutoModel.from_pretrained" in card
     embed_pages(folder / "pages", tmp_path / "store.zarr", encoder=str(output), progress=False)
     assert json.loads((tmp_path / "store.zarr" / "zarr.json").read_text())["attributes"]["origin"] == encoder.origin
+    said = str(train(argv(folder, output, "none", max_steps=2)))
+    assert "checkpoint-2 is of another run: its `tune_encoders` is ['all'], not ['none']" in said
     # Trained further: from its own encoder, which cannot be another.
     words = argv(folder, tmp_path / "further", model=output, max_steps=1, tuned="none", eval_strategy="no")
     words = [word for word in words if word not in ("--encoder", str(folder / "encoder"))]
