@@ -15,7 +15,7 @@ import zarr
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError
 from modeling_comicseq.library.index import build, build_index, open_index
 
-from ..stores.vector_stores import Made, random_store
+from ..stores.vector_stores import Made, random_store, write_store
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,20 @@ def test_a_page_tells_all_that_is_known(made, index):
     assert page["picture"] is None and page["year"] == 1907 and page["tags"] == ["a"]
     assert not {"vector", "digest", "words", "page_key"} & page.keys()
     assert index.page(7) == index.page("7") == page
+
+
+def test_panels_are_counted_where_slots_between_them_are_empty(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    made = write_store(tmp_path, vectors, np.array([[True, False, True], [True, True, True]]), np.array([0, 1]))
+    entries = json.loads(Path(made.metadata).read_text())
+    for entry in entries:
+        entry["texts"] = [f"{entry['canonical_id']} {number}" for number in range(entry["num_panels"])]
+    Path(made.metadata).write_text(json.dumps(entries))
+    build_index(made.url, tmp_path / "index", progress=False)
+    index = open_index(tmp_path / "index")
+    (hit, *_) = index.search(vector=vectors[0, 2], level="panel")
+    assert (hit.row, hit.slot, hit.fields["text"]) == (0, 1, f"{made.ids[0]} 1")
+    assert {hit.slot for hit in index.search(panel=(0, 1), level="panel") if hit.row == 0} == {0}
 
 
 def test_fields_of_one_plain_type_are_columns(index):

@@ -170,7 +170,7 @@ class Index:
             text: What is seen or said.
             image: A picture of a panel: pixels, a file's content or its path.
             page: A page by its `canonical_id` in any spelling, or its row.
-            panel: The page of a panel, as above, and its slot.
+            panel: The page of a panel, as above, and its place among the panels of that, from 0.
             vector: A vector `(D,)` or `(1, D)` of the model that made the store.
             words: Words in the texts; by default those of `text`, where the index holds texts.
             where: A filter in SQL on the columns, such as `book_id = 'one' and num_panels > 3`.

@@ -376,7 +376,8 @@ def read_rows(
                 continue
             said = texts[number] if texts and number < len(texts) else []
             box = boxes[4 * number : 4 * number + 4] if boxes else []
-            line = {"row": own["row"], "slot": slot, "text": " ".join(said) or None, "words": " ".join(said) or None}
+            # Its place among the page's panels, as texts and boxes have it, also where the store leaves slots between them.
+            line = {"row": own["row"], "slot": number, "text": " ".join(said) or None, "words": " ".join(said) or None}
             line["box"] = box if any(box) else None
             for name, value in (values | line).items():
                 of_panels[name].append(value)

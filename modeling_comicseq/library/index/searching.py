@@ -43,7 +43,7 @@ class Hit:
         page_id: The page's `canonical_id`, with its book before it where pages of several books have it.
         book_id: Its book.
         row: Its row of the store.
-        slot: The panel's slot; None where whole pages were compared.
+        slot: The panel's place among those of its page, from 0; None where whole pages were compared.
         score: Cosine with the query; with words alone their BM25; with both the sum of reciprocal ranks.
         fields: The page's or panel's other columns.
     """
