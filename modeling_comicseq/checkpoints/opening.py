@@ -18,6 +18,7 @@ from ..data.page_panels import ContentTable
 from ..errors import ComicSeqArgumentError, ComicSeqDataError, did_you_mean
 from ..hub import check_not_mistyped
 from ..model.checks_comicseq import check_finite
+from ..model.configuration_comicpage import TOKENS
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicseq import ComicSeqForPreTraining
 from ..model.tasks_comicseq import STRIP_EMBEDDING, TEXT_CLOZE
@@ -96,6 +97,10 @@ def open_checkpoint(
         notes = check_origin(name, origin, dataset, other_origin=other_origin)
         if table is not None and not isinstance(table, ContentTable):  # whose vectors are not made yet
             notes += strange_vectors(name, table, dataset)
+            if page_fields(name).get("text_reading") == TOKENS:
+                notes.append(
+                    f"{name} has learned to read words, too, which {dataset} does not have: it answers by vectors."
+                )
     if config.box_embedding and hasattr(table, "num_panels") and not has_boxes:  # the metadata of a store may tell it
         notes.append(without_boxes(name, dataset))
     new = ".box_embedding." if config.box_embedding and not saved.box_embedding else None
@@ -136,7 +141,13 @@ def read_config(name: str) -> ComicSeqConfig:
 
 def is_page_model(name: str) -> bool:
     """Whether a name that `read_config` reads is that of a page model, which has a panel encoder in it."""
-    return isinstance(PreTrainedConfig.get_config_dict(name)[0].get("sequence_config"), dict)
+    return bool(page_fields(name))
+
+
+def page_fields(name: str) -> dict[str, Any]:
+    """What the configuration of a page model of that name says, and nothing for that of another model."""
+    fields = PreTrainedConfig.get_config_dict(name)[0]
+    return fields if isinstance(fields.get("sequence_config"), dict) else {}
 
 
 def _no_checkpoint(name: str, error: Exception) -> ComicSeqDataError:

@@ -12,6 +12,7 @@ from ..encoders.panel_encoder import PanelEncoder, load_panel_encoder
 from ..errors import ComicSeqArgumentError, ComicSeqDataError
 from ..files import written_folder
 from ..hub import find_file
+from ..model.configuration_comicpage import TOKENS
 from ..model.configuration_comicseq import ComicSeqConfig
 from ..model.modeling_comicpage import ComicPageModel
 from ..model.pipeline_comicseq import custom_pipelines
@@ -20,6 +21,7 @@ from ..outputs import check_output
 from ..progress import quiet_transformers
 from ..stores.origin import meaning_of
 from .export import DTYPES, ExportReport, open_source
+from .opening import page_fields
 from .provenance import TRAINING_PROVENANCE, compare_origins, read_training_provenance
 
 CARD = Path(__file__).with_name("page_model_card.md")
@@ -68,6 +70,8 @@ def join_checkpoints(
     with quiet_transformers():
         opened = load_panel_encoder(encoder, device="cpu")
     notes = _check_encoder(sequence, opened, other_origin)
+    if page_fields(sequence).get("text_reading") == TOKENS:
+        notes.append(f"The text reader of {sequence}, made of its own encoder's layers, is left out.")
     wanted = DTYPES[dtype] if dtype else source.whole.dtype
     try:
         model = ComicPageModel.from_parts(opened.model, source.part(source.model_class, wanted))

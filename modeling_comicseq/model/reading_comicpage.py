@@ -361,6 +361,8 @@ class PageReader:
             asked["mask_position"] = torch.tensor([slot])
         device = self.model.device
         context, offsets, candidates = (each.to(device) for each in texts_of(task, asked))
+        if not candidates.any():  # pictures alone
+            return torch.zeros(candidates.shape[1], device=device)
         # The texts of this question alone: a row of others would be gathered in vain.
         rows, places = torch.cat((context, candidates), 1).unique(return_inverse=True)
         states = [words[texts[row - 1]][1] if row else words[texts[0]][1][:0] for row in rows.tolist()]

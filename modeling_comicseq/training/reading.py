@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
 
-from ..checkpoints.opening import is_page_model
+from ..checkpoints.opening import is_page_model, page_fields
 from ..data.page_panels import ContentTable
 from ..data.panels import PanelTable
 from ..data.views import Batch, to_tensors
@@ -25,8 +24,7 @@ from .features import to_device
 def reading_fields(arguments: PretrainingArguments) -> dict[str, Any]:
     """The fields of a page model's configuration about the reading of texts: as given, or as the page model has them that
     is gone on from."""
-    name = str(find_resource("model", arguments.model))
-    before = PreTrainedConfig.get_config_dict(name)[0] if is_page_model(name) else {}
+    before = page_fields(str(find_resource("model", arguments.model)))
     reading = arguments.text_reading or before.get("text_reading", VECTORS)
     goes_on = reading == before.get("text_reading")
     layers = before["text_reading_layers"] if goes_on else arguments.text_reading_layers

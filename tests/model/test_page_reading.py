@@ -10,7 +10,7 @@ from modeling_comicseq import ComicPageConfig, ComicPageForPreTraining, ComicPag
 from tests.model.test_page_pretraining import TEXTS, questions
 from tests.model.test_remote_code import run_without_package
 from tests.model_inputs import build
-from tests.page_inputs import page, panel_model, panel_processor, sequence_config
+from tests.page_inputs import draw_picture, page, panel_model, panel_processor, sequence_config
 
 CANDIDATES = ["here is the dog", "no", "where is the cat ?"]
 
@@ -114,6 +114,19 @@ def test_pipelines_answer_with_the_words(task, processor):
     expected = (torch.tensor(before["scores"]).log() + scores).softmax(-1)
     assert_close(torch.tensor(answers[0]["scores"]), expected, rtol=1e-4, atol=1e-5)
     assert_close(torch.tensor(answers[1]["scores"]), expected[:2] / expected[:2].sum(), rtol=1e-4, atol=1e-5)
+
+
+def test_pictures_without_words_are_answered_as_by_vectors(processor):
+    model, plain = reading_model(ComicPageModel), reading_model(ComicPageModel, text_reading="vectors")
+    wordless = {name: each for name, each in page().items() if name != "texts"}
+    question = wordless | {"candidates": [draw_picture(7), draw_picture(8)]}
+    other = page() | {"candidates": [{"text": "here"}, draw_picture(8)]}
+    answers, expected = (
+        pipeline("comic-text-closure", model=each, processor=processor)([question, other], batch_size=2)
+        for each in (model, plain)
+    )
+    assert_close(answers[0]["scores"], expected[0]["scores"])
+    assert answers[1]["scores"] != expected[1]["scores"]
 
 
 @pytest.mark.slow
