@@ -57,6 +57,9 @@ from .whitening import fit_strip_mean
 
 logger = logging.get_logger(__name__)
 
+# Arguments that a run is not resumed with others of.
+OF_THE_ENCODER = "encoder", "tune_encoders", "text_reading", "text_reading_layers"
+
 
 def pretrain(arguments: PretrainingArguments) -> None:
     """Trains, as the arguments say, and leaves the model in `output_dir`.
@@ -301,7 +304,7 @@ def _encoder_of(checkpoint: str) -> dict[str, Any]:
     """What the arguments of a checkpoint's run say of a panel encoder; nothing of an earlier version's."""
     with suppress(OSError, ValueError, AttributeError):
         said = json.loads(Path(checkpoint, "training_args.json").read_text(encoding="utf-8"))
-        return {name: said[name] for name in ("encoder", "tune_encoders") if name in said}
+        return {name: said[name] for name in OF_THE_ENCODER if name in said}
     return {}
 
 

@@ -180,29 +180,32 @@ def test_what_cannot_be_read_is_said():
         ComicPageTextReader(make_text_model(), 4)
 
 
+@pytest.mark.slow
 def test_order_of_words_is_learned_where_means_of_vectors_cannot_tell():
-    """The right candidate repeats the context's last word; the wrong one its first, so that both are among its words."""
+    """
+    The right candidate repeats the context's last word, the wrong one its first. Of a context and the same backwards the means
+    are one vector and the answers are opposite: by means, half of the answers are right.
+    """
     text_model = make_text_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     reader = ComicPageTextReader(text_model, 3).train()
     generator = torch.Generator().manual_seed(0)
 
     def draw(count):
-        first, last = (torch.rand(count, 12, generator=generator).argsort(1)[:, :2] + 10).T
-        texts = torch.stack(
-            (torch.stack((first, last), 1), last[:, None].expand(-1, 2), first[:, None].expand(-1, 2)), 1
-        )
+        words = torch.rand(count, 12, generator=generator).argsort(1)[:, :2] + 10
+        words = torch.cat((words, words.flip(1)))  # each context also backwards
+        texts = torch.stack((words, words[:, 1:].expand(-1, 2), words[:, :1].expand(-1, 2)), 1)
         states = text_model.embeddings(texts.flatten(0, 1))
-        rows = torch.arange(3 * count).view(count, 3)
+        rows = torch.arange(len(states)).view(-1, 3)
         mask = torch.ones(states.shape[:2], dtype=torch.bool)
-        return states, mask, rows[:, :1], torch.full((count, 1), -1), rows[:, 1:]
+        return states, mask, rows[:, :1], torch.full((len(rows), 1), -1), rows[:, 1:]
 
     optimizer = torch.optim.Adam([*reader.parameters(), *text_model.embeddings.parameters()], lr=2e-3)
-    for _ in range(150):
-        scores = reader(*draw(32))
-        loss = torch.nn.functional.cross_entropy(scores, torch.zeros(32, dtype=torch.long))
+    for _ in range(200):
+        scores = reader(*draw(16))
+        loss = torch.nn.functional.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        scores = reader.eval()(*draw(500))
-    assert (scores[:, 0] > scores[:, 1]).float().mean() > 0.9
+        scores = reader.eval()(*draw(250))
+    assert (scores[:, 0] > scores[:, 1]).float().mean() > 0.8

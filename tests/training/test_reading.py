@@ -77,6 +77,8 @@ def test_a_run_trains_the_reader_and_another_goes_on_from_it(folder, tmp_path, c
         assert not torch.equal(weight, before), name
     for name, weight in model.panel_encoder.state_dict().items():
         assert torch.equal(weight, start.panel_encoder.state_dict()[name]), name
+    other = argv(folder, output, tuned="none", max_steps=3, encoder_learning_rate=0.01, text_reading="vectors")
+    assert "of another run: its `text_reading` is 'tokens', not 'vectors'" in str(train(other))
     words = argv(folder, tmp_path / "further", tuned="none", model=output)
     words = [word for word in words if word not in ("--encoder", str(folder / "encoder"))]
     further, _, _ = opened(words)
