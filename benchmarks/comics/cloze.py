@@ -58,7 +58,11 @@ def build_cloze_model(settings: ClozeTraining, text_width: int, seed: int) -> Co
 
 
 def cloze_logits(
-    model: ComicSeqForTextCloze, vectors: torch.Tensor, contexts: np.ndarray, candidates: np.ndarray
+    model: ComicSeqForTextCloze,
+    vectors: torch.Tensor,
+    contexts: np.ndarray,
+    candidates: np.ndarray,
+    candidate_scores: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Logits `(Q, K)`: the context's panels, an empty slot behind them, and the candidates for it.
 
@@ -67,11 +71,14 @@ def cloze_logits(
         vectors: Vector of each text, zeros in the last row `(texts + 1, T)`.
         contexts: Rows of the texts before the slot `(Q, 3)`; -1 for none.
         candidates: Rows of the candidate texts `(Q, K)`; -1 for padding.
+        candidate_scores: What is to be added `(Q, K)`.
     """
     slot = np.full((len(contexts), 1), -1)
     panels = vectors[np.concatenate((contexts, slot), axis=1)]
     is_panel = np.concatenate((contexts >= 0, slot < 0), axis=1)
+    added = {} if candidate_scores is None else {"candidate_scores": candidate_scores}
     return model(
+        **added,
         panel_embeddings=panels,
         attention_mask=torch.from_numpy(is_panel),
         mask_position=torch.full((len(contexts),), contexts.shape[1]),
@@ -174,20 +181,42 @@ def _train(
     seed: int,
     on_step: Callable[[], None],
 ) -> None:
-    """Cross-entropy of the right text (candidate 0) against the wrong ones."""
+    """One stage of training, `model` in place."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)  # of the dropout
+
+    def logits(contexts: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        return cloze_logits(model, vectors, shown(contexts, settings.with_context), candidates)
+
+    start_epoch = losses_of(stage, settings.random, rng, logits)
+    fit(model, start_epoch, len(stage.right), stage.epochs, settings.batch_size, stage.rate, 0.05, rng, on_step)
+
+
+def losses_of(
+    stage: TrainingStage,
+    random: int,
+    rng: np.random.Generator,
+    logits: Callable[[np.ndarray, np.ndarray], torch.Tensor],
+) -> Callable[[], Callable[[np.ndarray], torch.Tensor]]:
+    """What `fit` calls at the start of each epoch: cross-entropy of the right text (candidate 0) against the wrong ones.
+
+    Args:
+        stage: The questions.
+        random: Further wrong texts of each, from its pool.
+        rng: Draws them.
+        logits: Logits `(Q, K)` of candidates `(Q, K)` in contexts `(Q, 3)`.
+    """
 
     def start_epoch() -> Callable[[np.ndarray], torch.Tensor]:
         wrong = stage.draw_wrong(rng)
 
         def loss(rows: np.ndarray) -> torch.Tensor:
-            anywhere = rng.choice(stage.pool, (len(rows), settings.random))
+            anywhere = rng.choice(stage.pool, (len(rows), random))
             candidates = np.concatenate((stage.right[rows, None], wrong[rows], anywhere), axis=1)
             candidates[:, 1:][candidates[:, 1:] == candidates[:, :1]] = -1  # the right text once more is not wrong
-            logits = cloze_logits(model, vectors, shown(stage.contexts[rows], settings.with_context), candidates)
-            return nn.functional.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
+            scores = logits(stage.contexts[rows], candidates)
+            return nn.functional.cross_entropy(scores, torch.zeros(len(rows), dtype=torch.long))
 
         return loss
 
-    fit(model, start_epoch, len(stage.right), stage.epochs, settings.batch_size, stage.rate, 0.05, rng, on_step)
+    return start_epoch

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,17 @@ from modeling_comicseq.files import written_folder
 from modeling_comicseq.model.modeling_comicseq import ComicSeqForTextCloze
 from modeling_comicseq.model.reader_comicpage import MAX_TOKENS, ComicPageTextReader
 
-from .cloze import TrainingStage, cloze_logits, draw_candidates
+from .cloze import TrainingStage, cloze_logits, draw_candidates, losses_of
 from .texts import Choices, PageQuestions
 from .training import fit
 
 AT_ONCE = 2048  # tokens in one forward pass
+WEIGHT_DECAY = 0.01  # of layers that are tuned
 
 
 @dataclass
 class ReadingTraining:
-    """How the reader is tuned; the defaults are those of the reported figures.
+    """How the reader is tuned.
 
     Attributes:
         num_layers: The text encoder's last layers that read on, and are tuned.
@@ -42,7 +44,7 @@ class ReadingTraining:
     """
 
     num_layers: int = 2
-    pretraining_epochs: int = 1
+    pretraining_epochs: int = 0
     tuning_epochs: int = 2
     rate: float = 1e-4
     nearby: int = 2
@@ -123,12 +125,10 @@ class ReadingModel(nn.Module):
         offsets = torch.arange(-contexts.shape[1], 0).expand(len(contexts), -1)
         with torch.autocast("cpu", torch.bfloat16):
             scores = self.reader(states, mask, context, offsets, choices)
-        scores = scores.float().masked_fill(choices < 0, torch.finfo(torch.float32).min / 2)
-        return (
-            scores
-            if self.by_vectors is None
-            else scores + cloze_logits(self.by_vectors, vectors, contexts, candidates)
-        )
+        scores = scores.float()
+        if self.by_vectors is not None:
+            return cloze_logits(self.by_vectors, vectors, contexts, candidates, scores)
+        return scores.masked_fill(choices < 0, torch.finfo(torch.float32).min)
 
 
 def build_reader(encoder: PanelEncoder, num_layers: int, seed: int) -> ComicPageTextReader:
@@ -157,53 +157,17 @@ def tune_reading(
         return draw_candidates(pages.nearby, settings.nearby, rng)
 
     first, wrong = questions[0], np.concatenate([each.wrong for each in questions], axis=1)
-    stages = [
-        (
-            TrainingStage(
-                pages.contexts, pages.right, draw_nearby, pages.right, settings.pretraining_epochs, settings.rate
-            ),
-            settings.random,
-        ),
-        (
-            TrainingStage(
-                first.contexts, first.right, lambda _: wrong, first.right, settings.tuning_epochs, settings.rate
-            ),
-            0,
-        ),
-    ]
+    epochs, rate = (settings.pretraining_epochs, settings.tuning_epochs), settings.rate
+    made = TrainingStage(pages.contexts, pages.right, draw_nearby, pages.right, epochs[0], rate)
+    asked = TrainingStage(first.contexts, first.right, lambda _: wrong, first.right, epochs[1], rate)
     rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
-    for stage, random in stages:
-        tune(model, words, vectors, stage, random, settings.batch_size, rng, on_step)
+    torch.manual_seed(seed)  # of the dropout
+    for stage, random in ((made, settings.random), (asked, 0)):
+        start_epoch = losses_of(stage, random, rng, partial(model, words, vectors))
+        lengths = words.lengths[stage.contexts].sum(1) + words.lengths[stage.right]
+        size, count = settings.batch_size, len(stage.right)
+        fit(model, start_epoch, count, stage.epochs, size, rate, WEIGHT_DECAY, rng, on_step, lengths)
     model.eval()
-
-
-def tune(
-    model: ReadingModel,
-    words: WordBank,
-    vectors: torch.Tensor,
-    stage: TrainingStage,
-    random: int,
-    batch_size: int,
-    rng: np.random.Generator,
-    on_step: Callable[[], None],
-) -> None:
-    """Cross-entropy of the right text (candidate 0) against the wrong ones."""
-
-    def start_epoch() -> Callable[[np.ndarray], torch.Tensor]:
-        wrong = stage.draw_wrong(rng)
-
-        def loss(rows: np.ndarray) -> torch.Tensor:
-            anywhere = rng.choice(stage.pool, (len(rows), random))
-            candidates = np.concatenate((stage.right[rows, None], wrong[rows], anywhere), axis=1)
-            candidates[:, 1:][candidates[:, 1:] == candidates[:, :1]] = -1
-            logits = model(words, vectors, stage.contexts[rows], candidates)
-            return nn.functional.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
-
-        return loss
-
-    lengths = words.lengths[stage.contexts].sum(1) + words.lengths[stage.right]
-    fit(model, start_epoch, len(stage.right), stage.epochs, batch_size, stage.rate, 0.01, rng, on_step, lengths)
 
 
 @torch.inference_mode()
