@@ -57,6 +57,8 @@ def _load_checkpoint(
 ) -> tuple[ComicPanelModel, ComicPanelProcessor]:
     from transformers import AutoModel
 
+    from .. import registration  # noqa: F401 - else transformers asks to trust the checkpoint's own code
+
     file = find_file(name, "config.json")
     if file is None:
         raise ComicSeqDataError(f"{name} has no config.json: name {WANTED}.")

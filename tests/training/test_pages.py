@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from modeling_comicseq import ComicPageForPreTraining, ComicPageModel
 from modeling_comicseq.checkpoints.provenance import read_training_provenance
 from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from modeling_comicseq.errors import ComicSeqError
-from modeling_comicseq.library.embed import embed_pages
 from modeling_comicseq.training.arguments import parse_arguments
 from modeling_comicseq.training.features import embed_table
 from modeling_comicseq.training.run import build_model, configuration, open_encoder
@@ -126,7 +127,12 @@ def test_a_tuned_encoder_makes_stores_and_its_model_goes_on(folder, tmp_path, ca
     card = (output / "README.md").read_text()
     assert "A panel encoder and a ComicSeq sequence model in one" in card and "18 pages of 3 books" in card
     assert "tiny-vit for pictures and tiny-bert for texts" in card and "AutoModel.from_pretrained" in card
-    embed_pages(folder / "pages", tmp_path / "store.zarr", encoder=str(output), progress=False)
+    command = "import sys; sys.argv[0] = 'comicseq'; from modeling_comicseq.command import main; main()"  # as it is installed
+    words = ["embed", str(folder / "pages"), "--encoder", str(output), "--output", str(tmp_path / "store.zarr")]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *words], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "store.zarr" / "zarr.json").read_text())["attributes"]["origin"] == encoder.origin
     said = str(train(argv(folder, output, "none", max_steps=2)))
     assert "checkpoint-2 is of another run: its `tune_encoders` is ['all'], not ['none']" in said
