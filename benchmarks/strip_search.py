@@ -10,8 +10,8 @@ one that is trained here on the other books (--steps).
 Same book: the nearest page is of the page's book. Other half: the first half of a page's panels finds the second among those of
 all pages, encoded apart. Words, panel, picture: the vector of a panel's text, of the panel, or of its picture alone, given to the
 model as a strip of this one panel of that modality, finds its page, of which nothing of the query is left: of a panel whose text
-is asked for, the page has the picture (or nothing where the store has no pictures), and the other way round. Every panel of a page of two and
-more is asked once. Recall at 1 and at 10, %, and the median rank.
+is asked for, the page has the picture (or nothing where the store has no pictures), and the other way round. Beside them stands what a search compares words and pictures with where the index has such vectors: the mean of a page's texts, or
+pictures, alone. Every panel of a page of two and more is asked once. Recall at 1 and at 10, %, and the median rank.
 
 With --folds, books are held out in turn and their pages searched for among all; with --fractions (by hash, as `comicseq convert` has
 them) or --test_books (the first by name), among the pages of the held-out books. Brackets: 95 % intervals by bootstrap over books; of
@@ -53,6 +53,7 @@ from .words_to_page import ranks
 
 PANEL, PICTURE, TEXT = (f"{each}_embeddings" for each in ("panel", "visual", "text"))
 MEAN, WHITENED = "mean of the Stage 3 panels", "whitened mean"
+ALONE = "mean of the texts, or pictures, alone"
 STRIPS, STATES = "strips of {}", "mean of the contextualised panels of {}"
 PAGES_AT_A_TIME = 256
 Make = Callable[
@@ -134,6 +135,22 @@ def measure(make: Make, pages: Pages, distractors: Pages | None) -> tuple[Scores
     return found, owners
 
 
+def measure_alone(pages: Pages, distractors: Pages | None) -> Scores:
+    """As `measure`, of words and pictures that are compared with the mean of a page's texts or pictures alone, as search does."""
+    found: Scores = {}
+    for column, name in ((TEXT, "words"), (PICTURE, "picture")):
+        if column not in pages.columns:
+            continue
+        among = pages.columns[column] + ([] if distractors is None else distractors.columns[column])
+        means = np.stack([each.sum(axis=0) for each in among])  # whose length does not count
+        vectors, right, _ = map(list, zip(*pages.queries(column), strict=True))
+        vectors = np.concatenate(vectors)
+        places = ranks(vectors, means, means[right] - vectors, np.array(right)).astype(float)
+        found |= {f"{name} at {most}": (places <= most).astype(float) for most in (1, 10)}
+        found[f"{name}: rank"] = places
+    return found
+
+
 def makers(models: dict[str, ComicSeqModel], fitted: ComicSeqStripMean) -> dict[str, Make]:
     """What is compared, by name."""
 
@@ -188,10 +205,11 @@ def ask(
             train(model, learned, arguments.steps, arguments.learning_rate, arguments.seed)
         models[f"a model after {arguments.steps} steps"] = model.comicseq
     pages, among = Pages(asked), Pages(learned) if arguments.folds else None
-    found, owners = {}, {}
+    found: dict[str, Scores] = {}
+    owners: dict[str, np.ndarray] = {}
     for name, make in makers(models, fitted).items():
         found[name], owners = measure(make, pages, among)
-    return found, owners
+    return {ALONE: measure_alone(pages, among)} | found, owners
 
 
 def report(found: dict[str, Scores], owners: dict[str, np.ndarray], console: Console) -> dict[str, Any]:
@@ -204,6 +222,8 @@ def report(found: dict[str, Scores], owners: dict[str, np.ndarray], console: Con
         for column in ("", "median" if measured.endswith("rank") else "%", "over the mean"):
             table.add_column(column, no_wrap=True)
         for name, scores in found.items():
+            if measured not in scores:
+                continue
             values = scores[measured]
             if measured.endswith("rank"):
                 results[f"{measured}, {name}"] = float(np.median(values))

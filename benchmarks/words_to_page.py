@@ -32,7 +32,7 @@ from modeling_comicseq.errors import ComicSeqError
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.report import interval
 from modeling_comicseq.files import write_json
-from modeling_comicseq.library.encoder import PageEncoder, encoder_of
+from modeling_comicseq.library.encoder import PageEncoder, encoder_of, query_modality
 from modeling_comicseq.library.index.engine import connect
 from modeling_comicseq.stores.pages import read_pages
 from modeling_comicseq.stores.stage3 import Stage3Store
@@ -95,19 +95,14 @@ def mean_texts(page: dict[str, Any], left_out: int | None) -> np.ndarray:
     return page["text_embeddings"][said].mean(axis=0) if said else np.zeros(page["text_embeddings"].shape[1])
 
 
-def strips_of(encode: PageEncoder, pages: list[np.ndarray]) -> np.ndarray:
-    """The strip vectors of pages of these panels."""
+def strips_of(encode: PageEncoder, pages: list[np.ndarray], modality: str = "panel") -> np.ndarray:
+    """The strip vectors of pages of these panels, whose vectors are of a modality."""
     found = []
     for lo in range(0, len(pages), 128):
         some = pages[lo : lo + 128]
-        found.append(encode(np.concatenate(some), np.array([len(each) for each in some]))[1].numpy())
+        counts = np.array([len(each) for each in some])
+        found.append(encode(np.concatenate(some), counts, modality=modality)[1].numpy())
     return np.concatenate(found)
-
-
-@torch.inference_mode()
-def strips_of_texts(encode: PageEncoder, texts: np.ndarray) -> np.ndarray:
-    """The strip vectors of pages of one panel, whose vectors `(n, T)` are given as texts."""
-    return encode.model(torch.from_numpy(texts)[:, None], modality="text").pooler_output.numpy()
 
 
 def ranks(queries: np.ndarray, full: np.ndarray, own: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -183,9 +178,10 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], np.nd
     if arguments.model:
         encode = PageEncoder(encoder_of(open_checkpoint(arguments.model).model), torch.device("cpu"))
         strips = [strips_of(encode, some) for some in (full, own)]
-        vectors[STRIPS] = (*strips, strips_of(encode, list(texts[:, None])))
+        modality = query_modality(encode.model.config, "text", texts.shape[1])
+        vectors[STRIPS] = (*strips, strips_of(encode, list(texts[:, None]), modality))
         if source == "text_embeddings":
-            vectors[AS_TEXT] = (*strips, strips_of_texts(encode, texts))
+            vectors[AS_TEXT] = (*strips, strips_of(encode, list(texts[:, None]), "text"))
     found = {}
     for name, (of_full, of_own, asked) in vectors.items():
         found[f"{name}, left out"] = ranks(asked, of_full, of_own, right)

@@ -17,11 +17,16 @@ CPU = torch.device("cpu")
 
 @settings(deadline=None, max_examples=30)
 @given(
-    counts=st.lists(st.integers(0, 40), min_size=1, max_size=20), window=st.integers(2, 40), with_boxes=st.booleans()
+    counts=st.lists(st.integers(0, 40), min_size=1, max_size=20),
+    window=st.integers(2, 40),
+    with_boxes=st.booleans(),
+    pooling=st.sampled_from(["query", "residual"]),
 )
-def test_pages_are_encoded_as_one_by_one_in_plain_windows(counts, window, with_boxes):
+def test_pages_are_encoded_as_one_by_one_in_plain_windows(counts, window, with_boxes, pooling):
     counts = np.array(counts)
-    config = tiny_config(panel_embedding_dim=3, max_position_embeddings=window, box_embedding=with_boxes)
+    config = tiny_config(
+        panel_embedding_dim=3, max_position_embeddings=window, box_embedding=with_boxes, strip_pooling=pooling
+    )
     model = build("encoder", config).eval()
     vectors = np.random.default_rng(len(counts)).standard_normal((counts.sum(), 3)).astype(np.float32)
     boxes = draw_boxes(counts.sum()).numpy() if with_boxes else None
@@ -40,7 +45,7 @@ def test_pages_are_encoded_as_one_by_one_in_plain_windows(counts, window, with_b
             assert_close(panels[first : first + count].numpy(), (sums / times).numpy())
             if count:
                 mask = torch.ones(1, int(count), dtype=torch.bool)
-                assert_close(strips[page].numpy(), model.pooler((sums / times)[None], mask)[0][0].numpy())
+                assert_close(strips[page].numpy(), model.pooler((sums / times)[None], mask, own[None])[0][0].numpy())
             else:
                 assert not strips[page].any()
         first += count

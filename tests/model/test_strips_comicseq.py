@@ -6,7 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from modeling_comicseq import ComicSeqForPreTraining, ComicSeqModel
-from tests.model_inputs import build, example, lengths_mask, tiny_config
+from modeling_comicseq.checkpoints.opening import open_checkpoint
+from tests.model_inputs import build, draw_boxes, example, lengths_mask, tiny_config
 
 V, T = 10, 14  # widths of a picture and of a text where streams are separate
 STREAMS = {"streams": "separate", "visual_embedding_dim": V, "text_embedding_dim": T, "caption_embedding_dim": T}
@@ -83,11 +84,7 @@ def test_a_strip_that_shows_nothing_has_a_mean_of_zeros():
     strip_mean = fitted(build("encoder", residual_config())).pooler.strip_mean
     assert not strip_mean(torch.full((2, 3, 32), torch.nan), torch.zeros(2, 3, dtype=torch.bool)).any()
     boxes = fitted(build("encoder", residual_config(box_embedding=True)))
-    assert (
-        boxes(panel_boxes=torch.rand(1, 3, 2).sort(-1).values.repeat(1, 1, 2).sort(-1).values[..., [0, 1, 2, 3]])
-        .strip_embedding.isfinite()
-        .all()
-    )
+    assert boxes(panel_boxes=draw_boxes(1, 3)).strip_embedding.isfinite().all()
 
 
 def test_words_and_pictures_are_centred_by_themselves():
@@ -147,3 +144,14 @@ def test_models_are_as_they_were_without_it():
     assert not any("strip_mean" in name for name in names)
     with pytest.raises(Exception, match="`strip_pooling` is 'mean' but must be one of query, residual"):
         tiny_config(strip_pooling="mean")
+
+
+def test_an_older_checkpoint_can_be_given_a_mean(tmp_path):
+    old = build("pretraining", residual_config(strip_pooling="query"))
+    old.save_pretrained(tmp_path)
+    model = open_checkpoint(str(tmp_path), overrides={"strip_pooling": "residual"}).model.eval()
+    inputs = example("encoder", model.config)
+    mask = inputs["attention_mask"].bool()
+    added = model.comicseq(**inputs).strip_embedding - old.comicseq(**inputs).strip_embedding
+    assert_close(added, model.comicseq.pooler.strip_mean(inputs["panel_embeddings"], mask), rtol=1e-4, atol=1e-4)
+    assert not model.comicseq.pooler.strip_mean.is_fitted
