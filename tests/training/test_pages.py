@@ -148,7 +148,7 @@ def test_a_tuned_encoder_makes_stores_and_its_model_goes_on(folder, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_streams_apart_modality_dropout_and_strips_from_their_mean_work_on_pages(folder, tmp_path):
+def test_streams_apart_modality_dropout_strips_from_their_mean_and_workers_work_on_pages(folder, tmp_path):
     fields = {
         "streams": "separate",
         "modality_dropout": 0.3,
@@ -156,7 +156,7 @@ def test_streams_apart_modality_dropout_and_strips_from_their_mean_work_on_pages
         "gradient_checkpointing": True,
     }
     words = argv(folder, tmp_path / "model", tuned="vision=last_1 text=projections", max_steps=2, **fields)
-    assert train(words) is None
+    assert train([*words, "--dataloader_num_workers", "1"]) is None
     model = ComicPageForPreTraining.from_pretrained(tmp_path / "model")
     assert model.config.sequence_config.panel_embedding_dim == 2 * model.panel_encoder.config.projection_dim
     assert model.sequence_model.comicseq.pooler.strip_mean.is_fitted
