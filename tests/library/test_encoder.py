@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_comicseq.library.encoder import _ROW_LENGTH, PageEncoder
+from modeling_comicseq.library.encoder import _ROW_LENGTH, PageEncoder, query_modality
 from modeling_comicseq.model.packing_comicseq import ComicSeqPacking, ComicSeqView
 from modeling_comicseq.stores.windows import expand_windows
 
@@ -92,3 +92,18 @@ def test_half_precision_vectors_are_taken_and_given():
     whole, _ = PageEncoder(model, CPU)(vectors.astype(np.float32), np.array([4, 0, 5]))
     assert half.dtype == strips.dtype == torch.float16
     assert torch.equal(half, whole.half())
+
+
+def test_a_text_is_given_as_a_text_to_models_that_centre_texts_by_themselves():
+    same = {f"{name}_embedding_dim": 8 for name in ("panel", "text", "visual", "caption")}
+    assert query_modality(tiny_config(**same, strip_pooling="residual"), "text", 8) == "text"
+    assert query_modality(tiny_config(**same, strip_pooling="residual"), "visual", 8) == "visual"
+    assert query_modality(tiny_config(strip_pooling="residual"), "text", 24) == "panel"  # its texts are 20 wide
+    assert query_modality(tiny_config(**same), "text", 8) == "panel"
+    model = build("encoder", tiny_config(**same, strip_pooling="residual"))
+    model.pooler.strip_mean.centres.normal_()
+    text = torch.randn(1, 8)
+    _, strips = PageEncoder(model, CPU)(text.numpy(), np.array([1]), modality="text")
+    with torch.no_grad():
+        assert_close(strips, model(text[None], modality="text").strip_embedding)
+        assert (strips - model(text[None]).strip_embedding).abs().max() > 0.1

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, DatasetDict, Features, List, Value, load_from_disk
 
-from modeling_comicseq import ComicPageForPreTraining, ComicPageModel, ComicSeqConfig
+from modeling_comicseq import ComicPageForPreTraining, ComicPageModel, ComicSeqConfig, ComicSeqModel
 from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.model.strips_comicseq import ComicSeqStripMean
 from modeling_comicseq.training import whitening
@@ -18,6 +18,8 @@ from modeling_comicseq.training.wanted import WantedTasks
 from modeling_comicseq.training.whitening import SHRINKAGE, fit_strip_mean
 
 from ..closeness import assert_close
+from ..data.made_dataset import made_dataset
+from . import processes
 from .page_runs import argv, write_inputs
 
 WIDTH = 6
@@ -157,15 +159,32 @@ def test_a_table_without_two_panels_on_a_page_leaves_the_directions_as_they_are(
     assert torch.equal(strip_mean.whitening, torch.eye(WIDTH)) and strip_mean.is_fitted
 
 
+SHORT = {"strip_pooling": "residual", "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": "false"}
+
+
+def test_a_run_is_fitted_to_its_training_pages_and_goes_on_with_that(tmp_path):
+    processes.write_inputs(tmp_path)
+    words = processes.argv(tmp_path, tmp_path / "model", max_steps=1, **SHORT)
+    assert train(words) is None
+    model = ComicSeqModel.from_pretrained(tmp_path / "model")
+    found, strip_mean = model.pooler.strip_mean, ComicSeqModel(model.config).pooler.strip_mean
+    fit_strip_mean(strip_mean, PanelTable(load_from_disk(str(tmp_path / "data"))["train"]))
+    assert_close(found.centres, strip_mean.centres)
+    assert_close(found.whitening @ found.whitening.T, strip_mean.whitening @ strip_mean.whitening.T)
+    # Strips of a model that is trained further stay comparable with its own.
+    other = made_dataset([[2, 3], [4, 5]])
+    DatasetDict({"train": other, "validation": other}).save_to_disk(tmp_path / "other" / "data")
+    words = processes.argv(
+        tmp_path / "other", tmp_path / "further", **SHORT | {"model": tmp_path / "model", "max_steps": 1}
+    )
+    assert train(words) is None
+    further = ComicSeqModel.from_pretrained(tmp_path / "further").pooler.strip_mean
+    assert torch.equal(found.centres, further.centres) and torch.equal(found.whitening, further.whitening)
+
+
 def test_a_run_on_pages_is_fitted_to_what_its_encoder_makes_of_them(tmp_path):
     write_inputs(tmp_path)
-    shared = {
-        "strip_pooling": "residual",
-        "eval_strategy": "no",
-        "save_strategy": "no",
-        "load_best_model_at_end": "false",
-    }
-    words = argv(tmp_path, tmp_path / "model", "none", max_steps=1, **shared)
+    words = argv(tmp_path, tmp_path / "model", "none", max_steps=1, **SHORT)
     assert train(words) is None
     found = ComicPageModel.from_pretrained(tmp_path / "model").sequence_encoder.pooler.strip_mean
     arguments = parse_arguments(words)
