@@ -58,11 +58,7 @@ def build_cloze_model(settings: ClozeTraining, text_width: int, seed: int) -> Co
 
 
 def cloze_logits(
-    model: ComicSeqForTextCloze,
-    vectors: torch.Tensor,
-    contexts: np.ndarray,
-    candidates: np.ndarray,
-    candidate_scores: torch.Tensor | None = None,
+    model: ComicSeqForTextCloze, vectors: torch.Tensor, contexts: np.ndarray, candidates: np.ndarray
 ) -> torch.Tensor:
     """Logits `(Q, K)`: the context's panels, an empty slot behind them, and the candidates for it.
 
@@ -71,14 +67,11 @@ def cloze_logits(
         vectors: Vector of each text, zeros in the last row `(texts + 1, T)`.
         contexts: Rows of the texts before the slot `(Q, 3)`; -1 for none.
         candidates: Rows of the candidate texts `(Q, K)`; -1 for padding.
-        candidate_scores: What is to be added `(Q, K)`.
     """
     slot = np.full((len(contexts), 1), -1)
     panels = vectors[np.concatenate((contexts, slot), axis=1)]
     is_panel = np.concatenate((contexts >= 0, slot < 0), axis=1)
-    added = {} if candidate_scores is None else {"candidate_scores": candidate_scores}
     return model(
-        **added,
         panel_embeddings=panels,
         attention_mask=torch.from_numpy(is_panel),
         mask_position=torch.full((len(contexts),), contexts.shape[1]),

@@ -1,6 +1,7 @@
-"""Text-cloze with the words read: a `ComicPageTextReader` beside `ComicSeqForTextCloze`, tuned together, scores added.
+"""Text-cloze by words: a `ComicPageTextReader`, tuned by itself, whose scores are added to those of vectors.
 
-The lower layers of the text encoder are frozen: what they make of every text's words is made once and kept.
+Tuned together, one development fold said, the vectors' model learns its questions by heart in as many steps as the reader
+needs. The lower layers of the text encoder are frozen: what they make of every text's words is made once and kept.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from torch import nn
 
 from modeling_comicseq.encoders.panel_encoder import PanelEncoder
 from modeling_comicseq.files import written_folder
-from modeling_comicseq.model.modeling_comicseq import ComicSeqForTextCloze
 from modeling_comicseq.model.reader_comicpage import MAX_TOKENS, ComicPageTextReader
 
-from .cloze import TrainingStage, cloze_logits, draw_candidates, losses_of
+from .cloze import TrainingStage, draw_candidates, losses_of
 from .texts import Choices, PageQuestions
 from .training import fit
 
@@ -40,7 +40,6 @@ class ReadingTraining:
         nearby: Wrong texts from nearby pages, of a question made from a page.
         random: Wrong texts from anywhere, of a question made from a page.
         batch_size: Questions in a step.
-        with_vectors: Whether the scores of a `ComicSeqForTextCloze` are added, which is tuned along.
     """
 
     num_layers: int = 2
@@ -50,7 +49,6 @@ class ReadingTraining:
     nearby: int = 2
     random: int = 1
     batch_size: int = 16
-    with_vectors: bool = True
 
 
 class WordBank:
@@ -99,36 +97,26 @@ class WordBank:
         return torch.from_numpy(states), torch.from_numpy(mask)
 
 
-class ReadingModel(nn.Module):
-    """The reader, and the model of vectors whose scores are added; either may be left out."""
+def reading_logits(
+    reader: ComicPageTextReader, words: WordBank, contexts: np.ndarray, candidates: np.ndarray
+) -> torch.Tensor:
+    """Logits `(Q, K)`; the lowest finite one for padding.
 
-    def __init__(self, reader: ComicPageTextReader, by_vectors: ComicSeqForTextCloze | None):
-        super().__init__()
-        self.reader, self.by_vectors = reader, by_vectors
-
-    def forward(
-        self, words: WordBank, vectors: torch.Tensor, contexts: np.ndarray, candidates: np.ndarray
-    ) -> torch.Tensor:
-        """Logits `(Q, K)`; the lowest possible for padding.
-
-        Args:
-            words: The words of each text.
-            vectors: The vector of each text, zeros in the last row `(texts + 1, T)`.
-            contexts: Rows of the texts before the slot `(Q, 3)`; -1 for none.
-            candidates: Rows of the candidate texts `(Q, K)`; -1 for padding.
-        """
-        asked = np.concatenate((contexts, candidates), axis=1)
-        rows, places = np.unique(asked, return_inverse=True)
-        places = places.reshape(asked.shape) - (rows[0] < 0)
-        states, mask = words.select(rows[rows >= 0])
-        context, choices = torch.from_numpy(places).split([contexts.shape[1], candidates.shape[1]], dim=1)
-        offsets = torch.arange(-contexts.shape[1], 0).expand(len(contexts), -1)
-        with torch.autocast("cpu", torch.bfloat16):
-            scores = self.reader(states, mask, context, offsets, choices)
-        scores = scores.float()
-        if self.by_vectors is not None:
-            return cloze_logits(self.by_vectors, vectors, contexts, candidates, scores)
-        return scores.masked_fill(choices < 0, torch.finfo(torch.float32).min)
+    Args:
+        reader: The reader.
+        words: The words of each text.
+        contexts: Rows of the texts before the slot `(Q, 3)`; -1 for none.
+        candidates: Rows of the candidate texts `(Q, K)`; -1 for padding.
+    """
+    asked = np.concatenate((contexts, candidates), axis=1)
+    rows, places = np.unique(asked, return_inverse=True)
+    places = places.reshape(asked.shape) - (rows[0] < 0)
+    states, mask = words.select(rows[rows >= 0])
+    context, choices = torch.from_numpy(places).split([contexts.shape[1], candidates.shape[1]], dim=1)
+    offsets = torch.arange(-contexts.shape[1], 0).expand(len(contexts), -1)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = reader(states, mask, context, offsets, choices)
+    return scores.float().masked_fill(choices < 0, torch.finfo(torch.float32).min)
 
 
 def build_reader(encoder: PanelEncoder, num_layers: int, seed: int) -> ComicPageTextReader:
@@ -142,16 +130,15 @@ def build_reader(encoder: PanelEncoder, num_layers: int, seed: int) -> ComicPage
 
 
 def tune_reading(
-    model: ReadingModel,
+    reader: ComicPageTextReader,
     settings: ReadingTraining,
     words: WordBank,
-    vectors: torch.Tensor,
     pages: PageQuestions,
     questions: list[Choices],
     seed: int,
     on_step: Callable[[], None],
 ) -> None:
-    """Tunes `model` in place on questions made from pages and on those of the files, for a fixed number of epochs."""
+    """Tunes `reader` in place on questions made from pages and on those of the files, for a fixed number of epochs."""
 
     def draw_nearby(rng: np.random.Generator) -> np.ndarray:
         return draw_candidates(pages.nearby, settings.nearby, rng)
@@ -163,20 +150,20 @@ def tune_reading(
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)  # of the dropout
     for stage, random in ((made, settings.random), (asked, 0)):
-        start_epoch = losses_of(stage, random, rng, partial(model, words, vectors))
+        start_epoch = losses_of(stage, random, rng, partial(reading_logits, reader, words))
         lengths = words.lengths[stage.contexts].sum(1) + words.lengths[stage.right]
         size, count = settings.batch_size, len(stage.right)
-        fit(model, start_epoch, count, stage.epochs, size, rate, WEIGHT_DECAY, rng, on_step, lengths)
-    model.eval()
+        fit(reader, start_epoch, count, stage.epochs, size, rate, WEIGHT_DECAY, rng, on_step, lengths)
+    reader.eval()
 
 
 @torch.inference_mode()
-def ask_reading(model: ReadingModel, words: WordBank, vectors: torch.Tensor, questions: Choices) -> np.ndarray:
+def ask_reading(reader: ComicPageTextReader, words: WordBank, questions: Choices) -> np.ndarray:
     """Log-probability of each candidate `(Q, K)`."""
     order = np.argsort(words.lengths[questions.contexts].sum(1) + words.lengths[questions.candidates].sum(1))
     answers = np.empty(questions.candidates.shape, np.float32)
     for start in range(0, len(order), 32):
         rows = order[start : start + 32]
-        logits = model.eval()(words, vectors, questions.contexts[rows], questions.candidates[rows])
+        logits = reading_logits(reader.eval(), words, questions.contexts[rows], questions.candidates[rows])
         answers[rows] = logits.log_softmax(-1).numpy()
     return answers

@@ -23,7 +23,7 @@ from .baselines import context_cosine, longest, rank, with_zeros, word_overlap
 from .cloze import ClozeTraining, cloze_logits, pretrain_cloze, tune_cloze
 from .coherence import CoherenceTraining, first_boxes, made_pairs, pair_logits, pair_questions, train_coherence
 from .questions import HELD_OUT, NUM_FOLDS, ComicsQuestions, TextPages, comics_folds
-from .reading import ReadingModel, ReadingTraining, WordBank, ask_reading, build_reader, tune_reading
+from .reading import ReadingTraining, WordBank, ask_reading, build_reader, tune_reading
 from .texts import Choices, TextBank, page_questions
 from .training import ask, count_steps
 
@@ -31,8 +31,9 @@ COSINE = "frozen cosine to the context mean"
 RANKER = "ranker on words and cosines"
 COMICSEQ = "ComicSeq, pretrained and tuned"
 MANY = "ComicSeq, mean of {} models"
-READING = "ComicSeq, words read, too"
-READING_RANKER = "that and the ranker together, words read"
+WORDS = "words alone"
+READING = "ComicSeq and words"
+READING_RANKER = "ComicSeq, words and the ranker"
 WITHOUT_CONTEXT = "ComicSeq without context"
 NOT_PRETRAINED = "ComicSeq, tuned, not pretrained"
 BOTH = "that and the ranker together"
@@ -66,7 +67,7 @@ class ComicsData:
 
 @dataclass
 class Reading:
-    """The row whose candidates read the words of the context.
+    """The rows whose candidates read the words of the context.
 
     Attributes:
         settings: How it is tuned.
@@ -194,7 +195,7 @@ def run_cloze_fold(
     """The questions of `fold.test`, file by file, and the scores of every row for them.
 
     Every ComicSeq row is one model; the best is trained `num_models` times, from other seeds, and their answers averaged.
-    With `reading`, there is a row of a model that reads words, too.
+    With `reading`, there are rows of a reader of words, tuned by itself: alone, with ComicSeq, and with the ranker, too.
     Finished models' answers are kept in `cache` and not made again.
     """
     learned = ClozeData(data, fold)
@@ -236,23 +237,21 @@ def run_cloze_fold(
     if reading is None:
         return learned.test, rows
 
-    def read(words_settings: ReadingTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
+    def read(settings: ReadingTraining, seed: int, on_step: Callable[[], None]) -> list[Scores]:
         """The answers after tuning."""
-        words = reading.words(data)
-        by_vectors = (
-            pretrain_cloze(settings, vectors(), learned.pages, seed, on_step) if words_settings.with_vectors else None
+        words, reader = reading.words(data), build_reader(reading.encoder, settings.num_layers, seed)
+        tune_reading(reader, settings, words, learned.pages, learned.train, seed, on_step)
+        return [[ask_reading(reader, words, each) for each in learned.test]]
+
+    def reading_steps(settings: ReadingTraining) -> int:
+        stages = (
+            (settings.pretraining_epochs, len(learned.pages.right)),
+            (settings.tuning_epochs, len(learned.train[0])),
         )
-        model = ReadingModel(build_reader(reading.encoder, words_settings.num_layers, seed), by_vectors)
-        tune_reading(model, words_settings, words, vectors(), learned.pages, learned.train, seed, on_step)
-        return [[ask_reading(model, words, vectors(), each) for each in learned.test]]
+        return count_steps(settings.batch_size, *stages)
 
-    def reading_steps(words_settings: ReadingTraining) -> int:
-        pages, questions = len(learned.pages.right), len(learned.train[0])
-        stages = (words_settings.pretraining_epochs, pages), (words_settings.tuning_epochs, questions)
-        before = count_steps(settings.batch_size, (settings.pretraining_epochs, pages))
-        return before * words_settings.with_vectors + count_steps(words_settings.batch_size, *stages)
-
-    rows |= _comicseq_rows({READING: (reading.settings, 1)}, read, reading_steps, fold, cache, progress)
+    rows |= _comicseq_rows({WORDS: (reading.settings, 1)}, read, reading_steps, fold, cache, progress)
+    rows[READING] = _together(rows[COMICSEQ], rows[WORDS])
     rows[READING_RANKER] = _together(rows[READING], rows[RANKER])
     return learned.test, rows
 

@@ -6,7 +6,7 @@ python -m benchmarks.comics.text_cloze … --held-out    # once, at the end: the
 python -m benchmarks.comics.text_cloze … --reading-layers 2 --tasks text_cloze
 
 DIR holds text_cloze_easy.csv, text_cloze_hard.csv and char_coherence.csv; the metadata is that of a Stage 3 store of the
-same books, with `texts`. `--reading-layers` adds a row of a model whose candidates read the context's words. Finished rows are kept in the output folder: after an interrupt, the same command goes on.
+same books, with `texts`. `--reading-layers` adds rows of a reader whose candidates read the context's words. Finished rows are kept in the output folder: after an interrupt, the same command goes on.
 """
 
 from __future__ import annotations

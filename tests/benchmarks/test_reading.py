@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import BertTokenizerFast
 
-from benchmarks.comics.reading import ReadingModel, ReadingTraining, ask_reading, build_reader
-from benchmarks.comics.run import READING, READING_RANKER, Reading, make_folds, run_cloze_fold
+from benchmarks.comics.reading import ReadingTraining, ask_reading, build_reader
+from benchmarks.comics.run import READING_RANKER, WORDS, Reading, make_folds, run_cloze_fold
 from benchmarks.comics.training import by_length
 from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from tests.tiny_encoders import write_text_model
@@ -49,24 +49,22 @@ def test_words_are_the_states_of_each_text_alone(world, encoder, tmp_path, monke
 
 def test_answers_do_not_depend_on_the_batch(world, encoder, tmp_path):
     words = Reading(ReadingTraining(num_layers=1), encoder, tmp_path).words(world)
-    model = ReadingModel(build_reader(encoder, 1, 0), None)
-    whole = ask_reading(model, words, torch.zeros(1, 1), world.choices[0])
-    one = ask_reading(model, words, torch.zeros(1, 1), world.choices[0].select(np.asarray([7])))
+    reader = build_reader(encoder, 1, 0)
+    whole = ask_reading(reader, words, world.choices[0])
+    one = ask_reading(reader, words, world.choices[0].select(np.asarray([7])))
     np.testing.assert_allclose(one[0], whole[7], atol=0.02)  # bfloat16
     np.testing.assert_allclose(np.exp(whole).sum(1), 1, rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_the_reader_learns_what_follows_what(world, encoder, tmp_path):
-    settings = ReadingTraining(
-        num_layers=2, pretraining_epochs=4, tuning_epochs=6, rate=3e-3, batch_size=32, with_vectors=False
-    )
+    settings = ReadingTraining(num_layers=2, pretraining_epochs=4, tuning_epochs=6, rate=3e-3, batch_size=32)
     fold = make_folds(world, held_out=False)[1]
     quick = replace(SMALL, pretraining_epochs=0, tuning_epochs=1)
     asked, rows = run_cloze_fold(
         world, fold, quick, 1, tmp_path / "rows", progress=False, reading=Reading(settings, encoder, tmp_path)
     )
-    right = rows[READING][0].argmax(1) == asked[0].answers
+    right = rows[WORDS][0].argmax(1) == asked[0].answers
     assert right.mean() > 0.7 and READING_RANKER in rows
 
 
