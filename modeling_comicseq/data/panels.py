@@ -99,6 +99,17 @@ class PanelTable:
         changed.__dict__ |= self.__dict__ | {"streams": streams, "widths": widths}
         return changed
 
+    @property
+    def has_halves(self) -> bool:
+        """Whether panels can be shown by their picture or their text alone: there are vectors of both, and where panel vectors are
+        fused, as wide as these."""
+        if any(name not in self for name in STREAM_ARRAYS):
+            return False
+        return (
+            self.streams == "separate"
+            or len({self.widths[name] for name in ("panel_embeddings", *STREAM_ARRAYS)}) == 1
+        )
+
     def hashes(self, column: str) -> np.ndarray:
         """Hash of the vector of each panel `(panels,)`: equal vectors have equal ones. Reads the column, once."""
         if column not in self._hashes:

@@ -86,7 +86,7 @@ def compare(
             if streams not in read:
                 read[streams] = questions.batch(own, chosen)
             answers = dict(task.ask(model, read[streams], np.arange(chosen.start, chosen.stop)))
-            for variant, shown in alone.items():
+            for variant, shown in alone.items() if own.has_halves else ():
                 answers[variant] = task.answer(model, questions.batch(own, chosen, shown))
             for variant, values in answers.items():
                 key = (f"{name}, {variant}", "ablation", name) if variant else (name, "model", name)

@@ -14,7 +14,6 @@ from ..data.panels import BOTH, PICTURES, PanelTable
 from ..data.task import Drawn, Task
 from ..data.views import Batch, materialise, shown_in_part
 from ..stores.provenance import read_provenance
-from ..stores.stage3 import STREAM_ARRAYS
 from .results import heading
 
 _CHUNK = 4096  # rows that are drawn for at a time
@@ -63,10 +62,10 @@ class QuestionSet:
         return materialise(view, table)
 
     def has_modalities(self, table: PanelTable) -> bool:
-        """Whether the questions can be shown by pictures or texts alone: there are both, and they show more than one of them."""
+        """Whether the questions show both pictures and texts of panels, as far as the data have them."""
         view = self.task.view(table, self.rows[:1], self.drawn.select(slice(0, 1)))
         shown = shown_in_part(view, np.full(len(self.rows[:1]), PICTURES))
-        return all(name in table for name in STREAM_ARRAYS) and any(shown[name] is not view[name] for name in view)
+        return any(shown[name] is not view[name] for name in view)
 
     def batches(self, table: PanelTable, batch_size: int = 256) -> Iterator[tuple[slice, Batch]]:
         """Yields all questions in batches of pages of about one length, each with its place in the set."""

@@ -492,7 +492,7 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
         "cross_attentions": ComicSeqStripPooler,
     }
     # One pretraining checkpoint serves the encoder and every task class: each takes its part.
-    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"^panel_encoder\."]
+    _keys_to_ignore_on_load_unexpected = [r"_head\.", r"^panel_encoder\.", r"^text_reader\."]
     _auto_class = "AutoModel"
 
     @property

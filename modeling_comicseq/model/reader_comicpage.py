@@ -24,8 +24,8 @@ from transformers import PreTrainedModel
 from .heads_comicseq import as_mask
 from .tasks_comicseq import TEXT_CLOSURE, TEXT_CLOZE
 
-# The tasks that ask for a text.
-READING_TASKS = {task.name for task in (TEXT_CLOZE, TEXT_CLOSURE)}
+# The tasks that ask for a text; no set, whose order would be another in each process, and with it that of random draws.
+READING_TASKS = tuple(task.name for task in (TEXT_CLOZE, TEXT_CLOSURE))
 # Tokens of a text that are read, those that a text model puts at its ends included; of a longer one the first.
 MAX_TOKENS = 32
 # Panels further from the asked one than this are all told to be so far.

@@ -78,6 +78,13 @@ class PretrainingDataset(Dataset):
                 f"`modality_dropout` is {modality_dropout} but the data set has no {lacking[0]!r}: set it to 0, or make the"
                 " vectors with `comicseq embed` and encoders of pictures and of texts."
             )
+        if modality_dropout > 0 and not self.table.has_halves:
+            shown = {name: self.table.widths[name] for name in ("panel_embeddings", *STREAM_ARRAYS)}
+            raise ComicSeqDataError(
+                f"`modality_dropout` is {modality_dropout} but vectors of panels, pictures and texts are"
+                f" {', '.join(map(str, shown.values()))} wide, and a fused panel is shown by one alone only where all are as wide:"
+                " set it to 0, or `streams` to separate."
+            )
         self.epoch = 0
 
     def __len__(self) -> int:

@@ -76,9 +76,11 @@ def with_word_scores(
         contents = to_device(filled.pop("contents"), model.device)
         question = to_tensors({name: value for name, value in filled.items() if name != "labels"}, model.device)
         vectors, words = model.eval().encode_words(**contents)
-        scores = model.score_words(task, question, words, len(vectors))
+        if words:  # else pictures alone are asked about
+            scores = model.score_words(task, question, words, len(vectors))
+            batch = batch | {"candidate_scores": scores.float().cpu().numpy()}
         model.train(was_training)
-        yield rows, batch | {"candidate_scores": scores.float().cpu().numpy()}
+        yield rows, batch
 
 
 def reads_words(model: Any, task: str) -> bool:

@@ -58,7 +58,7 @@ from .whitening import fit_strip_mean
 logger = logging.get_logger(__name__)
 
 # Arguments that a run is not resumed with others of.
-OF_THE_ENCODER = "encoder", "tune_encoders", "text_reading", "text_reading_layers"
+OF_THE_ENCODER = "encoder", "tune_encoders", "layer_decay", "text_reading", "text_reading_layers"
 
 
 def pretrain(arguments: PretrainingArguments) -> None:

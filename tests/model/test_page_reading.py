@@ -6,7 +6,14 @@ from huggingface_hub.errors import StrictDataclassError
 from torch.testing import assert_close
 from transformers import AutoModel, pipeline
 
-from modeling_comicseq import ComicPageConfig, ComicPageForPreTraining, ComicPageModel
+from modeling_comicseq import (
+    ComicPageConfig,
+    ComicPageForPreTraining,
+    ComicPageModel,
+    ComicSeqForPreTraining,
+    ComicSeqForTextCloze,
+    ComicSeqModel,
+)
 from tests.model.test_page_pretraining import TEXTS, questions
 from tests.model.test_remote_code import run_without_package
 from tests.model_inputs import build
@@ -46,6 +53,14 @@ def read(model, processor, context, candidates):
     offsets = torch.tensor([[offset for _, offset in context]])
     mask = tokens["attention_mask"]
     return model.text_reader(states, mask, index[:, : len(context)], offsets, index[:, len(context) :])[0]
+
+
+def test_questions_are_read_in_one_order_in_all_processes():
+    """Else the same draws of dropout would fall to other words after a resume."""
+    assert [name for name, _ in reading_model().reading_questions({"text_closure": {}, "text_cloze": {}})] == [
+        "text_cloze",
+        "text_closure",
+    ]
 
 
 @torch.no_grad()
@@ -151,6 +166,13 @@ def test_a_checkpoint_reads_words_without_the_package(tmp_path, processor):
     assert max(abs(a - b) for a, b in zip(answer["scores"], {expected!r}, strict=True)) < 1e-5, answer
     """
     run_without_package(script, tmp_path)
+
+
+@pytest.mark.parametrize("part", [ComicSeqModel, ComicSeqForPreTraining, ComicSeqForTextCloze])
+def test_a_part_takes_its_weights_and_warns_of_no_others(tmp_path, part):
+    reading_model().save_pretrained(tmp_path)
+    _, found = part.from_pretrained(tmp_path, output_loading_info=True)
+    assert not found["unexpected_keys"] and not found["missing_keys"]
 
 
 def test_what_is_set_wrongly_is_said():

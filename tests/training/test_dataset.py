@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_comicseq import ComicSeqConfig
+from modeling_comicseq import ComicSeqConfig, ComicSeqForPreTraining
+from modeling_comicseq.data.panels import PanelTable
 from modeling_comicseq.errors import ComicSeqDataError
+from modeling_comicseq.evaluation.compare import compare
+from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.model.configuration_comicseq import DEFAULT_TASK_WEIGHTS
+from modeling_comicseq.tasks import TASKS
 from modeling_comicseq.training.dataset import PretrainingDataset
 
-from ..data.made_dataset import made_table
+from ..data.made_dataset import made_dataset, made_table
 
 BOOKS = [[3, 4, 2, 5, 1, 6]] * 4
 
@@ -82,3 +86,19 @@ def test_a_page_that_can_serve_nothing_is_left_out():
     assert len(dataset) == 2
     (batch,) = dataset.__getitems__([0, 1])
     assert np.array_equal(batch["labels"], [1, 3, 1, 3]) and len(batch["panel_picking"]["labels"]) == 2
+
+
+def test_fused_panels_are_shown_by_one_alone_only_where_all_vectors_are_as_wide():
+    narrow = made_dataset(BOOKS).map(lambda row: {"visual_embeddings": row["visual_embeddings"][::2]})
+    table = PanelTable(narrow)
+    fields = {"hidden_size": 16, "num_attention_heads": 2, "visual_embedding_dim": 2, "text_embedding_dim": 4}
+    fused = ComicSeqConfig(panel_embedding_dim=4, **fields)
+    with pytest.raises(ComicSeqDataError, match="are 4, 2, 4 wide.*`streams` to separate"):
+        PretrainingDataset(table, fused, modality_dropout=0.5)
+    separate = ComicSeqConfig(panel_embedding_dim=6, streams="separate", **fields)
+    (batch,) = PretrainingDataset(table, separate, modality_dropout=0.5).__getitems__([0, 1, 2])
+    assert batch["panel_embeddings"].shape[-1] == 6
+    questions = draw_question_set(table, TASKS["panel_picking"])
+    models = {"fused": ComicSeqForPreTraining(fused), "separate": ComicSeqForPreTraining(separate)}
+    found = {each.answerer for each in compare(models, table, questions, modalities=True)[0]}
+    assert "separate, texts alone" in found and "fused, texts alone" not in found

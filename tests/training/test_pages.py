@@ -136,6 +136,8 @@ def test_a_tuned_encoder_makes_stores_and_its_model_goes_on(folder, tmp_path, ca
     assert json.loads((tmp_path / "store.zarr" / "zarr.json").read_text())["attributes"]["origin"] == encoder.origin
     said = str(train(argv(folder, output, "none", max_steps=2)))
     assert "checkpoint-2 is of another run: its `tune_encoders` is ['all'], not ['none']" in said
+    said = str(train(argv(folder, output, max_steps=3, layer_decay=0.5)))
+    assert "checkpoint-2 is of another run: its `layer_decay` is 1.0, not 0.5" in said
     # Trained further: from its own encoder, which cannot be another.
     words = argv(folder, tmp_path / "further", model=output, max_steps=1, tuned="none", eval_strategy="no")
     words = [word for word in words if word not in ("--encoder", str(folder / "encoder"))]

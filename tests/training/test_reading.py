@@ -16,8 +16,9 @@ from modeling_comicseq.training.run import build_model, configuration, open_enco
 from modeling_comicseq.training.run import main as train
 from modeling_comicseq.training.stores import open_data
 from modeling_comicseq.training.wanted import WantedTasks
+from tests.library.page_sets import write_pages
 
-from .page_runs import argv, write_inputs
+from .page_runs import argv, page_rows, write_inputs
 
 READING = {"text_reading": "tokens", "text_reading_layers": 1}
 
@@ -60,6 +61,19 @@ def test_validation_is_told_what_the_words_say(folder, tmp_path):
             found = model_logits(model.sequence_model, name, batch)
             np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
             assert np.ptp(batch["candidate_scores"]) > 0
+
+
+def test_questions_without_words_are_answered_by_vectors(folder, tmp_path):
+    rows = page_rows()
+    for row in rows:
+        row |= {"texts": [[] for _ in row["boxes"]], "captions": None}
+    write_pages(tmp_path / "pages", rows)
+    words = argv(folder, tmp_path / "model", tuned="none", pages=tmp_path / "pages", tasks="available", **READING)
+    model, _, table = opened(words)
+    questions = draw_question_set(table, TASKS["text_closure"], "same_book", num_candidates=3, seed=0)
+    batches = list(questions.batches(table, 4))
+    told = list(with_word_scores(model, table, "text_closure", batches, batches))
+    assert told and all("candidate_scores" not in batch for _, batch in told)
 
 
 @pytest.mark.slow
