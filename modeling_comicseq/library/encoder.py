@@ -74,8 +74,8 @@ class PageEncoder:
         """Contextualised panels, page by page `(panels, D)`, and strip vectors `(pages, D)`.
 
         A page with more panels than the model takes is encoded in overlapping windows; a panel in several of them gets
-        the mean of what they say. The strip vector is always the strip query's attention over all panels of the page.
-        It is zero for a page without panels.
+        the mean of what they say. The strip vector is always the model's pooling of all panels of the page. It is
+        zero for a page without panels.
 
         Args:
             vectors: Panel vectors of all pages, one page after the other `(panels, P)`.

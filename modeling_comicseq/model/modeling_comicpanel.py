@@ -84,6 +84,12 @@ def single_or_double(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def with_first_token(attention_mask: torch.Tensor) -> torch.Tensor:
+    """The mask (M, L) with the first token of texts that have none: attention over nothing is not a number."""
+    first = torch.arange(attention_mask.shape[1], device=attention_mask.device) == 0
+    return torch.where(first & ~attention_mask.bool().any(1)[:, None], 1, attention_mask)
+
+
 def public_name(model: str | PreTrainedModel) -> str | None:
     """A model's name as a checkpoint may tell it: of a folder, without where it lies; None where it has no name."""
     name = model if isinstance(model, str) else model.config.name_or_path
@@ -309,9 +315,7 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
                 f"`input_ids` and its mask have the shapes {tuple(input_ids.shape)} and {tuple(attention_mask.shape)} but"
                 " both are expected to be (panels, length)."
             )
-        # Attention over nothing is not a number: of an empty text the first token is read, and the result left out.
-        first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
-        mask = torch.where(first & ~attention_mask.bool().any(1)[:, None], 1, attention_mask)
+        mask = with_first_token(attention_mask)
         outputs = self.text_model(input_ids=input_ids, attention_mask=mask, output_hidden_states=not only_last)
         # Of some models the last of the hidden states lacks the final normalisation.
         last = outputs.last_hidden_state
@@ -319,15 +323,14 @@ class ComicPanelModel(ComicPanelPreTrainedModel):
 
     def pool_tokens(self, states: tuple[torch.Tensor, ...], attention_mask: torch.Tensor) -> torch.Tensor:
         """The features (M, text_feature_dim) of texts, from what `read_tokens` gives."""
-        has_text = attention_mask.bool().any(1)
-        first = torch.arange(attention_mask.shape[1], device=attention_mask.device) == 0
-        mask = torch.where(first & ~has_text[:, None], 1, attention_mask)
+        mask = with_first_token(attention_mask)
         pooled = [
             pool_text(single_or_double(states[layer]), mask, self.config.text_pooling)
             for layer in self.config.text_layers
         ]
         features = torch.cat([nn.functional.normalize(each, dim=1) for each in pooled], dim=1)
-        return torch.where(has_text[:, None], nn.functional.normalize(features, dim=1), 0)
+        has_text = attention_mask.bool().any(1, keepdim=True)
+        return torch.where(has_text, nn.functional.normalize(features, dim=1), 0)
 
     def fuse(self, visual_embeddings: torch.Tensor | None, text_embeddings: torch.Tensor | None) -> torch.Tensor:
         """Vectors of panels (..., projection_dim): the sum of those of pictures and texts, or those that there are."""

@@ -23,6 +23,16 @@ from .tuning import read_tuning
 # A store and its metadata are given together.
 STORES = (("train_embeddings", "train_metadata"), ("val_embeddings", "val_metadata"))
 
+# What says something of an encoder, or of pages that it reads, beside `tune_encoders`.
+WITH_PAGES = (
+    "encoder",
+    "encoder_learning_rate",
+    "layer_decay",
+    "text_reading",
+    "text_reading_layers",
+    "pages_together",
+)
+
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
     """A field of the arguments with its help text."""
@@ -62,7 +72,7 @@ class PretrainingArguments(TrainingArguments):
             " what follows) or `all`; for each half by itself: `vision=none text=all`."
         },
     )
-    encoder_learning_rate: float = option(3e-5, "Peak learning rate of the encoder.")
+    encoder_learning_rate: float = option(3e-5, "With `pages`: peak learning rate of the encoder.")
     layer_decay: float = option(1.0, "Factor on that rate from each layer of the encoder to the one below it.")
     text_reading: str | None = option(
         None,
@@ -216,12 +226,12 @@ class PretrainingArguments(TrainingArguments):
             )
         if self.pages is not None:
             return
-        defaults = {"encoder": None, "tune_encoders": ["none"], "text_reading": None}
-        for name, default in defaults.items():
-            if getattr(self, name) != default:
-                raise ComicSeqArgumentError(
-                    f"`{name}` is set without `pages`: an encoder is trained, or used, on pages, not on vectors."
-                )
+        given = ["tune_encoders"] if self.tune_encoders != ["none"] else []
+        given += [name for name in WITH_PAGES if getattr(self, name) != getattr(PretrainingArguments, name)]
+        if given:
+            raise ComicSeqArgumentError(
+                f"`{given[0]}` is set without `pages`: an encoder is trained, or used, on pages, not on vectors."
+            )
 
     def config_fields(self) -> dict[str, Any]:
         """The overridden fields of the model configuration.

@@ -90,6 +90,7 @@ def take_output(arguments: PretrainingArguments, held: ExitStack) -> None:
     if arguments.dataset is not None:
         splits_of(arguments.dataset)  # of a folder above it, the output would be said to lie in it
     inputs = [getattr(arguments, name) for name in ("dataset", "pages", *chain(*STORES), "split_books", "model")]
+    inputs += filter(None, (arguments.encoder or "").split("+"))
     check_output(folder / f"{PREFIX_CHECKPOINT_DIR}-1", inputs, overwrite=True, folder=True)
     foreign = [name for name in ("config.json", "model.safetensors", "README.md") if (folder / name).is_file()]
     if foreign and not any(folder.glob("training_args.*")) and not any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):

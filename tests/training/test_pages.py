@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from modeling_comicseq.encoders.panel_encoder import load_panel_encoder
 from modeling_comicseq.errors import ComicSeqError
 from modeling_comicseq.training.arguments import parse_arguments
 from modeling_comicseq.training.features import embed_table
-from modeling_comicseq.training.run import build_model, configuration, open_encoder
+from modeling_comicseq.training.run import build_model, configuration, open_encoder, take_output
 from modeling_comicseq.training.run import main as train
 from modeling_comicseq.training.stores import open_data
 from modeling_comicseq.training.tuning import freeze
@@ -165,6 +166,13 @@ def test_streams_apart_modality_dropout_strips_from_their_mean_and_workers_work_
     assert model.sequence_model.comicseq.pooler.strip_mean.is_fitted
 
 
+def test_an_encoder_that_is_read_is_not_written_over(folder, tmp_path):
+    (tmp_path / "model").mkdir()
+    for name in (tmp_path / "model", f"{tmp_path / 'model'}+all-MiniLM-L6-v2"):
+        with pytest.raises(ComicSeqError, match="model/checkpoint-1 lies in the input"), ExitStack() as held:
+            take_output(parse_arguments(argv(folder, tmp_path / "model", encoder=name)), held)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -196,6 +204,7 @@ def test_what_is_wrong_is_one_sentence(folder, tmp_path, given, said):
 
 
 def test_an_encoder_without_pages_is_refused(tmp_path):
-    for words in (["--encoder", "+all-MiniLM-L6-v2"], ["--tune_encoders", "all"]):
+    others = (["--layer_decay", "0.5"], ["--encoder_learning_rate", "1e-3"], ["--text_reading_layers", "1"])
+    for words in (["--encoder", "+all-MiniLM-L6-v2"], ["--tune_encoders", "all"], ["--pages_together", "4"], *others):
         with pytest.raises(ComicSeqError, match=f"`{words[0][2:]}` is set without `pages`"):
             parse_arguments([*words, "--dataset", "data", "--output_dir", str(tmp_path), "--use_cpu", "true"])
