@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..checkpoints.opening import is_page_model, page_fields
@@ -72,7 +73,7 @@ def with_word_scores(
     """
     was_training = model.training
     for (rows, batch), (_, numbered) in zip(asked, numbers, strict=True):
-        filled = table.contents.fill(numbered)
+        filled = table.contents.fill(without_pictures(numbered, table.contents.num_images))
         contents = to_device(filled.pop("contents"), model.device)
         question = to_tensors({name: value for name, value in filled.items() if name != "labels"}, model.device)
         vectors, words = model.eval().encode_words(**contents)
@@ -81,6 +82,14 @@ def with_word_scores(
             batch = batch | {"candidate_scores": scores.float().cpu().numpy()}
         model.train(was_training)
         yield rows, batch
+
+
+def without_pictures(batch: Batch, num_images: int) -> Batch:
+    """A batch of numbers with 0 in the place of those of pictures, which are not read for what words say."""
+    return {
+        name: np.where(value > num_images, value, 0) if name.endswith(("_embedding", "_embeddings")) else value
+        for name, value in batch.items()
+    }
 
 
 def reads_words(model: Any, task: str) -> bool:

@@ -28,7 +28,6 @@ NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
     (
         (
             "learning_rate",
-            "encoder_learning_rate",
             "weight_decay",
             "warmup_steps",
             "max_grad_norm",
@@ -39,7 +38,7 @@ NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
         lambda value: 0 <= value < inf,
     ),
     (
-        ("num_train_epochs", "logging_steps", "save_steps", "eval_steps"),
+        ("encoder_learning_rate", "num_train_epochs", "logging_steps", "save_steps", "eval_steps"),
         "above 0 and finite",
         lambda value: 0 < value < inf,
     ),

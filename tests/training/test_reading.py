@@ -76,6 +76,17 @@ def test_questions_without_words_are_answered_by_vectors(folder, tmp_path):
     assert told and all("candidate_scores" not in batch for _, batch in told)
 
 
+@torch.no_grad()
+def test_no_picture_is_read_for_what_words_say(folder, tmp_path):
+    model, _, table = opened(argv(folder, tmp_path / "model", tuned="all", **READING))
+    questions = draw_question_set(table, TASKS["text_cloze"], "same_book", num_candidates=3, seed=0)
+    batches = list(questions.batches(table, 4))
+    assert table.contents.image_features is None
+    table.contents.pages = None  # whose pictures could not be cut out any more
+    told = list(with_word_scores(model, table, "text_cloze", batches, batches))
+    assert all(batch["candidate_scores"].any() for _, batch in told)
+
+
 @pytest.mark.slow
 def test_a_run_trains_the_reader_and_another_goes_on_from_it(folder, tmp_path, capsys):
     output = tmp_path / "model"

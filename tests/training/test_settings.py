@@ -123,7 +123,16 @@ def test_what_would_have_no_effect_is_refused(tmp_path, name):
     [
         *((name, value) for names, _, _ in NUMBERS for name in names for value in (-2, math.nan)),
         *((name, math.inf) for name in ("learning_rate", "weight_decay", "num_train_epochs", "warmup_steps")),
-        *((name, 0) for name in ("per_device_train_batch_size", "logging_steps", "max_steps", "ddp_timeout")),
+        *(
+            (name, 0)
+            for name in (
+                "encoder_learning_rate",
+                "per_device_train_batch_size",
+                "logging_steps",
+                "max_steps",
+                "ddp_timeout",
+            )
+        ),
         *(("adam_beta1", 1.0), ("seed", 2**32), ("num_candidates", 1), ("learning_rate", "big")),
     ],
 )
