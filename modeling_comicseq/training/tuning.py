@@ -50,13 +50,19 @@ def freeze(encoder: ComicPanelModel, tuning: Mapping[str, str]) -> None:
     """Lets those weights of an encoder have no gradient that are not to be trained.
 
     Raises:
-        ComicSeqArgumentError: A half has fewer layers than are to be trained.
+        ComicSeqArgumentError: A half has fewer layers than are to be trained, or is named and not there.
     """
     encoder.requires_grad_(False)
     for half, value in tuning.items():
         model, projection = _half(encoder, half)
-        if model is None or value == NONE:
+        if value == NONE:
             continue
+        if model is None:
+            if {*tuning.values()} == {value}:  # said of both halves
+                continue
+            raise ComicSeqArgumentError(
+                f"`tune_encoders` is {value} for {half} but the encoder has no {half} model: leave that half out."
+            )
         assert projection is not None
         projection.requires_grad_(True)
         if value == PROJECTIONS:

@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from modeling_comicseq.errors import ComicSeqArgumentError
 from modeling_comicseq.training.callbacks import change_learning_rate
 from modeling_comicseq.training.tuning import depths_of, freeze, read_tuning, set_rates, shares_of
+from tests.page_inputs import panel_model as pictures_alone
 from tests.tiny_encoders import panel_model
 
 
@@ -43,6 +44,14 @@ def test_what_is_trained_are_the_last_layers_and_what_follows_them():
         ComicSeqArgumentError, match="last_3 for vision but its model has 2 layers: give at most last_2"
     ):
         freeze(encoder, read_tuning(["last_3"]))
+
+
+def test_a_half_that_is_named_and_not_there_is_said():
+    encoder = pictures_alone(reads_texts=False)
+    freeze(encoder, read_tuning(["all"]))  # as far as there is something
+    assert trained(encoder) == {name for name, _ in encoder.named_parameters()}
+    with pytest.raises(ComicSeqArgumentError, match="is last_1 for text but the encoder has no text model"):
+        freeze(encoder, read_tuning(["text=last_1"]))
 
 
 def test_layers_below_learn_slower():
