@@ -79,11 +79,14 @@ class PretrainingArguments(TrainingArguments):
         "With `pages`: how candidate texts are compared with those of a page: `vectors`, one a text, or also `tokens`: they read"
         " each other's words. By default as `model` has it, if that is a page model, else `vectors`.",
     )
-    text_reading_layers: int = option(2, "How many of the text model's last layers are copied for that, and trained.")
+    text_reading_layers: int | None = option(
+        None, "How many of the text model's last layers are copied for that, and trained; by default 2."
+    )
     pages_together: int = option(
         8,
         "With `pages`: so many pages of a book in a row stand in one batch, and wrong candidates come from the batch as far"
-        " as it has them, so that few pictures and texts are encoded for them alone; with 1, pages come in any order.",
+        " as it has them, so that few pictures and texts are encoded for them alone; with 1, pages come in any order. Pages of one book are no"
+        " negatives of the contrastive loss, for which a batch should hold several times as many pages.",
     )
     num_proc: int = option(1, "Processes that convert `train_embeddings`.")
     on_error: str = option(

@@ -12,7 +12,7 @@ from ..checkpoints.opening import is_page_model, page_fields
 from ..data.page_panels import ContentTable
 from ..data.panels import PanelTable
 from ..data.views import Batch, to_tensors
-from ..errors import counted
+from ..errors import ComicSeqArgumentError, counted
 from ..model.configuration_comicpage import TOKENS, VECTORS
 from ..model.modeling_comicpage import ComicPageForPreTraining, ComicPageModel
 from ..model.reader_comicpage import MAX_TOKENS, READING_TASKS
@@ -24,12 +24,24 @@ from .features import to_device
 
 def reading_fields(arguments: PretrainingArguments) -> dict[str, Any]:
     """The fields of a page model's configuration about the reading of texts: as given, or as the page model has them that
-    is gone on from."""
+    is gone on from.
+
+    Raises:
+        ComicSeqArgumentError: The reader that is gone on with has another number of layers than the one that is given.
+    """
     before = page_fields(str(find_resource("model", arguments.model)))
     reading = arguments.text_reading or before.get("text_reading", VECTORS)
-    goes_on = reading == before.get("text_reading")
-    layers = before["text_reading_layers"] if goes_on else arguments.text_reading_layers
-    return {"text_reading": reading, "text_reading_layers": layers}
+    fields: dict[str, Any] = {"text_reading": reading}
+    if reading == before.get("text_reading"):
+        fields["text_reading_layers"] = before["text_reading_layers"]
+        if reading == TOKENS and arguments.text_reading_layers not in (None, fields["text_reading_layers"]):
+            raise ComicSeqArgumentError(
+                f"`text_reading_layers` is {arguments.text_reading_layers}, and {arguments.model} has a reader of"
+                f" {fields['text_reading_layers']}: leave it out, or start from a model without one."
+            )
+    elif arguments.text_reading_layers is not None:
+        fields["text_reading_layers"] = arguments.text_reading_layers
+    return fields
 
 
 def load_reader(model: ComicPageForPreTraining, arguments: PretrainingArguments) -> None:

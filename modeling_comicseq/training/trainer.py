@@ -18,7 +18,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..checkpoints.card import write_card
 from ..checkpoints.page_model import write_page_card
-from ..checkpoints.provenance import describe_training, save_training_provenance
+from ..checkpoints.provenance import describe_training, read_training_provenance, save_training_provenance
 from ..data.page_panels import ContentTable, provenance_of
 from ..data.panels import PanelTable
 from ..data.task import Task
@@ -286,9 +286,11 @@ class ComicSeqTrainer(Trainer):
 
     def _vector_statistics(self, table: PanelTable) -> dict[str, Any]:
         """How the vectors of the training lie, which tells others from them; of an encoder that is trained, those that it
-        made of the validation pages the last time."""
+        made of the validation pages the last time, or as the best checkpoint has them, where that was loaded."""
         if not isinstance(table, ContentTable):
             return self._constant_statistics
+        if (best := self._loaded_checkpoint()) is not None:
+            return read_training_provenance(str(best)).get("statistics", {})
         return {} if self.validated is None else describe_training(self.validated)
 
     @cached_property
@@ -322,7 +324,12 @@ class ComicSeqTrainer(Trainer):
     def _metrics(self) -> dict[str, float]:
         """The last validation; once the run has ended, the one of the best checkpoint where that was loaded."""
         validations = [entry for entry in self.state.log_history if "eval_score" in entry]
-        if not self.is_in_train and self.args.load_best_model_at_end and self.state.best_model_checkpoint:
-            best = Path(self.state.best_model_checkpoint).name.rpartition("-")[2]
-            validations = [entry for entry in validations if entry["step"] == int(best)]
+        if (best := self._loaded_checkpoint()) is not None:
+            step = int(best.name.rpartition("-")[2])
+            validations = [entry for entry in validations if entry["step"] == step]
         return validations[-1] if validations else {}
+
+    def _loaded_checkpoint(self) -> Path | None:
+        """The best checkpoint, once the run has ended with it."""
+        best = self.state.best_model_checkpoint
+        return Path(best) if best and self.args.load_best_model_at_end and not self.is_in_train else None

@@ -70,6 +70,9 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not(folder):
     assert told == expected and len(told) == 14
     weights, expected = (load_file(output / "checkpoint-10" / "model.safetensors") for output in (parts, whole))
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    best = json.loads((whole / "trainer_state.json").read_text())["best_model_checkpoint"]
+    statistics = [read_training_provenance(str(path))["statistics"] for path in (whole, best)]
+    assert statistics[0] == statistics[1] and statistics[0]
     start = load_panel_encoder(str(folder / "dropping"), device="cpu").model.state_dict()
     moved = {name for name, value in start.items() if not torch.equal(weights[f"panel_encoder.{name}"], value)}
     assert moved == {name for name in start if not name.startswith("vision_model.embeddings")}

@@ -106,6 +106,9 @@ def test_a_run_trains_the_reader_and_another_goes_on_from_it(folder, tmp_path, c
     assert "of another run: its `text_reading` is 'tokens', not 'vectors'" in str(train(other))
     words = argv(folder, tmp_path / "further", tuned="none", model=output)
     words = [word for word in words if word not in ("--encoder", str(folder / "encoder"))]
+    assert f"`text_reading_layers` is 2, and {output} has a reader of 1" in str(
+        train([*words, "--text_reading_layers", "2"])
+    )
     further, _, _ = opened(words)
     assert isinstance(further, ComicPageForPreTraining)
     for name, weight in model.state_dict().items():
