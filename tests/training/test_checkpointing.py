@@ -274,7 +274,7 @@ def test_the_best_checkpoint_ends_a_resumed_run_too(tmp_path):
 
     def run():
         trainer = make_trainer(tmp_path, **fields)
-        trainer._validation_accuracy = lambda model, task: scores[trainer.state.global_step]
+        trainer._validation_accuracy = lambda model, table, task: scores[trainer.state.global_step]
         return trainer
 
     broken_off = run()

@@ -285,7 +285,7 @@ def test_early_stopping_waits_for_a_better_score_and_counts_on_after_a_resume(tm
 
     def run(**extra):
         trainer = make_trainer(tmp_path, **(fields | extra))
-        trainer._validation_accuracy = lambda model, task: scores[min(trainer.state.global_step - 1, 5)]
+        trainer._validation_accuracy = lambda model, table, task: scores[min(trainer.state.global_step - 1, 5)]
         return trainer
 
     trainer = run()
