@@ -40,6 +40,8 @@ QUESTIONS = [
     for task in ("panel_picking", "text_closure", "character_coherence")
     for protocol in ("same_book", "cross_book")
 ]
+# A candidate of ComicSeq does not see the others.
+RANKERS = {"logistic ranker": (), "logistic ranker, each candidate alone": ("other candidates",)}
 
 
 def open_run(path: Path, split: str) -> tuple[ComicPageForPreTraining, dict[str, PanelTable]]:
@@ -67,11 +69,11 @@ def answers(path: Path, split: str, repeats: int) -> tuple[dict, dict]:
         for baseline, answer in task.baselines(tables[split], print).items():
             right[baseline] = np.concatenate([answer(batch)[metric] for _, batch in questions])
         learned_from = draw_question_set(tables["validation"], task, protocol, seed=1, repeats=5)
-        batches = learned_from.batches(tables["validation"], 256)
-        ranker = LogisticRanker().fit(batch for _, batch in batches)
-        right["logistic ranker"] = np.concatenate(
-            [task.judge(batch, ranker.scores(batch))[metric] for _, batch in questions]
-        )
+        learned = [batch for _, batch in learned_from.batches(tables["validation"], 256)]
+        for each, without in RANKERS.items():
+            ranker = LogisticRanker(without=without).fit(learned)
+            judged = [task.judge(batch, ranker.scores(batch))[metric] for _, batch in questions]
+            right[each] = np.concatenate(judged)
         found[name, protocol] = right
         books[name, protocol] = tables[split].book_ids[tables[split].books[asked.rows]]
     return found, books

@@ -85,16 +85,18 @@ class LogisticRanker:
 
     Args:
         penalty: See `fit_conditional_logit`.
+        without: Those that it does not see, as "other candidates", which no candidate of ComicSeq sees either.
     """
 
-    def __init__(self, penalty: float = 1e-3):
+    def __init__(self, penalty: float = 1e-3, without: Iterable[str] = ()):
         self.penalty = penalty
+        self.seen = ~np.isin(FEATURES, list(without))
 
     def fit(self, batches: Iterable[Batch]) -> LogisticRanker:
         """Fits the weights to questions whose number of candidates may differ."""
         features, masks, answers = [], [], []
         for batch in batches:
-            features.append(cosine_features(batch))
+            features.append(cosine_features(batch) * self.seen)
             masks.append(batch["candidate_mask"].astype(bool))
             answers.append(right_candidates(batch))
         width = max(mask.shape[1] for mask in masks)
@@ -106,5 +108,5 @@ class LogisticRanker:
 
     def scores(self, batch: Batch) -> np.ndarray:
         """Scores of the candidates `(Q, K)`; padded ones are lowest."""
-        scores = cosine_features(batch) / self.scale @ self.weights
+        scores = cosine_features(batch) * self.seen / self.scale @ self.weights
         return np.where(batch["candidate_mask"].astype(bool), scores, -np.inf)

@@ -74,3 +74,11 @@ def test_it_learns_what_decides_and_leaves_padding_last():
     scores = ranker.scores(test)
     assert (scores.argmax(1) == answers).mean() > 0.95
     assert np.isneginf(scores[test["candidate_mask"] == 0]).all()
+
+
+def test_what_it_does_not_see_changes_nothing():
+    batch = made_batch(questions=60)
+    ranker = LogisticRanker(without=["other candidates"]).fit([batch])
+    assert ranker.weights[FEATURES.index("other candidates")] == 0 and (ranker.weights != 0).sum() == len(FEATURES) - 1
+    alone = batch | {name: batch[name][:, :1] for name in ("candidate_embeddings", "candidate_mask")}
+    np.testing.assert_allclose(ranker.scores(alone)[:, 0], ranker.scores(batch)[:, 0], rtol=1e-5, atol=1e-6)
