@@ -125,14 +125,18 @@ class PanelPickingTest(CommonTests, unittest.TestCase):
     name = "panel_picking"
 
 
+# Of classes that share all but a head with the one above, the suite is run by `make test-all`.
+@pytest.mark.thorough
 class CharacterCoherenceTest(CommonTests, unittest.TestCase):
     name = "character_coherence"
 
 
+@pytest.mark.thorough
 class VisualClosureTest(CommonTests, unittest.TestCase):
     name = "visual_closure"
 
 
+@pytest.mark.thorough
 class TextClosureTest(CommonTests, unittest.TestCase):
     name = "text_closure"
 
