@@ -248,6 +248,19 @@ def sides_of(arguments: argparse.Namespace, books: list[str]) -> list[dict[str, 
     return [{"train": [book for book in books if book not in held_out], "test": held_out} for held_out in folds]
 
 
+def add_training_options(parser: argparse.ArgumentParser, learning_rate: float) -> None:
+    """Options about which books are asked, as `sides_of` reads them, and about each training."""
+    parser.add_argument("--folds", type=int, default=4, help="folds of books (default: 4)")
+    parser.add_argument("--test_books", type=int, default=0, help="ask the first books instead of folds: how many")
+    parser.add_argument("--validation_books", type=int, default=0, help="how many after them are for choices alone")
+    parser.add_argument("--ask_validation", action="store_true", help="ask the validation books, not the test books")
+    parser.add_argument("--steps", type=int, default=60, help="optimiser steps of each training (default: 60)")
+    parser.add_argument(
+        "--learning_rate", type=float, default=learning_rate, help=f"peak learning rate (default: {learning_rate})"
+    )
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"dropout of all kinds (default: {DROPOUT})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", required=True, help="Stage 3 store of the books")
@@ -263,13 +276,7 @@ def main() -> None:
     parser.add_argument(
         "--config", default="configuration/model/comicseq-small.json", help="model configuration to train from scratch"
     )
-    parser.add_argument("--folds", type=int, default=4, help="folds of books (default: 4)")
-    parser.add_argument("--test_books", type=int, default=0, help="ask the first books instead of folds: how many")
-    parser.add_argument("--validation_books", type=int, default=0, help="how many after them are for choices alone")
-    parser.add_argument("--ask_validation", action="store_true", help="ask the validation books, not the test books")
-    parser.add_argument("--steps", type=int, default=60, help="optimiser steps of each training (default: 60)")
-    parser.add_argument("--learning_rate", type=float, default=2e-4, help="peak learning rate (default: 2e-4)")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"dropout of all kinds (default: {DROPOUT})")
+    add_training_options(parser, learning_rate=2e-4)
     parser.add_argument("--repeats", type=int, default=4, help="questions a page (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of training and questions")
     parser.add_argument("--seeds", type=int, default=1, help="how many of them (default: 1)")

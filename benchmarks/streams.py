@@ -38,7 +38,7 @@ from modeling_comicseq.files import write_json
 from modeling_comicseq.outputs import check_output
 from modeling_comicseq.tasks import TASKS
 
-from .pages import DROPOUT, PANEL, PICTURE, TEXT, asked_tasks, shown_as, sides_of, train
+from .pages import PANEL, PICTURE, TEXT, add_training_options, asked_tasks, shown_as, sides_of, train
 
 SHOWN = {"": BOTH, "pictures alone": PICTURES, "texts alone": TEXTS}
 WITHOUT_PICTURE = "without its picture"
@@ -155,13 +155,7 @@ def main() -> None:
     parser.add_argument(
         "--modality_dropout", type=float, default=0.3, help="share of it, where there is (default: 0.3)"
     )
-    parser.add_argument("--folds", type=int, default=4, help="folds of books (default: 4)")
-    parser.add_argument("--test_books", type=int, default=0, help="ask the first books instead of folds: how many")
-    parser.add_argument("--validation_books", type=int, default=0, help="how many after them are for choices alone")
-    parser.add_argument("--ask_validation", action="store_true", help="ask the validation books, not the test books")
-    parser.add_argument("--steps", type=int, default=60, help="optimiser steps of each training (default: 60)")
-    parser.add_argument("--learning_rate", type=float, default=1e-3, help="peak learning rate (default: 1e-3)")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"dropout of all kinds (default: {DROPOUT})")
+    add_training_options(parser, learning_rate=1e-3)
     parser.add_argument("--repeats", type=int, default=2, help="questions a page (default: 2)")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of training and questions (default: 3)")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")

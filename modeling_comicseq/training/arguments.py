@@ -85,8 +85,8 @@ class PretrainingArguments(TrainingArguments):
     pages_together: int = option(
         8,
         "With `pages`: so many pages of a book in a row stand in one batch, and wrong candidates come from the batch as far"
-        " as it has them, so that few pictures and texts are encoded for them alone; with 1, pages come in any order. Pages of one book are no"
-        " negatives of the contrastive loss, for which a batch should hold several times as many pages.",
+        " as it has them, so that few pictures and texts are encoded for them alone; with 1, pages come in any order. Pages of"
+        " one book are no negatives of the contrastive loss, for which a batch should hold several times as many pages.",
     )
     num_proc: int = option(1, "Processes that convert `train_embeddings`.")
     on_error: str = option(
@@ -201,6 +201,11 @@ class PretrainingArguments(TrainingArguments):
         sources = [name for name in ("dataset", "pages", *given[:1]) if getattr(self, name) is not None]
         if len(sources) > 1:
             raise ComicSeqArgumentError(f"`{sources[0]}` and `{sources[1]}` are both set: leave one of them out.")
+        if self.pages is not None and self.on_error == "skip":
+            raise ComicSeqArgumentError(
+                "`on_error` is skip, which is for pages of a store, and `pages` is given: leave it out, and leave faulty pages"
+                " out with `comicseq ingest --on-error skip`."
+            )
         for names in STORES:
             for name, needed in (names, names[::-1]):
                 if name in given and needed not in given:

@@ -189,7 +189,8 @@ def test_an_encoder_that_is_read_is_not_written_over(folder, tmp_path):
         ("pages_together=0", "`pages_together` is 0 but must be at least 1"),
         ("pages=pages.json", "has no pictures, which .* is to see: name an encoder of texts alone"),
         ("dataset=data", "`dataset` and `pages` are both set: leave one of them out"),
-        ("encoder=nothing", "nothing has no config.json|There is no nothing|nothing"),
+        ("on_error=skip", "`on_error` is skip, which is for pages of a store, and `pages` is given: leave it out"),
+        ("encoder=nothing", "^nothing has no config.json: name efficientnet-lite0"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(folder, tmp_path, given, said):

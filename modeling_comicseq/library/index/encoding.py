@@ -80,10 +80,11 @@ class QueryEncoder:
         from ..encoder import query_modality
 
         encode = self.pages()
-        if encode.model.config.has_streams:
-            halves = (np.zeros_like(panel), panel) if is_text else (panel, np.zeros_like(panel))
-            panel = np.concatenate(halves)
-        modality = query_modality(encode.model.config, "text" if is_text else "visual", len(panel))
+        config = encode.model.config
+        if config.has_streams:
+            other = np.zeros(config.visual_embedding_dim if is_text else config.text_embedding_dim, panel.dtype)
+            panel = np.concatenate((other, panel) if is_text else (panel, other))
+        modality = query_modality(config, "text" if is_text else "visual", len(panel))
         with self._lock:
             panels, strips = encode(panel[None].astype(np.float32), np.array([1]), modality=modality)
         return panels[0].float().cpu().numpy(), strips[0].float().cpu().numpy()
