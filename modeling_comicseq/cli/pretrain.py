@@ -10,8 +10,8 @@ from .options import passed_on
 def pretrain(context: typer.Context) -> None:
     """**Pretrain** on all tasks: `comicseq pretrain [CONFIG] [--option value …]`.
 
-    CONFIG is a YAML file of options, or the name of a shipped one: `base`, `demo`, `pages`, `synthetic`, `text_only`. The command
-    line wins over it. A run that broke off is resumed by the same command. Its own options:
+    CONFIG is a YAML file of options, or the name of a shipped one: `base`, `demo`, `demo_pages`, `pages`, `synthetic`,
+    `text_only`. The command line wins over it. A run that broke off is resumed by the same command. Its own options:
 
     - `--dataset`: folder of the Arrow data set that `comicseq convert` wrote
     - `--train-embeddings`, `--train-metadata`: a Stage 3 store instead, which is converted first
@@ -24,7 +24,7 @@ def pretrain(context: typer.Context) -> None:
       tuned copies of the text model's last layers
     - `--pages-together`: how many pages of a book in a row stand in a batch together
     - `--fractions`, `--split-books`: how pages or a store are split by book, as in `comicseq convert`
-    - `--num-proc`, `--on-error`: processes of that conversion; `stop` or `skip` at a page with a fault
+    - `--num-proc`, `--on-error`: processes that convert a store; `stop` or `skip` at a page of it with a fault
     - `--model`: a shipped configuration (`comicseq-base`, `comicseq-small`, `comicseq-tiny`) or a JSON file to start from
       scratch; a checkpoint to go on from
     - `--hidden-size`, `--masked-panel-weight` and all other fields of the model's configuration

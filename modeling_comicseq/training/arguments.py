@@ -15,7 +15,7 @@ from ..checkpoints.opening import MODEL_FIELDS
 from ..data.distractors import check_protocols
 from ..errors import ComicSeqArgumentError, did_you_mean, parse_into, split_names
 from ..model.configuration_comicpage import TEXT_READINGS
-from ..resources import find_resource
+from ..resources import find_resource, shipped
 from ..urls import refuse_url
 from .settings import check_after, check_before
 from .tuning import read_tuning
@@ -294,7 +294,7 @@ def parse_arguments(argv: Sequence[str] | None = None, program: str = "run_pretr
         prog=program,
         usage="%(prog)s [CONFIG.yaml] [--field value ...]",
         description="Pretrains ComicSeq on all tasks. Fields come from CONFIG.yaml, a file or the name of a shipped one"
-        " (base, demo, pages, synthetic, text_only), and from the command line, which wins. Fields of the model's configuration,"
+        f" ({', '.join(shipped('pretraining'))}), and from the command line, which wins. Fields of the model's configuration,"
         f" which are {', '.join(MODEL_FIELDS)}, can be given likewise.",
         allow_abbrev=False,
     )

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from modeling_comicseq.cli import app
 from modeling_comicseq.errors import ComicSeqArgumentError, ComicSeqDataError, Terminated
 from modeling_comicseq.evaluation.arguments import EvaluationArguments
+from modeling_comicseq.resources import shipped
 from modeling_comicseq.training.arguments import PretrainingArguments
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
@@ -53,6 +54,12 @@ def test_help_names_the_options_of_a_run(command, arguments):
     assert all(f"--{name.replace('_', '-')}" in shown for name in own | {"output_dir"})
     listed = run(command, "--help-all").output
     assert all(f"--{field.name}" in listed for field in fields(arguments) if field.init)
+
+
+def test_help_of_a_run_names_the_shipped_configurations():
+    said = " ".join(run("pretrain", "--help").output.split())
+    listed = said.split("name of a shipped one: ")[1].split(". ")[0]
+    assert listed.split(", ") == sorted(shipped("pretraining"))
 
 
 def test_the_version_is_told():
