@@ -1,6 +1,8 @@
 """What a large index takes: random strips, a page a panel; build, open, ask, an update of 1,000 pages, and kills.
 
-Each step runs in a process of its own, whose largest memory is told. The store is read and written on this disk.
+Each step runs in a process of its own, whose largest memory is told. The store is read and written on this disk. The index
+is built, removed, and built by processes that are killed, of which the last goes on to the end; an update is killed, too.
+After each kill every row is compared with the store.
 
     python -m benchmarks.index_scale --folder large --pages 1200000
 """
@@ -90,6 +92,28 @@ def ask(folder: Path, queries: int = 50) -> dict[str, Any]:
     return found
 
 
+def check(folder: Path) -> dict[str, Any]:
+    """How many rows the index has, and how many of them have not the vectors of the store."""
+    from modeling_comicseq.library.index import open_index
+
+    index = open_index(folder / "index")
+    group: Any = zarr.open_group(str(folder / "stage5.zarr"), mode="r")
+    found: dict[str, Any] = {}
+    for name, table in (("strip_embeddings", index.strips), ("contextualized_panels", index.panels)):
+        array, rows, others = group[name], [], 0
+        for lo in range(0, array.shape[0], 1 << 16):
+            where = f"row >= {lo} and row < {lo + (1 << 16)}"
+            part = table.search().where(where).select(["row", "vector"]).to_arrow().sort_by("row")
+            numbers = part["row"].to_numpy()
+            vectors = part["vector"].combine_chunks().flatten().to_numpy().reshape(-1, WIDTH)
+            stored = np.asarray(array[lo : lo + (1 << 16)]).reshape(-1, WIDTH)
+            others += int((vectors != stored[numbers - lo]).any(axis=1).sum())
+            rows.append(numbers)
+        each_once = np.array_equal(np.concatenate(rows), np.arange(array.shape[0]))
+        found[name] = {"every row once": each_once, "unlike the store": others}
+    return found
+
+
 def child(step: str, folder: Path) -> dict[str, Any]:
     """One step in this process."""
     from modeling_comicseq.library.index import build_index
@@ -98,6 +122,8 @@ def child(step: str, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if step == "ask":
         found = ask(folder)
+    elif step == "check":
+        found = check(folder)
     else:
         about = build_index(folder / "stage5.zarr", folder / "index", update=step == "update", progress=False)
         found = {"counts": about["counts"], "updated": about.get("updated")}
@@ -125,8 +151,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--pages", type=int, default=1_200_000)
-    parser.add_argument("--kill-build-after", type=float, help="seconds (default: a tenth of what reading takes)")
-    parser.add_argument("--kill-update-after", type=float, default=60)
+    parser.add_argument("--kill-build-after", type=float, nargs="*", help="seconds (default: thrice 0.3 of a build)")
+    parser.add_argument("--kill-update-after", type=float, help="seconds (default: half as many as a build takes)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = arguments.folder
@@ -140,17 +166,22 @@ def main() -> None:
     def tell(step: str, found: dict[str, Any]) -> None:
         console.print(f"{step}: {json.dumps(found)}")
 
-    if arguments.kill_build_after:
-        tell("build, killed", run("build", folder, arguments.kill_build_after))
-        assert not (folder / "index").exists()
-    tell("build" + (", gone on with" if arguments.kill_build_after else ""), run("build", folder))
+    tell("build", built := run("build", folder))
     size = sum(path.stat().st_size for path in (folder / "index").rglob("*") if path.is_file())
     tell("index", {"GiB on the disk": round(size / 2**30, 2)})
     tell("ask", run("ask", folder))
+    shutil.rmtree(folder / "index")
+    kills = arguments.kill_build_after
+    for seconds in [round(0.3 * built["seconds"])] * 3 if kills is None else kills:
+        tell("build, killed", found := run("build", folder, seconds))
+        assert "counts" in found or not (folder / "index").exists()
+    tell("build, gone on with", run("build", folder))
+    tell("check", run("check", folder))
     change(folder)
-    tell("update, killed", run("update", folder, arguments.kill_update_after))
-    tell("ask", run("ask", folder))
+    tell("update, killed", run("update", folder, arguments.kill_update_after or round(0.5 * built["seconds"])))
+    tell("check", run("check", folder))
     tell("update", run("update", folder))
+    tell("check", run("check", folder))
     tell("ask", run("ask", folder))
     console.print(f"load of the machine: {os.getloadavg()}")
     shutil.rmtree(folder / "index")
