@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,35 @@ def test_an_update_writes_new_changed_and_removed_pages_alone_and_ends_as_a_new_
     assert after.page("library/book 0/page four.jpg")["row"] == 4 and len(after) == 49
     assert len(before) == 45 and before.page(2)["row"] == 2, "who has it open reads on"
     assert len(before.search(page=9, k=44)) == 44
+
+
+def test_what_is_open_is_kept_a_day_after_it_was_replaced_and_can_then_be_renewed(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_KEPT", timedelta(seconds=3))  # in place of a day
+    monkeypatch.setattr(build, "_LONGEST_OPTIMIZING", timedelta(0))
+    made = random_store(tmp_path)
+    entries = json.loads(Path(made.metadata).read_text())
+    build_index(made.url, tmp_path / "index", progress=False)
+    opened = [open_index(tmp_path / "index")]
+    assert opened[0].renewed() is None
+    expected = [(hit.row, hit.score) for hit in open_index(tmp_path / "index").search(page=3, k=40)]
+    time.sleep(3.1)  # what is replaced was made more than a day ago
+    for row in (9, 10):
+        rewrite(made, {row: -made.strips[row]}, entries)
+        build_index(made.url, tmp_path / "index", update=True, progress=False)
+        assert [(hit.row, hit.score) for hit in opened[0].search(page=3, k=40)] == expected
+        opened.append(open_index(tmp_path / "index"))
+    time.sleep(3.1)
+    rewrite(made, {11: -made.strips[11]}, entries)
+    build_index(made.url, tmp_path / "index", update=True, progress=False)
+    now = open_index(tmp_path / "index")
+    newest = [(hit.row, hit.score) for hit in now.search(page=3, k=40)]
+    assert [(hit.row, hit.score) for hit in opened[2].search(page=3, k=40)] != newest, "it was replaced just now"
+    there = {each["version"] for each in now.strips.list_versions()}
+    assert [each.about["tables"]["strips"] in there for each in [*opened, now]] == [False, False, True, True]
+    assert [(hit.row, hit.score) for hit in opened[0].renewed().search(page=3, k=40)] == newest
+    other = random_store(tmp_path / "other", width=6)
+    build_index(other.url, tmp_path / "index", overwrite=True, progress=False)
+    assert opened[2].renewed() is None, "another index"
 
 
 def test_an_update_of_another_space_is_refused(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ class Collection:
     def __init__(self, index: Any, pages: Any = None):
         self.index = index
         self._pages = pages
+        self._lock = Lock()
         # Each is bounded, and safe to be asked by several threads.
         self.page = lru_cache(4096)(self._page)
         self.image = lru_cache(24)(self._image)
@@ -80,7 +82,7 @@ class Collection:
     def books(self) -> list[str]:
         """The ids of all books, sorted as the index has them."""
         if not hasattr(self, "_books"):
-            self._books = [_book_id(book) for book in self._asked(self.index.books)]
+            self._books = [_book_id(book) for book in self._asked(lambda: self.index.books())]
         return self._books
 
     @property
@@ -90,7 +92,7 @@ class Collection:
 
     def sample(self, most: int) -> tuple[list[str], list[str], np.ndarray]:
         """Pages that were drawn from all, at most so many: their ids, their books, and their strip vectors (n, D)."""
-        rows, vectors = self.index.sample(most)
+        rows, vectors = self._asked(lambda: self.index.sample(most))
         return [str(row["page_id"]) for row in rows], [str(row["book_id"]) for row in rows], vectors
 
     def _page(self, page_id: str) -> Page:
@@ -136,12 +138,34 @@ class Collection:
         return self._asked(lambda: self.index.page(page_id))
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
-        """An answer of the index, whose sentences name its place on the disk, which is nobody's business in a browser."""
+        """An answer of the index, whose sentences name its place on the disk, which is nobody's business in a browser.
+
+        An index that cannot be read as it was is asked as it is now, after it was brought up to date.
+        """
         try:
-            return ask()
+            asked = self.index
+            try:
+                return ask()
+            except ComicSeqDataError as error:
+                if error.__cause__ is None or not self._renew(asked):  # nothing of the engine, or no newer index
+                    raise
+                return ask()
         except ComicSeqError as error:
             said = str(error).replace(str(getattr(self.index, "url", "the index")), "the index")
             raise type(error)(said[0].upper() + said[1:]) from None
+
+    def _renew(self, asked: Any) -> bool:
+        """Opens the index as it is now; whether it is another than the one that was asked."""
+        with self._lock:
+            if self.index is not asked:  # by another thread
+                return True
+            if (newer := self.index.renewed()) is None:
+                return False
+            self.index = newer
+            for kept in (self.page, self.image, self.picture, self.book_pages):
+                kept.cache_clear()
+            self.__dict__.pop("_books", None)
+            return True
 
     def _image(self, page_id: str) -> Image.Image | None:
         found = self._lookup(page_id)

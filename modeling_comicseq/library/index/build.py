@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,7 +25,7 @@ from ...stores.output import read_attributes
 from ...stores.stage3 import Stage3Store, open_group
 from ...stores.vectors import VectorStore, find_metadata, metadata_version
 from ...urls import is_url
-from .engine import PANELS, STRIPS, connect, read_about, write_about, writing_faults
+from .engine import PANELS, STRIPS, connect, kept_by_updates, read_about, write_about, writing_faults
 from .page_parts import PageParts
 from .rows import Source, open_source, read_digests, read_rows, schemas
 
@@ -37,6 +38,7 @@ EXACT_ROWS = 200_000
 LOOKED_THROUGH = 20_000
 PICTURE_SIZE = 768  # pixels: balloons can still be read
 _KEPT = timedelta(days=1)  # how long what an update has replaced stays, for those who have the index open
+_LONGEST_OPTIMIZING = timedelta(hours=1)  # the engine reckons an age from when it has done the rest
 _NEVER = timedelta(days=36500)
 
 
@@ -212,17 +214,8 @@ def _check_alike(target: str, old: dict[str, Any], new: dict[str, Any]) -> None:
             f"{target} has boxes and texts of the data set of pages {old['pages']}, which is not given: name it, or the one"
             " that has taken its place, with --pages, or make the index anew with --overwrite"
         )
-    same = {
-        "model": [about["model"] and about["model"].get("fingerprint") for about in (old, new)],
-        "origin": [about["origin"] for about in (old, new)],
-        "width": [about["store"]["width"] for about in (old, new)],
-        "stage": [about["store"]["stage"] for about in (old, new)],
-        "fields of the metadata": [about["columns"] for about in (old, new)],
-        "Stage 3 store": [about["embeddings"] and {**about["embeddings"], "url": None} for about in (old, new)],
-        "picture size": [about["picture_size"] for about in (old, new)],
-        "format": [about["format"] for about in (old, new)],
-    }
-    other = [name for name, (one, another) in same.items() if one != another]
+    one, another = kept_by_updates(old), kept_by_updates(new)
+    other = [name for name in one if one[name] != another[name]]
     if other:
         raise ComicSeqDataError(
             f"{target} cannot be brought up to date, as its {other[0]} is another than that of {new['store']['url']}: make"
@@ -286,6 +279,7 @@ def _build(target: str, source: Source, about: dict[str, Any], progress: bool) -
             raise ComicSeqDataError(
                 f"{source.store.url} holds no strip vector but zeros and NaN: encode the corpus again"
             )
+        about["since"] = time.time()
         _make_indexes(strips, panels, progress)
         about = _complete(database, about)
         if not is_url(target):
@@ -348,6 +342,7 @@ def _index_columns(table: Any) -> None:
 def _update(target: str, source: Source, about: dict[str, Any], progress: bool) -> dict[str, Any]:
     remains = "it answers as before, and the same command begins again"
     with _locked(target), writing_faults(target, remains):
+        begun = time.time()
         database = connect(target)
         old = read_about(database)
         if old is None or not old.get("complete"):
@@ -383,10 +378,21 @@ def _update(target: str, source: Source, about: dict[str, Any], progress: bool) 
             # What is new is added to the indexes; nothing of the old is removed before it is replaced.
             table.optimize(cleanup_older_than=_NEVER)
             _index_columns(table)
+        is_new = all(table.version != old["tables"][name] for name, table in ((STRIPS, strips), (PANELS, panels)))
+        about |= {"since": begun if is_new else old.get("since", 0.0), "replaced": _replaced(old)}
         about = _complete(database, about | {"updated": counts})
+        since = min(each for each, _ in about["replaced"])
         for table in (strips, panels):
-            table.optimize(cleanup_older_than=_KEPT)
-        return about
+            table.optimize(cleanup_older_than=timedelta(seconds=time.time() - since) + _LONGEST_OPTIMIZING)
+        # The engine joins what the indexes have taken up with what they had before: not to be done again by each update.
+        return _complete(database, about)
+
+
+def _replaced(old: dict[str, Any]) -> list[list[float]]:
+    """Of each state that somebody may still have open: since when its tables are as they are, and when it was replaced."""
+    now = time.time()
+    before = [each for each in old.get("replaced", []) if now - each[1] < _KEPT.total_seconds()]
+    return [*before, [old.get("since", 0.0), now]]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ __all__ = [
     "STRIPS",
     "connect",
     "engine_faults",
+    "kept_by_updates",
     "named",
     "quote",
     "read_about",
@@ -111,6 +112,20 @@ def read_about(database: Any) -> dict[str, Any] | None:
         return None
     rows = database.open_table(ABOUT).to_arrow()["about"].to_pylist()
     return orjson.loads(rows[0]) if rows else None
+
+
+def kept_by_updates(about: dict[str, Any]) -> dict[str, Any]:
+    """What an index says of itself that no update changes, by what people call it: its space and its columns."""
+    return {
+        "model": about["model"] and about["model"].get("fingerprint"),
+        "origin": about["origin"],
+        "width": about["store"]["width"],
+        "stage": about["store"]["stage"],
+        "fields of the metadata": about["columns"],
+        "Stage 3 store": about["embeddings"] and {**about["embeddings"], "url": None},
+        "picture size": about["picture_size"],
+        "format": about["format"],
+    }
 
 
 def write_about(database: Any, about: dict[str, Any]) -> None:

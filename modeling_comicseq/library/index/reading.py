@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from ...errors import ComicSeqDataError
 from ...stores.names import normal_form, normal_path
 from ...urls import is_url
 from .encoding import QueryEncoder
-from .engine import PANELS, STRIPS, connect, engine_faults, named, quote, read_about
+from .engine import PANELS, STRIPS, connect, engine_faults, kept_by_updates, named, quote, read_about
 from .rows import INNER
 from .searching import Hit, Level, PanelId, Space, search
 
@@ -61,6 +61,21 @@ class Index:
     def has_encoder_vectors(self) -> bool:
         """Whether it holds the panel encoder's own vectors beside those of the model."""
         return self.about["embeddings"] is not None
+
+    def renewed(self) -> Index | None:
+        """The index as it is now, where it was brought up to date since it was opened; else None.
+
+        Who has an index open reads on as it was, until a day after an update has replaced that.
+
+        Raises:
+            ComicSeqDataError: It is there no more, or cannot be read.
+        """
+        about, strips, panels = _open(self.url)
+        if about["tables"] == self.about["tables"] and about["state"] == self.about["state"]:
+            return None
+        if kept_by_updates(about) != kept_by_updates(self.about):  # made anew: another index
+            return None
+        return replace(self, about=about, strips=strips, panels=panels)
 
     def columns(self, level: str = "strip") -> list[str]:
         """Columns that filters can use: of pages, or of panels."""
@@ -244,6 +259,12 @@ def open_index(path: str | os.PathLike, *, encoder: str | None = None, model: st
         ComicSeqDataError: There is none, it is not complete, or LanceDB is not installed.
     """
     url = os.fspath(path)
+    about, strips, panels = _open(url)
+    return Index(url, about, strips, panels, QueryEncoder(about, url, encoder, model))
+
+
+def _open(url: str) -> tuple[dict[str, Any], Any, Any]:
+    """What an index says of itself, and its two tables as it says that they are."""
     if not is_url(url) and not Path(url).is_dir():
         raise ComicSeqDataError(f"{url} is no index: make one with `comicseq index --store STORE --output {url}`")
     database = connect(url)
@@ -255,4 +276,4 @@ def open_index(path: str | os.PathLike, *, encoder: str | None = None, model: st
         for name in (STRIPS, PANELS):
             tables[name] = database.open_table(name)
             tables[name].checkout(about["tables"][name])
-    return Index(url, about, tables[STRIPS], tables[PANELS], QueryEncoder(about, url, encoder, model))
+    return about, tables[STRIPS], tables[PANELS]

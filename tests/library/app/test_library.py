@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +24,11 @@ from modeling_comicseq.library.app import map_view, page_view, question_view, se
 from modeling_comicseq.library.app.blocks import _Wiring  # noqa: E402
 from modeling_comicseq.library.app.collection import Collection  # noqa: E402
 from modeling_comicseq.library.app.server import make_app  # noqa: E402
-from modeling_comicseq.library.index import build_index, open_index  # noqa: E402
+from modeling_comicseq.library.index import build, build_index, open_index  # noqa: E402
 from modeling_comicseq.library.index.page_parts import PageParts  # noqa: E402
 from modeling_comicseq.pages.ingest import ingest  # noqa: E402
 
-from ...stores.vector_stores import write_store  # noqa: E402
+from ...stores.vector_stores import random_store, write_store  # noqa: E402
 from .serving import Hostile, free_port  # noqa: E402
 from .small_index import drawn_page  # noqa: E402
 from .test_views import HOSTILE, Tags  # noqa: E402
@@ -90,6 +93,31 @@ def test_larger_pictures_come_from_the_data_set_of_pages(folder, collection):
     assert max(collection.image("two/1.png").size) == 200
     large = Collection(open_index(folder / "index"), PageParts(folder / "pages"))
     assert large.image("two/1.png").size == (480, 680)
+
+
+def test_an_index_whose_version_is_gone_is_asked_as_it_is_now(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_KEPT", timedelta(0))  # what was replaced is removed by the next update
+    monkeypatch.setattr(build, "_LONGEST_OPTIMIZING", timedelta(0))
+    made = random_store(tmp_path)
+    entries = json.loads(Path(made.metadata).read_text())
+    entries[0]["year"] = 50
+    Path(made.metadata).write_text(json.dumps(entries))
+    build_index(made.url, tmp_path / "index", progress=False)
+    before = open_index(tmp_path / "index")
+    collection = Collection(open_index(tmp_path / "index"))
+    assert len(collection.book_pages("book 9")) == 5
+    collection.index = before  # in which no file is open that can be read although it is removed
+    for left in (49, 48, 47):
+        entries[0]["year"] = left
+        Path(made.metadata).write_text(json.dumps(entries[:left]))
+        build_index(made.url, tmp_path / "index", update=True, progress=False)
+    assert collection.page(made.ids[7]).book_id == "book 1" and collection.index is not before
+    assert len(collection.book_pages("book 9")) == 2 and collection.num_pages == 47
+    collection.index = before
+    shutil.rmtree(tmp_path / "index")
+    with pytest.raises(ComicSeqDataError) as caught:
+        collection.page(made.ids[8])
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_books_and_pages_that_are_not_there_are_told_on_the_page(collection):
