@@ -20,19 +20,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from modeling_comicseq import ComicPageForPreTraining, ComicPanelProcessor
-from modeling_comicseq.data.contents import Contents
-from modeling_comicseq.data.opening import open_split
-from modeling_comicseq.data.page_panels import ContentTable
-from modeling_comicseq.data.panels import VECTOR_COLUMNS, PanelTable
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import interval
 from modeling_comicseq.evaluation.scoring import score_model
 from modeling_comicseq.files import write_json
 from modeling_comicseq.tasks import TASKS
-from modeling_comicseq.training.features import embed_table
 
+from ..page_runs import open_run
 from .ranker import LogisticRanker
 
 QUESTIONS = [
@@ -44,23 +39,9 @@ QUESTIONS = [
 RANKERS = {"logistic ranker": (), "logistic ranker, each candidate alone": ("other candidates",)}
 
 
-def open_run(path: Path, split: str) -> tuple[ComicPageForPreTraining, dict[str, PanelTable]]:
-    """The model of a run, and the vectors that its encoder makes of the validation books and of those of `split`."""
-    folder = path.parent if path.name.startswith("checkpoint-") else path
-    data = folder.with_name(f"{folder.name}_data")
-    model = ComicPageForPreTraining.from_pretrained(path).eval()
-    contents = Contents.open(data / "contents", None, ComicPanelProcessor.from_pretrained(path))
-    widths = dict.fromkeys(VECTOR_COLUMNS, model.panel_encoder.config.projection_dim)
-    tables = {
-        name: ContentTable(open_split(str(data / "train"), name).dataset, contents, widths)
-        for name in ("validation", split)
-    }
-    return model, {name: embed_table(model, table) for name, table in tables.items()}
-
-
 def answers(path: Path, split: str, repeats: int) -> tuple[dict, dict]:
     """Right answers of the model of a run and of what its vectors alone tell, and the book of each question."""
-    model, tables = open_run(path, split)
+    model, tables = open_run(path, ("validation", split))
     found, books = {}, {}
     for name, protocol in QUESTIONS:
         task, asked = TASKS[name], draw_question_set(tables[split], TASKS[name], protocol, repeats=repeats)
