@@ -12,7 +12,10 @@ With --boxes, which says where the panels stand, models that read it are trained
 With --states, the panels.json of drawn comics, an oracle is asked that knows what is drawn, and told is how much of the way
 from cosine to it a model goes.
 
-With --model the checkpoint is asked as it is, too, and tuned on the other books. None of the asked books may stand in its
+With --keep the models that were trained are written to a folder as checkpoints: INPUTS/READER/SEED, in folds below that of the fold.
+
+With --model the checkpoint is asked as it is, too, and tuned on the other books. {inputs} and {seed} in its name stand for
+what is shown and for the seed, as --keep names them: KEPT/{inputs}/none/{seed}. None of the asked books may stand in its
 training data; pretraining on the texts of other comics is one line:
 
     comicseq convert --embeddings COMICS/stage3_embeddings.zarr --metadata COMICS/stage3_metadata.json --output COMICS/arrow
@@ -121,8 +124,18 @@ def train(
     model.eval()
 
 
-def models_of(arguments: argparse.Namespace, table: PanelTable, tasks: list[Task], seed: int) -> dict[str, Any]:
-    """The models of one fold: trained from scratch on `table`, and where a checkpoint is named, it as it is and tuned."""
+def models_of(
+    arguments: argparse.Namespace,
+    table: PanelTable,
+    tasks: list[Task],
+    inputs: str,
+    seed: int,
+    kept: Path | None = None,
+) -> dict[str, Any]:
+    """The models of one fold: trained from scratch on `table`, and where a checkpoint is named, it as it is and tuned.
+
+    Those from scratch are written below `kept`.
+    """
     widths = {name.removesuffix("_embeddings") + "_embedding_dim": width for name, width in table.widths.items()}
     dropout = {"hidden_dropout_prob": arguments.dropout, "attention_probs_dropout_prob": arguments.dropout}
     overrides = {**dropout, **widths, "task_weights": {name: float(task in tasks) for name, task in TASKS.items()}}
@@ -133,9 +146,12 @@ def models_of(arguments: argparse.Namespace, table: PanelTable, tasks: list[Task
         scratch = ComicSeqForPreTraining(config)
         train(scratch, table, arguments.steps, arguments.learning_rate, seed)
         models[SCRATCH if reader == "none" else f"{SCRATCH}, {reader}"] = scratch
+        if kept is not None:
+            scratch.save_pretrained(kept / inputs / reader.replace(" ", "_") / str(seed))
     if arguments.model:
-        models["pretrained"] = open_checkpoint(arguments.model).model.eval()
-        tuned = open_checkpoint(arguments.model, overrides=overrides).model
+        name = arguments.model.replace("{inputs}", inputs).replace("{seed}", str(seed))
+        models["pretrained"] = open_checkpoint(name).model.eval()
+        tuned = open_checkpoint(name, overrides=overrides).model
         train(tuned, table, arguments.steps, arguments.learning_rate, seed)
         models["pretrained, tuned"] = tuned
     return models
@@ -273,6 +289,7 @@ def main() -> None:
     )
     parser.add_argument("--readers", nargs="+", choices=READERS, default=list(READERS), help="models, with --boxes")
     parser.add_argument("--model", help="checkpoint to start from as well")
+    parser.add_argument("--keep", type=Path, help="folder for the models that were trained from scratch")
     parser.add_argument(
         "--config", default="configuration/model/comicseq-small.json", help="model configuration to train from scratch"
     )
@@ -289,7 +306,9 @@ def main() -> None:
     asked: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
     right: dict[tuple[str, str], dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
-    for sides in track(sides_of(arguments, books), "Folds", console=Console(stderr=True)):
+    folds = sides_of(arguments, books)
+    for fold, sides in enumerate(track(folds, "Folds", console=Console(stderr=True))):
+        kept = arguments.keep / f"fold{fold}" if arguments.keep and len(folds) > 1 else arguments.keep
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "arrow"
             convert_store(
@@ -309,7 +328,7 @@ def main() -> None:
                 tasks = asked_tasks(tables[1], inputs, arguments.tasks)
                 states = panels_with_states(arguments.states, tables[1]) if arguments.states else None
                 for seed in seeds:
-                    models = models_of(arguments, tables[0], tasks, seed)
+                    models = models_of(arguments, tables[0], tasks, inputs, seed, kept)
                     for task in tasks:
                         questions, answers = ask(models, tables, task, arguments.repeats, seed)
                         if states is not None and task.name in KNOWN:

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from benchmarks.pages import INPUTS, asked_tasks, known_by_oracle, share_of_the_way, shown_as, sides_of
+from benchmarks.pages import INPUTS, asked_tasks, known_by_oracle, models_of, share_of_the_way, shown_as, sides_of
 from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.pages.drawn.corpus import plan_corpus
 from modeling_comicseq.tasks import TASKS
@@ -70,3 +70,20 @@ def test_the_oracle_knows_what_is_drawn(name):
     assert len(right) == len(questions) and right.mean() > 0.85
     others = random.Random(0).sample(panels, len(panels))
     assert known_by_oracle(others, table, TASKS[name], questions).mean() < 0.6
+
+
+def test_models_are_kept_and_asked_elsewhere(tmp_path):
+    table = shown_as(made_table([[3, 4, 3]] * 3, columns=COLUMNS[:3]), "both")
+    tasks = asked_tasks(table, "both", ["panel_picking"])
+    (tmp_path / "tiny.json").write_text(
+        '{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}'
+    )
+    training = {"config": str(tmp_path / "tiny.json"), "steps": 2, "learning_rate": 1e-3, "dropout": 0.1}
+    training |= {"boxes": None, "readers": ["none"], "model": None}
+    (first,) = models_of(options(**training), table, tasks, "both", 3, tmp_path / "kept").values()
+    named = options(**training | {"model": str(tmp_path / "kept/{inputs}/none/{seed}")})
+    found = models_of(named, table, tasks, "both", 3)
+    assert set(found) == {"trained from scratch", "pretrained", "pretrained, tuned"}
+    weights = {name: model.state_dict() for name, model in found.items()}
+    assert all((value == first.state_dict()[name]).all() for name, value in weights["pretrained"].items())
+    assert any((value != weights["pretrained"][name]).any() for name, value in weights["pretrained, tuned"].items())
