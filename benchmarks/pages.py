@@ -47,7 +47,7 @@ from modeling_comicseq.data.task import Task
 from modeling_comicseq.evaluation.ablations import of_boxes
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import QuestionSet, draw_question_set
-from modeling_comicseq.evaluation.results import interval
+from modeling_comicseq.evaluation.results import GEOMETRY, interval
 from modeling_comicseq.evaluation.scoring import model_logits
 from modeling_comicseq.files import write_json
 from modeling_comicseq.outputs import check_output
@@ -234,7 +234,7 @@ def print_task(
         for each in ("context-mean cosine", "caption cosine", "nearest-neighbour chain", "chance")
         if each in right
     )
-    beside = [each for each in (nearest, "ranker on cosines", SCRATCH) if each in right]
+    beside = [each for each in (nearest, "ranker on cosines", GEOMETRY, SCRATCH) if each in right]
     heading = f"{task.name}, {title}: {len(books)} questions of {len(np.unique(books))} books"
     columns = [f"{task.metrics[0]}, %", *(f"minus {each}" for each in beside)]
     table = Table("answerer", *columns, *(["share of the way"] if ORACLE in right else []), title=heading)
@@ -338,7 +338,7 @@ def main() -> None:
                             right[inputs, task.name][name].append(values)
             del splits, both, tables  # nothing may keep the folder's files mapped
 
-    console = Console(width=140)
+    console = Console(width=170)
     rows = []
     for (inputs, task_name), answers in right.items():
         pooled = {name: np.concatenate(values) for name, values in answers.items()}
