@@ -42,6 +42,7 @@ def tiny_config(**changes) -> ComicSeqConfig:
         "text_embedding_dim": 20,
         "visual_embedding_dim": 16,
         "caption_embedding_dim": 28,
+        "input_similarity": True,
     }
     return ComicSeqConfig(**{**fields, **changes})
 

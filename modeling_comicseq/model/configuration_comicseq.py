@@ -78,6 +78,9 @@ class ComicSeqConfig(PreTrainedConfig):
         attends to no candidate. `"independent"` scores projected candidates that the encoder has not read.
     similarity_term (`bool`, *optional*, defaults to `True`):
         Whether to add learned, scaled cosines of context and candidate to the scores of the multiple-choice heads.
+    input_similarity (`bool`, *optional*, defaults to `False`):
+        Whether panel picking, closures and character coherence also add a weighted sum of plain cosines of the vectors that
+        went in. It pays where the encoder of these learns with the model, as then they tell likeness best.
     strip_pooling (`str`, *optional*, defaults to `"query"`):
         What the strip vector is. `"query"`: a learned query's attention over the contextualised panels. `"residual"`: the
         whitened mean of the vectors that went in, to which the query's attention adds what it learns. Pretraining fits the
@@ -137,6 +140,7 @@ class ComicSeqConfig(PreTrainedConfig):
     show_asked_box: bool = False
     candidate_encoding: str = "joint"
     similarity_term: bool = True
+    input_similarity: bool = False
     strip_pooling: str = "query"
     contrastive_objective: str = "views"
     contrastive_views: str = "halves"

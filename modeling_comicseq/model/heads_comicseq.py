@@ -67,6 +67,30 @@ class ComicSeqSimilarity(nn.Module):
         return left @ right.transpose(-1, -2)
 
 
+def context_cosines(
+    to_mean: torch.Tensor, to_panels: torch.Tensor, shown: torch.Tensor, offsets: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """
+    How alike candidates are to the panels that are `shown` (B, N), `(B, K)` each, from their cosines `to_mean` (B, K) and
+    `to_panels` (B, N, K): to the mean, to the nearest before and the nearest after the asked place, to the first, to the most
+    and to the least alike; 0 where there is none. `offsets` (B, N) are the panels' positions relative to that place, 0 where
+    there is none.
+    """
+    before, after = shown & (offsets < 0), shown & (offsets > 0)
+    far = to_panels.shape[1] + offsets.abs().amax(1, keepdim=True)
+    nearest_before = take_slot(to_panels, torch.where(before, offsets, -far).argmax(1))
+    nearest_after = take_slot(to_panels, torch.where(after, offsets, far).argmin(1))
+    first = take_slot(to_panels, torch.where(shown, offsets, far).argmin(1))
+    return {
+        "mean": to_mean,
+        "before": torch.where(before.any(1, keepdim=True), nearest_before, 0.0),
+        "after": torch.where(after.any(1, keepdim=True), nearest_after, 0.0),
+        "first": torch.where(shown.any(1, keepdim=True), first, 0.0),
+        "most alike": to_panels.masked_fill(~shown[..., None], -1.0).amax(1),
+        "least alike": to_panels.masked_fill(~shown[..., None], 1.0).amin(1),
+    }
+
+
 class ComicSeqContextSimilarity(ComicSeqSimilarity):
     """
     Likeness `(B, K)` of candidates (B, K, D) to the panels (B, N, D) that are `shown` (B, N): learned, scaled cosines to
@@ -74,7 +98,7 @@ class ComicSeqContextSimilarity(ComicSeqSimilarity):
     the panels' positions relative to that place, 0 where there is none.
     """
 
-    initial_weight = (0.6, 0.3, 0.3, 0.3)
+    initial_weight = {"mean": 0.6, "before": 0.3, "after": 0.3, "most alike": 0.3}
 
     def __init__(self, config: ComicSeqConfig):
         super().__init__(config)
@@ -85,17 +109,37 @@ class ComicSeqContextSimilarity(ComicSeqSimilarity):
     ) -> torch.Tensor:
         vectors = torch.cat((masked_mean(panels, shown)[:, None], panels), dim=1)
         to_mean, to_panels = self.cosines(vectors, candidates).split((1, panels.shape[1]), dim=1)
-        before, after = shown & (offsets < 0), shown & (offsets > 0)
-        far = panels.shape[1] + offsets.abs().amax(1, keepdim=True)
-        nearest_before = take_slot(to_panels, torch.where(before, offsets, -far).argmax(1))
-        nearest_after = take_slot(to_panels, torch.where(after, offsets, far).argmin(1))
-        cosines = (
-            to_mean.squeeze(1),
-            torch.where(before.any(1, keepdim=True), nearest_before, 0.0),
-            torch.where(after.any(1, keepdim=True), nearest_after, 0.0),
-            to_panels.masked_fill(~shown[..., None], -1.0).amax(1),
+        cosines = context_cosines(to_mean.squeeze(1), to_panels, shown, offsets)
+        return self.log_scale.exp() * (
+            torch.stack([cosines[each] for each in self.initial_weight], dim=-1) @ self.weight
         )
-        return self.log_scale.exp() * (torch.stack(cosines, dim=-1) @ self.weight)
+
+
+class ComicSeqInputSimilarity(nn.Module):
+    """
+    Likeness `(B, K)` of candidates (B, K, P) to the panels (B, N, P) that are `shown` (B, N), all as they went in: a weighted
+    sum of plain cosines, see [`context_cosines`]. Seven numbers are all there is to learn, so that what an encoder of panels
+    has learned of likeness reaches the scores as it is, and their gradient the encoder.
+    """
+
+    initial_weight = {"mean": 0.6, "before": 0.3, "after": 0.3, "first": 0.0, "most alike": 0.3, "least alike": 0.0}
+
+    def __init__(self, config: ComicSeqConfig):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(1))
+        self.weight = nn.Parameter(torch.zeros(len(self.initial_weight)))
+
+    def forward(
+        self, panels: torch.Tensor, candidates: torch.Tensor, shown: torch.Tensor, offsets: torch.Tensor
+    ) -> torch.Tensor:
+        panels, candidates = (
+            nn.functional.normalize(single_or_double(each), dim=-1, eps=1e-6) for each in (panels, candidates)
+        )
+        mean = nn.functional.normalize((panels * shown[..., None]).sum(1, keepdim=True), dim=-1, eps=1e-6)
+        cosines = torch.cat((mean, panels), dim=1) @ candidates.transpose(-1, -2)
+        named = context_cosines(cosines[:, 0], cosines[:, 1:], shown, offsets)
+        cosines = torch.stack([named[each] for each in self.initial_weight], dim=-1)
+        return self.log_scale.exp() * (cosines.to(self.weight.dtype) @ self.weight)
 
 
 class ComicSeqBilinear(nn.Module):
@@ -137,7 +181,9 @@ class ComicSeqConcatenationScorer(nn.Module):
 class ComicSeqContextHead(nn.Module):
     """
     What the heads share that score candidates (B, K, D) by a context (B, D) and, with `similarity_term`, by their likeness to
-    the panels (B, N, D) that are `shown` (B, N), where `offsets` (B, N) say where these stand.
+    the panels (B, N, D) that are `shown` (B, N), where `offsets` (B, N) say where these stand. With `input_similarity`, likeness
+    of the vectors that went in is added: `inputs` are those of panels (B, N, P), of candidates (B, K, P), and which of the
+    panels were shown (B, N).
     """
 
     num_layers = 2
@@ -146,13 +192,18 @@ class ComicSeqContextHead(nn.Module):
         super().__init__()
         self.scorer = ComicSeqConcatenationScorer(config, self.num_layers)
         self.context_similarity = ComicSeqContextSimilarity(config) if config.similarity_term else None
+        self.input_similarity = ComicSeqInputSimilarity(config) if config.input_similarity else None
 
-    def score(self, context, candidates, panels, shown, offsets) -> torch.Tensor:
+    def score(self, context, candidates, panels, shown, offsets, inputs) -> torch.Tensor:
         """Scores `(B, K)`."""
         scores = self.scorer(context, candidates)
-        if self.context_similarity is None or offsets is None:
+        if offsets is None:
             return scores
-        return scores + self.context_similarity(panels, candidates, shown, offsets)
+        if self.context_similarity is not None:
+            scores = scores + self.context_similarity(panels, candidates, shown, offsets)
+        if self.input_similarity is not None and inputs is not None:
+            scores = scores + self.input_similarity(*inputs, offsets)
+        return scores
 
 
 class ComicSeqPanelPickingHead(ComicSeqContextHead):
@@ -168,8 +219,9 @@ class ComicSeqPanelPickingHead(ComicSeqContextHead):
         panels: torch.Tensor | None = None,
         shown: torch.Tensor | None = None,
         offsets: torch.Tensor | None = None,
+        inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        return self.score(context, candidates, panels, shown, offsets)
+        return self.score(context, candidates, panels, shown, offsets, inputs)
 
 
 class ComicSeqCharacterCoherenceHead(ComicSeqContextHead):
@@ -185,10 +237,11 @@ class ComicSeqCharacterCoherenceHead(ComicSeqContextHead):
         candidate: torch.Tensor,
         panel_mask: torch.Tensor | None = None,
         offsets: torch.Tensor | None = None,
+        inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         shown = as_mask(panel_mask, panels)
         candidates = candidate[:, None] if candidate.dim() == 2 else candidate
-        scores = self.score(masked_mean(panels, shown), candidates, panels, shown, offsets)
+        scores = self.score(masked_mean(panels, shown), candidates, panels, shown, offsets, inputs)
         return scores.squeeze(1) if candidate.dim() == 2 else scores
 
 
@@ -201,11 +254,15 @@ class ComicSeqClosureHead(ComicSeqContextHead):
     num_layers = 3
 
     def forward(
-        self, preceding: torch.Tensor, candidates: torch.Tensor, panel_mask: torch.Tensor | None = None
+        self,
+        preceding: torch.Tensor,
+        candidates: torch.Tensor,
+        panel_mask: torch.Tensor | None = None,
+        inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
         shown = as_mask(panel_mask, preceding)
         offsets = torch.arange(-preceding.shape[1], 0, device=preceding.device).expand_as(shown)
-        return self.score(take_slot(preceding, last_slot(shown)), candidates, preceding, shown, offsets)
+        return self.score(take_slot(preceding, last_slot(shown)), candidates, preceding, shown, offsets, inputs)
 
 
 class ComicSeqCaptionRelevanceHead(nn.Module):

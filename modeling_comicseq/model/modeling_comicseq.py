@@ -55,6 +55,7 @@ from .heads_comicseq import (
     ComicSeqCharacterCoherenceHead,
     ComicSeqClosureHead,
     ComicSeqContextSimilarity,
+    ComicSeqInputSimilarity,
     ComicSeqMaskedPanelHead,
     ComicSeqPanelPickingHead,
     ComicSeqReadingOrderHead,
@@ -533,7 +534,10 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
             init.eye_(module.projection.weight)
             init.constant_(module.log_scale, math.log(10.0))
             if isinstance(module, ComicSeqContextSimilarity):
-                init.copy_(module.weight, torch.tensor(module.initial_weight))
+                init.copy_(module.weight, torch.tensor(list(module.initial_weight.values())))
+        elif isinstance(module, ComicSeqInputSimilarity):
+            init.constant_(module.log_scale, math.log(10.0))
+            init.copy_(module.weight, torch.tensor(list(module.initial_weight.values())))
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
@@ -860,6 +864,23 @@ def offsets_from(position: torch.Tensor, panels: torch.Tensor, position_ids: tor
     return torch.where((position_ids >= 0) & (position >= 0), position_ids - position, 0)
 
 
+def inputs_of(question: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+    """
+    The vectors of panels (B, N, P) and candidates (B, K, P) as they went in, zeros where there are none, and which panels were
+    shown (B, N); None where the panels are boxes alone.
+    """
+    panels, candidates = question["panel_embeddings"], question["candidate_embeddings"]
+    if panels is None:
+        return None
+    mask, slot = question["attention_mask"], question.get("mask_position")
+    shown = as_mask(mask, panels) if slot is None else other_slots(panels, slot, mask)
+    real = as_mask(question["candidate_mask"], candidates)
+    panels, candidates = (
+        torch.where(is_real[..., None], vectors, 0.0) for vectors, is_real in ((panels, shown), (candidates, real))
+    )
+    return panels, candidates, shown
+
+
 def for_encoder(inputs: dict[str, Any]) -> dict[str, Any]:
     """Inputs of a question without those that are for its scores alone."""
     return {name: value for name, value in inputs.items() if name != "candidate_scores"}
@@ -1007,7 +1028,7 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
         asked = question["mask_position"]
         shown = other_slots(panels, asked, question["attention_mask"])
         offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
-        return head(take_slot(panels, asked), candidates, panels, shown, offsets)
+        return head(take_slot(panels, asked), candidates, panels, shown, offsets, inputs_of(question))
 
     @can_return_tuple
     @auto_docstring
@@ -1059,7 +1080,7 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
         offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
-        return head(panels, candidates, question["attention_mask"], offsets)
+        return head(panels, candidates, question["attention_mask"], offsets, inputs_of(question))
 
     @can_return_tuple
     @auto_docstring
@@ -1107,7 +1128,7 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
 
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
-        return head(panels, candidates, question["attention_mask"])
+        return head(panels, candidates, question["attention_mask"], inputs_of(question))
 
     @can_return_tuple
     @auto_docstring

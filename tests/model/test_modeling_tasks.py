@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from tests.model_inputs import CLASSES, TASKS, build, example, tiny_config
 
-PLAIN = tiny_config(similarity_term=False)  # the architecture document's heads
+PLAIN = tiny_config(similarity_term=False, input_similarity=False)  # the architecture document's heads
 
 
 def mlp(vectors: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
