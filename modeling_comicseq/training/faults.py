@@ -153,6 +153,8 @@ def _why_not_written(error: Exception, folder: Path) -> str | None:
     more_room = "free some room or lower `save_total_limit`"
     if isinstance(error, OSError) and error.errno is not None:
         text = os.strerror(error.errno)
+        if error.filename and not Path(error.filename).is_relative_to(folder):  # what was to be copied into it
+            text = f"{text}: {error.filename}"
     # Neither safetensors nor torch.save raises an OSError for a write that fails; torch.save does not even say why.
     elif any(each in text for each in ("PytorchStreamWriter", "inline_container", "iostream error")):
         free = shutil.disk_usage(folder if folder.exists() else folder.parent).free

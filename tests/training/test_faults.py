@@ -244,6 +244,7 @@ def test_an_interrupt_ends_in_one_sentence_and_leaves_the_handlers_as_they_were(
         ),
         (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "a write failed, with"),
         (PermissionError(13, "Permission denied"), "Permission denied; mend that"),
+        (FileNotFoundError(2, "No such file", "/lib/card.md"), "No such file or directory: /lib/card.md; mend that"),
     ],
 )
 def test_a_write_that_fails_names_the_cause_and_takes_the_rest_away(tmp_path, error, cause):
