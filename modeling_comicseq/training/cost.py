@@ -21,7 +21,8 @@ def describe_cost(model: ComicPageForPreTraining, dataset: PretrainingDataset, a
     """A sentence about the first batch: its distinct pictures and texts, what is trained on them, and the memory of that."""
     assert isinstance(dataset.table, ContentTable)
     contents, size = dataset.table.contents, arguments.per_device_train_batch_size
-    seed, together = arguments.seed, arguments.pages_together
+    seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
+    together = arguments.pages_together
     numbers = numbers_in(dataset.read(next(iter(SharedBatches(dataset, size, seed, together=together)))))
     images = numbers[numbers <= contents.num_images] - 1
     texts = numbers[len(images) :] - contents.num_images - 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 
 from ..data.contents import Contents
 from ..data.page_panels import ContentTable, with_vectors
@@ -17,7 +18,7 @@ from ..data.panels import PanelTable
 from ..encoders.panel_encoder import PanelEncoder
 from ..files import written_file
 from ..model.modeling_comicpage import ComicPageForPreTraining
-from ..progress import progress_bar
+from ..progress import progress_bar, track
 from ..stores.stage3 import work_ahead
 
 EMBEDDED = 64  # contents that are encoded at a time in validation
@@ -39,6 +40,7 @@ def embed_table(model: ComicPageForPreTraining, table: ContentTable) -> PanelTab
     parts = np.array_split(np.argsort(length, kind="stable"), -(-len(numbers) // EMBEDDED))
     parts = [np.sort(part) for part in parts]
     chosen = work_ahead(lambda part: table.contents.select(numbers[part]), parts)
+    chosen = track(chosen, "Encoding panels", total=len(parts), shown=PartialState().is_main_process)
     for part, (rows, contents) in zip(parts, chosen, strict=True):
         found[part] = model.encode_contents(**to_device(contents, model.device)).float().cpu().numpy()[rows]
     model.train(was_training)
