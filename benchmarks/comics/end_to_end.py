@@ -6,8 +6,9 @@ python -m benchmarks.comics.end_to_end --runs tuned=DIR [DIR ...] --runs frozen=
 DIR is the folder of a run, or a checkpoint in it; beside the run's folder stands DIR_data, which the run has made, with the
 split that none of its steps has seen. The first runs named are compared with all else. Runs of one name are seeds: their
 answers are averaged question by question. For every name, the cosines and the logistic ranker read the vectors of that name's
-own encoder; the ranker is fitted to questions about the validation books, as an encoder knows its training books. All get the same questions; intervals are 95 % by bootstrap over
-books, paired where two are compared.
+own encoder; the ranker is fitted to questions about the validation books, as an encoder knows its training books. The model is
+also asked with the panels of the context in random order, and with the nearest of them alone. All get the same questions;
+intervals are 95 % by bootstrap over books, paired where two are compared.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from modeling_comicseq.data.views import Batch
+from modeling_comicseq.evaluation.ablations import Ablation, shuffled_context
 from modeling_comicseq.evaluation.metrics import bootstrap_mean
 from modeling_comicseq.evaluation.questions import draw_question_set
 from modeling_comicseq.evaluation.results import interval
@@ -39,6 +42,20 @@ QUESTIONS = [
 RANKERS = {"logistic ranker": (), "logistic ranker, each candidate alone": ("other candidates",)}
 
 
+def nearest_panel(batch: Batch, numbers: np.ndarray) -> Batch:
+    """Of the context, the panel that is nearest to the asked place is all that is left, of two the one before it."""
+    shown = batch["attention_mask"].astype(bool)
+    slots, end = np.arange(shown.shape[1]), shown.sum(1)
+    asked = batch.get("mask_position", end)[:, None]
+    distance = np.where(shown & (slots != asked), 2 * np.abs(slots - asked) + (slots > asked), 2 * shown.shape[1] + 2)
+    nearest = slots == distance.argmin(1)[:, None]
+    return batch | {"attention_mask": (nearest | (shown & (slots == asked))).astype(batch["attention_mask"].dtype)}
+
+
+# What of the context the model's answers rest on.
+CONTEXTS: dict[str, Ablation] = {"its order shuffled": shuffled_context, "the nearest panel alone": nearest_panel}
+
+
 def answers(path: Path, split: str, repeats: int) -> tuple[dict, dict]:
     """Right answers of the model of a run and of what its vectors alone tell, and the book of each question."""
     model, tables = open_run(path, ("validation", split))
@@ -47,6 +64,9 @@ def answers(path: Path, split: str, repeats: int) -> tuple[dict, dict]:
         task, asked = TASKS[name], draw_question_set(tables[split], TASKS[name], protocol, repeats=repeats)
         questions, metric = list(asked.batches(tables[split])), TASKS[name].metrics[0]
         right = {"model": score_model(model.sequence_model, task, questions)}
+        for cut, ablation in CONTEXTS.items():
+            less = [(place, ablation(batch, np.arange(len(asked))[place])) for place, batch in questions]
+            right[f"model, {cut}"] = score_model(model.sequence_model, task, less)
         for baseline, answer in task.baselines(tables[split], print).items():
             right[baseline] = np.concatenate([answer(batch)[metric] for _, batch in questions])
         learned_from = draw_question_set(tables["validation"], task, protocol, seed=1, repeats=5)
