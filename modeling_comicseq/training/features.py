@@ -40,8 +40,8 @@ def embed_table(model: ComicPageForPreTraining, table: ContentTable) -> PanelTab
     parts = np.array_split(np.argsort(length, kind="stable"), -(-len(numbers) // EMBEDDED))
     parts = [np.sort(part) for part in parts]
     chosen = work_ahead(lambda part: table.contents.select(numbers[part]), parts)
-    chosen = track(chosen, "Encoding panels", total=len(parts), shown=PartialState().is_main_process)
-    for part, (rows, contents) in zip(parts, chosen, strict=True):
+    shown = track(chosen, "Encoding panels", total=len(parts), shown=PartialState().is_main_process)
+    for part, (rows, contents) in zip(parts, shown, strict=True):
         found[part] = model.encode_contents(**to_device(contents, model.device)).float().cpu().numpy()[rows]
     model.train(was_training)
     return with_vectors(table, numbers, found)
