@@ -30,7 +30,7 @@ from ..data.page_panels import open_pages, provenance_of
 from ..data.panels import PanelTable
 from ..encoders.loading import OFFLINE_TEXT_ENCODER
 from ..encoders.panel_encoder import OFFLINE_ENCODER, PanelEncoder, load_panel_encoder
-from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError
+from ..errors import ComicSeqArgumentError, ComicSeqDataError, ComicSeqError, counted
 from ..evaluation.metrics import FEW_BOOKS
 from ..files import locked
 from ..model.configuration_comicseq import ComicSeqConfig
@@ -109,7 +109,7 @@ def _train(arguments: PretrainingArguments) -> None:
     train_table, validation_table = open_data(arguments, wanted, encoder)
     if len(validation_table.book_ids) < FEW_BOOKS and arguments.process_index == 0:
         logger.warning(
-            f"Validation asks about {len(validation_table.book_ids)} books: below {FEW_BOOKS}, its scores, and which"
+            f"Validation asks about {counted(len(validation_table.book_ids), 'book')}: below {FEW_BOOKS}, its scores, and which"
             " checkpoint is the best by them, mean little."
         )
     set_seed(arguments.seed)  # before the weights are drawn

@@ -115,12 +115,21 @@ def test_tasks_by_their_names(folder):
         wanted(parse_arguments(argv(folder, folder / "out", tasks="panelpicking")))
 
 
-def test_few_books_to_validate_on_are_told(folder, monkeypatch):
+@pytest.mark.parametrize(("books", "said_books"), [(4, "4 books"), (1, "1 book")])
+def test_few_books_to_validate_on_are_told(folder, monkeypatch, books, said_books):
     from modeling_comicseq.training import run
 
     said: list[str] = []
     monkeypatch.setattr(run.logger, "warning", said.append)
+    opened = open_data
+
+    def few(*inputs):
+        train, validation = opened(*inputs)
+        validation.book_ids = validation.book_ids[:books]
+        return train, validation
+
+    monkeypatch.setattr(run, "open_data", few)
     monkeypatch.setattr(run, "build_model", lambda *_: (_ for _ in ()).throw(ComicSeqDataError("enough")))
     with pytest.raises(ComicSeqDataError, match="enough"):
         pretrain(parse_arguments(argv(folder, folder / "out")))
-    assert "Validation asks about 4 books: below 10" in said[0]
+    assert f"Validation asks about {said_books}: below 10" in said[0]
