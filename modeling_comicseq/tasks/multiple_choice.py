@@ -97,7 +97,7 @@ class MultipleChoiceTask(Task):
             if column not in table:
                 return f"the data set has no `{column}`"
         if self.askable(table) is not None:
-            return "no page has a panel whose text or caption could be asked for"
+            return "no page of the split has a panel whose text or caption could be asked for"
         return super().missing(table)
 
     def check_protocol(self, table: PanelTable, protocol: str) -> None:

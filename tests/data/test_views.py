@@ -401,5 +401,7 @@ def test_questions_are_the_same_where_every_panel_has_a_text():
 def test_data_without_a_single_text_are_refused_for_text_tasks():
     dataset = made_dataset([[2, 2]])
     table = PanelTable(dataset.add_column("has_text", [[False, False]] * 2, feature=List(Value("bool"))))
-    with pytest.raises(ComicSeqDataError, match="text_cloze cannot be asked: no page has a panel whose text"):
+    with pytest.raises(
+        ComicSeqDataError, match="text_cloze cannot be asked: no page of the split has a panel whose text"
+    ):
         check_servable(table, "text_cloze", "same_book")
