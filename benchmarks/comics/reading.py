@@ -45,7 +45,7 @@ class ReadingTraining:
     num_layers: int = 2
     pretraining_epochs: int = 0
     tuning_epochs: int = 2
-    rate: float = 1e-4
+    rate: float = 5e-5
     nearby: int = 2
     random: int = 1
     batch_size: int = 16

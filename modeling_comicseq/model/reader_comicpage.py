@@ -14,6 +14,7 @@
 """PyTorch ComicPage text reader: candidate texts read the words of the texts around them"""
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +93,7 @@ class ComicPageTextReader(nn.Module):
         self.layers.requires_grad_(True)  # the encoder's may be frozen
         self.offset_embeddings = nn.Embedding(2 * MAX_OFFSET + 1, config.hidden_size)
         self.score = nn.Linear(config.hidden_size, 1, bias=False)
+        self.log_scale = nn.Parameter(torch.full((1,), math.log(10.0)))
         for weight in (self.offset_embeddings.weight, self.score.weight):
             nn.init.normal_(weight, std=0.02)
 
@@ -143,7 +145,9 @@ class ComicPageTextReader(nn.Module):
         candidates = torch.arange(num_context, rows.shape[1], device=slot.device)
         is_of = (slot[:, None] == candidates[:, None]) & is_token[:, None]
         means = is_of.to(states.dtype) @ states / is_of.sum(-1, keepdim=True).clamp(min=1)
-        return self.score(means).squeeze(-1)
+        is_context = ((slot < num_context) & is_token)[:, None].to(states.dtype)
+        likeness = nn.functional.cosine_similarity(is_context @ states, means, dim=-1, eps=1e-6)
+        return self.score(means).squeeze(-1) + self.log_scale.exp() * likeness
 
 
 def texts_of(task: str, question: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
