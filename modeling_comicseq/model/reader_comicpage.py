@@ -67,9 +67,10 @@ class ComicPageTextReader(nn.Module):
     The lower layers of a text model have read every text alone. Copies of its last layers read on, with one change: the
     tokens of the context's texts see each other, and those of a candidate see the context and their own text, never
     another candidate's. A learned vector tells each token how many panels before or behind the asked one its text stands
-    (0 for a candidate). The mean of a candidate's states is weighed to a score. All texts of a question stand in one row,
-    without padding between them, so that the context is read once however many candidates there are. Of a text of more than
-    32 tokens the first 32 are read.
+    (0 for a candidate). The mean of a candidate's states is weighed to a score, to which its scaled cosine to the mean of the
+    context's states is added: what the text model knows of likeness would else have to be learned anew. All texts of a
+    question stand in one row, without padding between them, so that the context is read once however many candidates there
+    are. Of a text of more than 32 tokens the first 32 are read.
 
     Args:
         text_model: The text model whose last layers are copied; its configuration is shared.

@@ -77,7 +77,9 @@ def reference(reader, states, mask, context, offsets, candidate):
         scores[:, :number, number:] = -torch.inf  # the context does not read the candidate
         read = (scores.softmax(-1) @ value).transpose(0, 1).flatten(-2)
         tokens = layer.output(layer.intermediate(inner := layer.attention.output(read, tokens)), inner)
-    return tokens[number:].mean(0) @ reader.score.weight[0]
+    context, candidate = tokens[:number].mean(0), tokens[number:].mean(0)
+    likeness = torch.dot(context, candidate) / (context.norm() * candidate.norm()) if number else 0.0
+    return candidate @ reader.score.weight[0] + reader.log_scale.exp()[0] * likeness
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -85,9 +87,9 @@ def test_scores_are_those_of_every_candidate_read_alone_with_full_attention(atte
     text_model = make_text_model(attn_implementation=attention)
     reader = make_reader(text_model)
     ids, mask = make_texts([4, 1, 6, 3, 5, 2, 7])
-    context = torch.tensor([[0, -1, 1], [2, 3, 0]])
-    offsets = torch.tensor([[-3, -2, -1], [-2, -1, 1]])
-    candidates = torch.tensor([[4, 5, 6, 1], [6, 4, -1, 2]])
+    context = torch.tensor([[0, -1, 1], [2, 3, 0], [-1, -1, -1]])
+    offsets = torch.tensor([[-3, -2, -1], [-2, -1, 1], [-3, -2, -1]])
+    candidates = torch.tensor([[4, 5, 6, 1], [6, 4, -1, 2], [3, 4, 5, 0]])
     with torch.no_grad():
         states = lower_states(text_model, ids, mask)
         scores = reader(states, mask, context, offsets, candidates)
