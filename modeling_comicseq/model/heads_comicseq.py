@@ -219,7 +219,7 @@ class ComicSeqPanelPickingHead(ComicSeqContextHead):
         panels: torch.Tensor | None = None,
         shown: torch.Tensor | None = None,
         offsets: torch.Tensor | None = None,
-        inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+        inputs: tuple[torch.Tensor, ...] | None = None,
     ) -> torch.Tensor:
         return self.score(context, candidates, panels, shown, offsets, inputs)
 
@@ -237,7 +237,7 @@ class ComicSeqCharacterCoherenceHead(ComicSeqContextHead):
         candidate: torch.Tensor,
         panel_mask: torch.Tensor | None = None,
         offsets: torch.Tensor | None = None,
-        inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+        inputs: tuple[torch.Tensor, ...] | None = None,
     ) -> torch.Tensor:
         shown = as_mask(panel_mask, panels)
         candidates = candidate[:, None] if candidate.dim() == 2 else candidate
@@ -258,7 +258,7 @@ class ComicSeqClosureHead(ComicSeqContextHead):
         preceding: torch.Tensor,
         candidates: torch.Tensor,
         panel_mask: torch.Tensor | None = None,
-        inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None,
+        inputs: tuple[torch.Tensor, ...] | None = None,
     ) -> torch.Tensor:
         shown = as_mask(panel_mask, preceding)
         offsets = torch.arange(-preceding.shape[1], 0, device=preceding.device).expand_as(shown)

@@ -532,11 +532,9 @@ class ComicSeqPreTrainedModel(PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, ComicSeqSimilarity):
             init.eye_(module.projection.weight)
+        if isinstance(module, (ComicSeqSimilarity, ComicSeqInputSimilarity)):
             init.constant_(module.log_scale, math.log(10.0))
-            if isinstance(module, ComicSeqContextSimilarity):
-                init.copy_(module.weight, torch.tensor(list(module.initial_weight.values())))
-        elif isinstance(module, ComicSeqInputSimilarity):
-            init.constant_(module.log_scale, math.log(10.0))
+        if isinstance(module, (ComicSeqContextSimilarity, ComicSeqInputSimilarity)):
             init.copy_(module.weight, torch.tensor(list(module.initial_weight.values())))
 
     @classmethod
@@ -864,13 +862,13 @@ def offsets_from(position: torch.Tensor, panels: torch.Tensor, position_ids: tor
     return torch.where((position_ids >= 0) & (position >= 0), position_ids - position, 0)
 
 
-def inputs_of(question: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+def inputs_of(config: ComicSeqConfig, question: dict[str, Any]) -> tuple[torch.Tensor, ...] | None:
     """
     The vectors of panels (B, N, P) and candidates (B, K, P) as they went in, zeros where there are none, and which panels were
-    shown (B, N); None where the panels are boxes alone.
+    shown (B, N); None where no head reads them, or the panels are boxes alone.
     """
     panels, candidates = question["panel_embeddings"], question["candidate_embeddings"]
-    if panels is None:
+    if panels is None or not config.input_similarity:
         return None
     mask, slot = question["attention_mask"], question.get("mask_position")
     shown = as_mask(mask, panels) if slot is None else other_slots(panels, slot, mask)
@@ -1028,7 +1026,9 @@ class ComicSeqForPanelPicking(ComicSeqTaskModel):
         asked = question["mask_position"]
         shown = other_slots(panels, asked, question["attention_mask"])
         offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
-        return head(take_slot(panels, asked), candidates, panels, shown, offsets, inputs_of(question))
+        return head(
+            take_slot(panels, asked), candidates, panels, shown, offsets, inputs_of(embeddings.config, question)
+        )
 
     @can_return_tuple
     @auto_docstring
@@ -1080,7 +1080,7 @@ class ComicSeqForCharacterCoherence(ComicSeqTaskModel):
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
         offsets = offsets_from(question["candidate_position"], panels, question["position_ids"])
-        return head(panels, candidates, question["attention_mask"], offsets, inputs_of(question))
+        return head(panels, candidates, question["attention_mask"], offsets, inputs_of(embeddings.config, question))
 
     @can_return_tuple
     @auto_docstring
@@ -1128,7 +1128,7 @@ class ComicSeqForVisualClosure(ComicSeqTaskModel):
 
     @staticmethod
     def score(embeddings, head, panels, candidates, question):
-        return head(panels, candidates, question["attention_mask"], inputs_of(question))
+        return head(panels, candidates, question["attention_mask"], inputs_of(embeddings.config, question))
 
     @can_return_tuple
     @auto_docstring
