@@ -26,12 +26,12 @@ def bash_of(text: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for block in blocks for line in block.splitlines() if line.startswith("comicseq ")]
 
 
-def some_pages(source: Path, target: Path) -> None:
+def some_pages(source: Path, target: Path, book: str = "pages") -> None:
     """The beginning of a comic and of what is known of it, in the form of the shared comics."""
     entries = json.loads((source / "panels.json").read_text())[:FEW]
     for number, entry in enumerate(entries):
-        name = f"pages/{number:03d}{Path(entry['image']).suffix}"
-        (target / "pages").mkdir(parents=True, exist_ok=True)
+        name = f"{book}/{number:03d}{Path(entry['image']).suffix}"
+        (target / book).mkdir(parents=True, exist_ok=True)
         shutil.copy(source / entry["image"], target / name)
         entry["image"] = name
     (target / "panels.json").write_text(json.dumps(entries))
@@ -51,6 +51,8 @@ def test_the_guides_commands_run(comics, tmp_path, monkeypatch):
     write_books(tmp_path / "comics", books=1, pages=FEW, width=200, progress=False)
     for name in ("peppercarrot", "openmantra"):
         some_pages(Path(SHARED, name) if comics == "shared" else tmp_path / "comics", tmp_path / name)
+    for name in ("western", "manga"):
+        some_pages(tmp_path / "comics", tmp_path / name, book=f"a book of {name}")
     monkeypatch.chdir(tmp_path)
     made = []
     # `read` needs a page model, which tests/test_page_line.py makes.
@@ -64,5 +66,6 @@ def test_the_guides_commands_run(comics, tmp_path, monkeypatch):
             made.append(output)
             assert result.output.startswith(f"{output}: ") and all(map(len, pages["boxes"]))
             origin = {"given"} if "--annotations" in words else {"gutter cut"}
-            assert set(pages["boxes_origin"]) == origin and len(pages) == 2
-    assert len(made) == 6
+            assert set(pages["boxes_origin"]) == origin
+            assert len(pages) == (2 * FEW if output == "outputs/library" else FEW)
+    assert len(made) == 9
