@@ -96,14 +96,22 @@ def search(
     if output:
         write_hits(hits, opened, {name: str(value) for name, value in asked.items()} | how, output)
     query_words = ", ".join(f"{name} {short(str(value), 40)}" for name, value in asked.items())
+    columns: dict[str, list[str]] = {
+        "rank": [str(hit.rank) for hit in hits],
+        "page": [hit.page_id for hit in hits],
+        # which most pages have in their names
+        "book": [hit.book_id if not hit.page_id.startswith(f"{hit.book_id}/") else "" for hit in hits],
+        "row": [str(hit.row) for hit in hits],
+        "slot": ["" if hit.slot is None else str(hit.slot) for hit in hits],
+        "score": [f"{hit.score:.3f}" for hit in hits],
+        "words": [short(words_of(hit)) for hit in hits],
+    }
+    told = {name: map(_plain, cells) for name, cells in columns.items() if any(cells)}
     table = Table(title="nearest to " + _plain(query_words))
-    for column in ("rank", "page", "book", "row", "slot", "score", "words"):
-        is_text = column in ("page", "book", "words")
-        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
-    for hit in hits:
-        slot = "" if hit.slot is None else str(hit.slot)
-        cells = (hit.page_id, hit.book_id, str(hit.row), slot, f"{hit.score:.3f}", short(words_of(hit)))
-        table.add_row(str(hit.rank), *map(_plain, cells))
+    for name in told:
+        table.add_column(name, justify="left" if name in ("page", "book", "words") else "right", overflow="fold")
+    for cells in zip(*told.values(), strict=True):
+        table.add_row(*cells)
     Console().print(table)
     if len(hits) < k:
         typer.echo(f"{len(hits)} results, as there are no more.", err=True)

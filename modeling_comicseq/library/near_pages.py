@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,15 @@ def find_page(
     """Finds a page.
 
     Args:
-        page: `book_id/page_name` or the row of a page of the data set `pages`, or a file of a picture.
+        page: `book_id/page_name` or the row of a page of the data set `pages`, or a file of a picture. One that is the
+            picture of a page of the data set means that page, with all that is known of it.
         pages: A data set of pages.
         reading: How pictures without a data set are read.
 
     Returns:
         The page, and the others, which are read as they are asked for: the nearest ones of its book first, then those of
         other books. Those without panels are left out, and those that cannot be read. The book of a picture is its folder;
-        beside a data set, a picture is of no book.
+        beside a data set that does not have it, a picture is of no book.
 
     Raises:
         ComicSeqArgumentError: There is no such page.
@@ -80,14 +82,15 @@ def find_page(
     names = [
         f"{book}/{name}" for book, name in zip(opened.dataset["book_id"], opened.dataset["page_name"], strict=True)
     ]
+    number: int | None
     if page in names:
         number = names.index(page)
     elif page.isdecimal() and int(page) < len(names):
         number = int(page)
     elif Path(page).is_file():
-        seen = _read_file(Path(page), reading)
-        # Its own panels, which are the context, are no wrong candidates, should it be a page of the data set itself.
-        return seen, (each for each in _usable(opened, range(len(names))) if not _is_same(each.image, seen.image))
+        number = _number_of_picture(opened, Path(page))
+        if number is None:
+            return _read_file(Path(page), reading), _usable(opened, range(len(names)))
     else:
         meant = (
             did_you_mean(page, set(names)) or f": there are pages such as {names[0]!r}, and rows to {len(names) - 1}"
@@ -108,8 +111,21 @@ def _usable(opened: PageSet, numbers: Iterable[int]) -> Iterator[SeenPage]:
             continue
 
 
-def _is_same(image: Image, other: Image) -> bool:
-    return image.size == other.size and image.tobytes() == other.tobytes()
+def _number_of_picture(opened: PageSet, file: Path) -> int | None:
+    """The page of a data set, of those with panels, whose picture a file is."""
+    image = _open_file(file)[1].image.convert("RGB")
+    sizes = opened.dataset["size"] if "size" in opened.dataset.column_names else repeat(image.size, len(opened))
+    for number, size in enumerate(sizes):
+        if size and tuple(size) == image.size and opened.counts[number] and _is_same(opened, number, image):
+            return number
+    return None
+
+
+def _is_same(opened: PageSet, number: int, image: Image) -> bool:
+    try:
+        return opened.picture(number).tobytes() == image.tobytes()
+    except ComicSeqDataError:  # a page that cannot be seen is not this one
+        return False
 
 
 def _places(opened: PageSet) -> Sequence[int]:
@@ -158,7 +174,7 @@ def _readable(folder: Path, names: Sequence[str], reading: Reading) -> Iterator[
             continue
 
 
-def _read_file(file: Path, reading: Reading) -> SeenPage:
+def _open_file(file: Path) -> tuple[SourcePage, Picture]:
     folder = file.absolute().parent
     try:
         info = ComicInfo()
@@ -168,12 +184,19 @@ def _read_file(file: Path, reading: Reading) -> SeenPage:
         ((content, _),) = read_pages([source])
         if isinstance(content, PageProblem):
             raise content
-        picture = content if isinstance(content, Picture) else read_picture(content)
+        return source, content if isinstance(content, Picture) else read_picture(content)
+    except PageProblem as problem:
+        raise ComicSeqDataError(f"{file}: {problem}.") from None
+
+
+def _read_file(file: Path, reading: Reading) -> SeenPage:
+    source, picture = _open_file(file)
+    try:
         row = page_row(source, picture, None, None, reading)
     except PageProblem as problem:
         raise ComicSeqDataError(f"{file}: {problem}.") from None
     return SeenPage(
-        page_id=f"{folder.name}/{file.name}",
+        page_id=f"{source.book_id}/{file.name}",
         image=picture.image.convert("RGB"),
         boxes=[tuple(box) for box in row["boxes"]],
         texts=row["texts"],

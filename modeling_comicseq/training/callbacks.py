@@ -125,6 +125,7 @@ def readable(logs: Mapping[str, float], step: int) -> str:
         "grad_norm": "grad norm {:.2f}",
         "pages_per_second": "{:,.0f} pages/s",
         "eval_score": "score {:.1%}",
+        "eval_chance": "chance {:.1%}",
         "train_loss": "mean loss {:.3f}",
         "train_runtime": "trained for {:,.0f} s",
     }

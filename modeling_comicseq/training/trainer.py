@@ -255,14 +255,25 @@ class ComicSeqTrainer(Trainer):
         for task in self.train_dataset.tasks:
             metrics[f"{metric_key_prefix}_{task.name}_accuracy"] = self._validation_accuracy(model, table, task)
         metrics[f"{metric_key_prefix}_score"] = float(np.mean(list(metrics.values())))
+        metrics[f"{metric_key_prefix}_chance"] = self._validation_chance
         space = strip_space(model, table)
         metrics |= {f"{metric_key_prefix}_{name}": value for name, value in space.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _validation_accuracy(self, model, table: PanelTable, task: Task) -> float:
-        questions = draw_question_set(
+    @cached_property
+    def _validation_chance(self) -> float:
+        """The score of guesses: the questions are frozen."""
+        assert self.validation_table is not None
+        levels = []
+        for task in self.train_dataset.tasks:
+            batches = self._validation_questions(self.validation_table, task).batches(self.validation_table, 512)
+            levels.append(np.concatenate([task.chance(batch)[task.metrics[0]] for _, batch in batches]).mean())
+        return float(np.mean(levels))
+
+    def _validation_questions(self, table: PanelTable, task: Task) -> QuestionSet:
+        return draw_question_set(
             table,
             task,
             protocol=VALIDATION_PROTOCOL,
@@ -270,6 +281,9 @@ class ComicSeqTrainer(Trainer):
             seed=VALIDATION_SEED,
             repeats=validation_repeats(table),
         )
+
+    def _validation_accuracy(self, model, table: PanelTable, task: Task) -> float:
+        questions = self._validation_questions(table, task)
         mine = self._own_batches(questions, table)
         page_model = self.accelerator.unwrap_model(self.model)
         if isinstance(self.validation_table, ContentTable) and reads_words(page_model, task.name):

@@ -78,6 +78,10 @@ class WantedTasks:
             return []
         words = ", ".join(f"{name} ({why})" for name, why in reasons.items())
         what = f"the {'task' if len(reasons) == 1 else 'tasks'} {words} cannot be asked"
+        possible = [each for each in self.protocol if f"under the protocol {each}:" not in words]
+        if len(possible) < len(self.protocol):
+            remedy = f"ask with --protocol {' '.join(possible)}" if possible else "choose another --protocol"
+            what += f" ({remedy})"
         if not self.only_available:
             return [f"{what}: train on the others with --tasks {AVAILABLE}, or give data that have what is missing"]
         self.weights |= dict.fromkeys(reasons, 0.0)

@@ -76,12 +76,27 @@ def test_near_pages_without_panels_or_with_a_fault_are_left_out(tmp_path):
     assert {other.page_id for other in others} == {"Book 1/1.png", "Book 1/3.png", "Book 1/5.png"}
 
 
-def test_a_picture_is_not_near_itself(pages, tmp_path):
+def test_a_picture_that_the_data_set_has_is_its_page_with_its_texts_and_not_near_itself(pages, tmp_path):
     file = tmp_path / "copy.png"
     picture(4).resize((160, 240), Image.Resampling.NEAREST).save(file)
-    _, others = find_page(str(file), pages, Reading())
+    page, others = find_page(str(file), pages, Reading())
+    same, _ = find_page("Book 0/4.png", pages, Reading())
+    assert page.page_id == "Book 0/4.png" and any(page.texts)
+    assert (page.boxes, page.texts, page.origins) == (same.boxes, same.texts, same.origins)
     names = [other.page_id for other in others]
     assert len(names) == 9 and "Book 0/4.png" not in names
+
+
+def test_a_picture_of_a_page_without_panels_is_read_anew(tmp_path):
+    rows = rows_of(counts=(2, 0, 3))
+    rows[0]["image"] = {"bytes": b"no picture", "path": "0.png"}
+    rows[0]["size"] = rows[1]["size"]
+    folder = write_pages(tmp_path / "pages", rows)
+    file = tmp_path / "copy.png"
+    picture(1).save(file)
+    page, others = find_page(str(file), folder, Reading())
+    assert page.page_id == f"{tmp_path.name}/copy.png" and len(page.boxes) == 1 and page.origins["boxes"]
+    assert [other.page_id for other in others] == ["Book 0/2.png"]
 
 
 def test_pictures_of_the_folder_are_near_and_what_cannot_be_read_is_not(comics):

@@ -99,6 +99,14 @@ def test_validation_asks_the_same_questions_every_time_and_leaves_training_untou
     first, second = trainer.evaluate(), trainer.evaluate()
     assert first == second
     assert {"eval_panel_picking_accuracy", "eval_reading_order_accuracy", "eval_score"} <= set(first)
+    levels = []
+    for task in TASKS.values():
+        for _, batch in trainer._validation_questions(trainer.validation_table, task).batches(
+            trainer.validation_table, 10**6
+        ):
+            masks = batch.get("candidate_mask")
+            levels.append(0.5 if masks is None else float((1 / masks.sum(1)).mean()))
+    assert len(levels) == len(TASKS) and first["eval_chance"] == pytest.approx(np.mean(levels), rel=1e-6)
     losses = []
     for eval_strategy in ("no", "epoch"):
         trainer = make_trainer(tmp_path, dropout=0.3, eval_strategy=eval_strategy)
@@ -189,7 +197,7 @@ def test_a_log_entry_is_a_line_for_people(tmp_path, capsys):
     trainer.train()
     step, score, *accuracies, end = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"step +2  epoch 0\.7  loss [\d.]+  lr [\d.e-]+  grad norm [\d.]+  [\d,]+ pages/s", step)
-    assert re.fullmatch(r"step +2  epoch 0\.7  score [\d.]+%", score)
+    assert re.fullmatch(r"step +2  epoch 0\.7  score [\d.]+%  chance \d\d\.\d%", score)
     assert re.fullmatch(r"step +2  epoch 0\.7  mean loss [\d.]+  trained for \d+ s", end)
     assert re.findall("[a-z_]+", " ".join(accuracies)) == list(TASKS)
     assert all(len(line) <= 80 for line in (step, score, *accuracies, end))

@@ -105,6 +105,21 @@ def test_data_that_serve_no_task_are_told_why(folder):
     assert text.startswith("There is no task to train on: the tasks ") and f"{PANEL_PICKING.name} (" in text
 
 
+@pytest.mark.parametrize("tasks", ["all", "available"])
+def test_a_protocol_under_which_one_book_can_be_asked_is_named(folder, tasks, caplog):
+    book = made_dataset([[3, 4, 2, 5, 6, 3]])
+    DatasetDict(train=book, validation=book).save_to_disk(folder / "book")
+    arguments = parse_arguments(argv(folder, folder / "out", dataset=folder / "book", tasks=tasks))
+    words = []
+    try:
+        open_data(arguments, wanted(arguments))
+    except ComicSeqDataError as error:
+        words = [str(error)]
+    (text,) = words or [each.getMessage() for each in caplog.records if PANEL_PICKING.name in each.getMessage()]
+    assert "under the protocol cross_book: the split has a single book" in text
+    assert "(ask with --protocol same_book)" in text
+
+
 def test_tasks_by_their_names(folder):
     arguments = parse_arguments(argv(folder, folder / "out", tasks=PANEL_PICKING.name))
     weights = wanted(arguments).weights
