@@ -214,7 +214,7 @@ def test_training_is_saved_and_goes_on(tmp_path):
     assert {"visual_projection.weight", "text_projection.weight"} <= load_file(tmp_path / "model.safetensors").keys()
     loaded = ComicPanelModel.from_pretrained(tmp_path)
     for name in FIELDS:
-        assert torch.equal(vectors(loaded, **inputs)[name], trained[name])
+        assert_close(vectors(loaded, **inputs)[name], trained[name])
 
 
 def test_checkpoints_of_gradients_reach_both_halves():
@@ -298,11 +298,11 @@ def test_two_models_at_hand_become_one(folders, tmp_path):
     model = ComicPanelModel.from_encoders_pretrained(vision, text, 12)
     named = ComicPanelModel.from_encoders_pretrained(str(folders["vision"]), str(folders["text"]), 12)
     inputs = panel_inputs()
-    assert torch.equal(vectors(model, **inputs).panel_embeddings, vectors(named, **inputs).panel_embeddings)
+    assert_close(vectors(model, **inputs).panel_embeddings, vectors(named, **inputs).panel_embeddings)
     model.save_pretrained(tmp_path)
     loaded, report = ComicPanelModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values())
-    assert torch.equal(vectors(loaded, **inputs).panel_embeddings, vectors(named, **inputs).panel_embeddings)
+    assert_close(vectors(loaded, **inputs).panel_embeddings, vectors(named, **inputs).panel_embeddings)
 
 
 def test_weights_that_a_checkpoint_lacks_are_no_random_ones(folders, tmp_path):
@@ -362,7 +362,7 @@ def test_the_features_are_those_that_a_vision_model_gives(make, tmp_path):
     model.save_pretrained(tmp_path / "panel")
     loaded = AutoModel.from_pretrained(tmp_path / "panel")
     outputs = [vectors(each, pixel_values=pixels).visual_embeddings for each in (model, loaded)]
-    assert torch.equal(*outputs)
+    assert_close(*outputs)
 
 
 def test_of_a_model_with_a_decoder_the_encoder_is_kept(tmp_path):
@@ -372,7 +372,7 @@ def test_of_a_model_with_a_decoder_the_encoder_is_kept(tmp_path):
     model.save_pretrained(tmp_path)
     inputs = {name: panel_inputs()[name] for name in ("input_ids", "attention_mask")}
     loaded = AutoModel.from_pretrained(tmp_path)
-    assert torch.equal(vectors(loaded, **inputs).text_embeddings, vectors(model, **inputs).text_embeddings)
+    assert_close(vectors(loaded, **inputs).text_embeddings, vectors(model, **inputs).text_embeddings)
 
 
 def test_a_text_model_reads_no_pictures(folders):

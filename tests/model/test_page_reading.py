@@ -140,7 +140,7 @@ def test_pictures_without_words_are_answered_as_by_vectors(processor):
         pipeline("comic-text-closure", model=each, processor=processor)([question, other], batch_size=2)
         for each in (model, plain)
     )
-    assert_close(answers[0]["scores"], expected[0]["scores"])
+    assert_close(torch.tensor(answers[0]["scores"]), torch.tensor(expected[0]["scores"]))
     assert answers[1]["scores"] != expected[1]["scores"]
 
 
@@ -154,7 +154,8 @@ def test_a_checkpoint_reads_words_without_the_package(tmp_path, processor):
         assert torch.equal(again.state_dict()[name], weight), name
     question = {"texts": ["where is the cat ?", "", "no"], "mask_position": 1, "candidate_texts": CANDIDATES}
     expected = pipeline("comic-text-cloze", model=model, processor=processor)(question)["scores"]
-    assert_close(pipeline("comic-text-cloze", model=str(tmp_path))(question)["scores"], expected)
+    found = pipeline("comic-text-cloze", model=str(tmp_path))(question)["scores"]
+    assert_close(torch.tensor(found), torch.tensor(expected))  # the weights lie elsewhere in memory
     script = f"""
     from transformers import pipeline
     ask = pipeline("comic-text-cloze", model=folder, trust_remote_code=True)
