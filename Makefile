@@ -7,8 +7,8 @@ DEMO_PAGES ?= outputs/demo-pages
 # What is drawn for it. Reading the lettering takes most of the time: about a second a page.
 COMICS ?= --books 36 --pages 5 --width 600
 PAGE ?= drawn-0-0013/003.png
-# Each takes about a gigabyte. A file's tests stay in one process, which makes what they share once.
-WORKERS ?= 2
+# Each takes one to two gigabytes, and waits for processes of its own now and then. A file's tests stay in one process, which makes what they share once.
+WORKERS ?= 3
 # What is imported is compiled once, by whoever imports it first, and not anew in every process that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder

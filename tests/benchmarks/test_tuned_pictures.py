@@ -44,6 +44,7 @@ def test_a_variant_is_compared_with_the_frozen_one_of_the_same_streams():
     ]
 
 
+@pytest.mark.thorough
 def test_runs_are_trained_once_and_never_on_what_they_are_asked(tmp_path, monkeypatch):
     write_inputs(tmp_path)
     trained = []

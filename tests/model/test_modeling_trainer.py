@@ -74,7 +74,7 @@ def train_in_a_process(folder: str, environment: dict[str, str]) -> None:
         Path(folder, f"{task}-{environment['RANK']}").write_text(str(loss))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_processes_with_gradient_checkpointing(tmp_path):
     """Trainer then does not look for parameters without a gradient, and the second step fails if there is one."""
     context = multiprocessing.get_context("spawn")

@@ -47,7 +47,7 @@ def ordinary(folder) -> tuple[list[float], dict[str, torch.Tensor]]:
     [
         ({"bf16": True}, 0.05),
         ({"gradient_checkpointing": True}, 1e-5),
-        ({"torch_compile": True, "torch_compile_backend": "aot_eager"}, 1e-5),
+        pytest.param({"torch_compile": True, "torch_compile_backend": "aot_eager"}, 1e-5, marks=pytest.mark.thorough),
     ],
     ids=["bf16", "checkpointing", "compiled"],
 )

@@ -246,7 +246,10 @@ def test_schedules_can_be_made(tmp_path, schedule):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", TRAINED)
+@pytest.mark.parametrize(
+    "schedule",
+    [pytest.param(each, marks=pytest.mark.thorough if each in ("cosine", "greedy") else []) for each in TRAINED],
+)
 def test_schedules_work_and_go_on_after_a_resume(folder, schedule):
     given = {"lr_scheduler_type": schedule, "lr_scheduler_kwargs": json.dumps(SCHEDULES.get(schedule, {}))}
     whole = run(folder, f"{schedule}-whole", **given, num_train_epochs=1)
@@ -278,13 +281,25 @@ def test_what_cannot_be_made_is_known_before_the_first_step(folder, given, messa
     [
         {"optim": "adafactor", "max_grad_norm": 0, "logging_strategy": "epoch", "logging_first_step": True},
         {"optim": "sgd", "optim_args": "momentum=0.9", "warmup_steps": 2, "eval_on_start": True, "eval_delay": 3},
-        {"adam_beta1": 0.8, "adam_beta2": 0.99, "adam_epsilon": 1e-6, "weight_decay": 0.1, "save_only_model": True},
-        {"torch_empty_cache_steps": 1, "per_device_eval_batch_size": 100, "data_seed": 5},
-        {"skip_memory_metrics": False, "max_steps": 2},
+        pytest.param(
+            {
+                "adam_beta1": 0.8,
+                "adam_beta2": 0.99,
+                "adam_epsilon": 1e-6,
+                "weight_decay": 0.1,
+                "save_only_model": True,
+            },
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            {"torch_empty_cache_steps": 1, "per_device_eval_batch_size": 100, "data_seed": 5},
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param({"skip_memory_metrics": False, "max_steps": 2}, marks=pytest.mark.thorough),
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": '{"use_reentrant": false}'},
         {"dataloader_drop_last": True, "dataloader_num_workers": 1, "dataloader_prefetch_factor": 1},
-        {"log_level": "error", "log_level_replica": "error"},
-        {"enable_jit_checkpoint": True, "auto_find_batch_size": True},
+        pytest.param({"log_level": "error", "log_level_replica": "error"}, marks=pytest.mark.thorough),
+        pytest.param({"enable_jit_checkpoint": True, "auto_find_batch_size": True}, marks=pytest.mark.thorough),
         {"full_determinism": True},
     ],
     ids=lambda given: next(iter(given)),
