@@ -15,6 +15,7 @@ from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 
 from ..disk_faults import disk_faults
+from ..memory import return_freed_memory
 from ..progress import progress_bar
 from ..stores.arrays import Layout, Part, open_for_writing
 from ..stores.output import PartialStore
@@ -113,6 +114,7 @@ class Processes:
                 if written:
                     written.result()
                 written = thread.submit(finish, part, write)
+                return_freed_memory()
             if written:
                 written.result()
         self.wait()
