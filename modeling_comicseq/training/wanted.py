@@ -16,6 +16,7 @@ logger = logging.get_logger(__name__)
 
 VALIDATION_PROTOCOL = "same_book"
 ALL, AVAILABLE = "all", "available"
+_IN_VALIDATION = ", in validation"
 
 
 class WantedTasks:
@@ -66,7 +67,7 @@ class WantedTasks:
                     raise
                 except ComicSeqError as error:
                     why = str(error).partition("cannot be asked")[2].lstrip(": ").split(". ")[0]
-                    reasons.setdefault(name, why if split == "train" else f"{why}, in validation")
+                    reasons.setdefault(name, why if split == "train" else f"{why}{_IN_VALIDATION}")
         return self._left_out(reasons)
 
     def _trained(self) -> list[str]:
@@ -78,7 +79,8 @@ class WantedTasks:
             return []
         words = ", ".join(f"{name} ({why})" for name, why in reasons.items())
         what = f"the {'task' if len(reasons) == 1 else 'tasks'} {words} cannot be asked"
-        possible = [each for each in self.protocol if f"under the protocol {each}:" not in words]
+        refused = [why for why in reasons.values() if not why.endswith(_IN_VALIDATION)]
+        possible = [each for each in self.protocol if not any(f"under the protocol {each}:" in why for why in refused)]
         if len(possible) < len(self.protocol):
             remedy = f"ask with --protocol {' '.join(possible)}" if possible else "choose another --protocol"
             what += f" ({remedy})"

@@ -120,6 +120,15 @@ def test_a_protocol_under_which_one_book_can_be_asked_is_named(folder, tasks, ca
     assert "(ask with --protocol same_book)" in text
 
 
+def test_of_validation_which_asks_under_one_protocol_no_other_is_named(folder):
+    books = {"train": made_dataset([[3, 4, 2]] * 4), "validation": made_dataset([[3]])}
+    DatasetDict(books).save_to_disk(folder / "page")
+    arguments = parse_arguments(argv(folder, folder / "out", dataset=folder / "page", tasks="all"))
+    with pytest.raises(ComicSeqDataError, match="under the protocol same_book: .*, in validation") as error:
+        open_data(arguments, wanted(arguments))
+    assert "--protocol" not in str(error.value)
+
+
 def test_tasks_by_their_names(folder):
     arguments = parse_arguments(argv(folder, folder / "out", tasks=PANEL_PICKING.name))
     weights = wanted(arguments).weights
