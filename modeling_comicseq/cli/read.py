@@ -13,7 +13,9 @@ def read(
     page: Annotated[
         str,
         Argument(
-            metavar="PAGE", help="A file of a picture; with --pages also `book_id/page_name`, or the page's row."
+            metavar="PAGE",
+            help="A file of a picture; with --pages also `book_id/page_name`, or the page's row. A picture that --pages has"
+            " is that page, unless --ocr, --panel-detector or --reading-direction say how to read it.",
         ),
     ],
     model: Annotated[

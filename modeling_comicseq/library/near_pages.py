@@ -63,7 +63,8 @@ def find_page(
 
     Args:
         page: `book_id/page_name` or the row of a page of the data set `pages`, or a file of a picture. One that is the
-            picture of a page of the data set means that page, with all that is known of it.
+            picture of a page of the data set means that page, with all that is known of it, unless `reading` says how to
+            read it.
         pages: A data set of pages.
         reading: How pictures without a data set are read.
 
@@ -82,15 +83,16 @@ def find_page(
     names = [
         f"{book}/{name}" for book, name in zip(opened.dataset["book_id"], opened.dataset["page_name"], strict=True)
     ]
-    number: int | None
     if page in names:
         number = names.index(page)
     elif page.isdecimal() and int(page) < len(names):
         number = int(page)
     elif Path(page).is_file():
-        number = _number_of_picture(opened, Path(page))
-        if number is None:
-            return _read_file(Path(page), reading), _usable(opened, range(len(names)))
+        own = _number_of_picture(opened, Path(page))
+        if own is None or reading != Reading():
+            others = [each for each in range(len(names)) if each != own]
+            return _read_file(Path(page), reading), _usable(opened, others)
+        number = own
     else:
         meant = (
             did_you_mean(page, set(names)) or f": there are pages such as {names[0]!r}, and rows to {len(names) - 1}"

@@ -87,6 +87,15 @@ def test_a_picture_that_the_data_set_has_is_its_page_with_its_texts_and_not_near
     assert len(names) == 9 and "Book 0/4.png" not in names
 
 
+def test_a_picture_that_the_data_set_has_is_read_anew_where_it_is_said_how(pages, tmp_path):
+    file = tmp_path / "copy.png"
+    picture(4).resize((160, 240), Image.Resampling.NEAREST).save(file)
+    page, others = find_page(str(file), pages, Reading(reading_direction="rtl"))
+    assert page.page_id == f"{tmp_path.name}/copy.png" and page.reading_direction == "rtl"
+    names = [other.page_id for other in others]
+    assert len(names) == 9 and "Book 0/4.png" not in names
+
+
 def test_a_picture_of_a_page_without_panels_is_read_anew(tmp_path):
     rows = rows_of(counts=(2, 0, 3))
     rows[0]["image"] = {"bytes": b"no picture", "path": "0.png"}
